@@ -1,0 +1,4 @@
+"""Host side: a merged Hugging Face student becomes quantised weights and a TVM library in a bundle.
+
+Each target is compiled in its own process, and nothing is written that fails the logit gate.
+"""

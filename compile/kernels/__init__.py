@@ -1,0 +1,1 @@
+"""Hand-written TIR kernels: one operation a file, CPU first."""

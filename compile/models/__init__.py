@@ -1,0 +1,1 @@
+"""Decoder architectures on tvm.relax.frontend.nn, one family a file."""

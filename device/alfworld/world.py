@@ -1,0 +1,38 @@
+"""The World contract: reset a game, step it with text commands. Two engines keep it, with identical text.
+
+`KitWorld` runs anywhere Python runs; `OfficialWorld` wraps alfworld + TextWorld as the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from duomem.device.alfworld.game import Game
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a player sees after a reset or a step.
+
+    text: the engine's feedback, exactly as the official engine prints it, stripped of outer whitespace.
+    admissible: the commands that do something now, sorted, without duplicates.
+    done: the episode is over (won). won: the goal is reached.
+    """
+
+    text: str
+    admissible: tuple[str, ...]
+    done: bool
+    won: bool
+
+
+class World(Protocol):
+    """One game at a time; reset may be called again for the same or another game."""
+
+    def reset(self, game: Game) -> Observation:
+        """Start `game`; the observation's text is the intro with the goal sentence."""
+        ...
+
+    def step(self, command: str) -> Observation:
+        """Play one command. An unknown or inapplicable one gives "Nothing happens." and costs a step."""
+        ...
