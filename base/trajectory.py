@@ -1,0 +1,80 @@
+"""One played episode as a line of JSON: what teachers and students write, packs and training read.
+
+The file is append-only JSON lines, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from duomem.base.errors import UserError
+from duomem.base.files import read_jsonl
+
+SCHEMA = 1
+
+_TYPES: dict[str, type] = {"game": str, "group": str, "split": str, "family": str, "goal": str, "intro": str,
+                           "steps": list, "won": bool, "player": str, "seed": int}
+
+
+@dataclass(frozen=True)
+class Step:
+    """observation: what the player saw before acting; admissible: the commands that did something then."""
+
+    observation: str
+    admissible: tuple[str, ...]
+    action: str
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """game: sha256 of the game file; group: its task-and-room folder (TASK-OBJ-MOVABLE-RECEP-SCENE);
+    player: who played and its revision ("expert/1", "student:NAME"); last: the observation after the
+    last action.
+    """
+
+    game: str
+    group: str
+    split: str
+    family: str
+    goal: str
+    intro: str
+    steps: tuple[Step, ...]
+    last: str
+    won: bool
+    player: str
+    seed: int
+
+    def turns(self) -> list[tuple[str, str]]:
+        """(action, observation after it) of every step."""
+        after = [*(s.observation for s in self.steps[1:]), self.last]
+        return [(s.action, o) for s, o in zip(self.steps, after, strict=True)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def read_trajectories(path: Path) -> Iterator[Trajectory]:
+    """The episodes of a trajectory file. Raises UserError naming the line and field that is wrong."""
+    for number, row in enumerate(read_jsonl(path, "trajectory file"), 1):
+        yield from_json(row, f"{path}: line {number}")
+
+
+def from_json(row: dict[str, Any], where: str) -> Trajectory:
+    """A Trajectory of its JSON form; UserError naming `where` and the field that is wrong."""
+    if row.get("schema") != SCHEMA:
+        raise UserError(f"{where}: field schema is {row.get('schema')!r}, this duomem reads {SCHEMA}: make it again")
+    for field, kind in _TYPES.items():
+        if not isinstance(row.get(field), kind):
+            raise UserError(f"{where}: field {field} is not a {kind.__name__}: make the trajectories again")
+    steps = []
+    for step in row["steps"]:
+        good = isinstance(step, dict) and isinstance(step.get("observation"), str) \
+            and isinstance(step.get("action"), str) and isinstance(step.get("admissible"), list)
+        if not good:
+            raise UserError(f"{where}: field steps holds a malformed step: make the trajectories again")
+        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"]))
+    fields = {field: row[field] for field in _TYPES if field != "steps"}
+    return Trajectory(**fields, steps=tuple(steps), last=str(row.get("last", "")))

@@ -1,0 +1,37 @@
+"""Building a pack from a trajectory file: every won train episode becomes one memory.
+
+Refuses episodes of validation splits: nothing a student is measured on may become a memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from duomem.base.errors import UserError
+from duomem.base.files import sha256_file
+from duomem.base.trajectory import read_trajectories
+from duomem.memory_packs.memory import write_memory
+from duomem.memory_packs.pack import Pack, write_pack
+
+TRAIN_SPLIT = "train"
+
+
+def build_pack(trajectories: Path, out: Path, name: str) -> Pack:
+    """Write the memories of the won episodes in `trajectories` to the pack `out`, in file order.
+
+    Raises UserError if an episode is not of the train split, if players are mixed, or if no episode was
+    played at all. A file without a win gives an empty pack: that is a result too.
+    """
+    memories = []
+    players = set()
+    for number, trajectory in enumerate(read_trajectories(trajectories), 1):
+        if trajectory.split != TRAIN_SPLIT:
+            raise UserError(f"{trajectories}: line {number}: field split is {trajectory.split!r}: memories come "
+                            f"from {TRAIN_SPLIT} games only, play those")
+        players.add(trajectory.player)
+        if trajectory.won:
+            memories.append(write_memory(trajectory))
+    if len(players) != 1:
+        raise UserError(f"{trajectories}: played by {sorted(players) or 'nobody'}: a pack has one author, give one "
+                        "player's trajectories")
+    return write_pack(out, name, players.pop(), sha256_file(trajectories), memories)

