@@ -1,0 +1,219 @@
+"""A game file (`game.tw-pddl`) as parsed, checked, static facts. The file is untrusted.
+
+`load_game` lets nothing but a UserError out, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from duomem.base.errors import UserError
+from duomem.base.files import parse_json, sha256_bytes
+from duomem.device.alfworld.dialect import DialectError, read_dialect
+from duomem.device.alfworld.goal import Atom, Goal, parse_goal
+from duomem.device.alfworld.names import display_names
+from duomem.device.alfworld.pddl import Expression, PddlError, parse_pddl, parse_typed_list
+
+MAX_BYTES = 2 << 20  # the largest official game has 138 kB
+MAX_WALKTHROUGH = 1000
+_PARTS = [("problem",), (":domain",), (":objects",), (":init",), (":goal",)]
+_ID = re.compile(r"[a-z0-9_-]{1,200}")
+
+# Facts a problem may state at the start, with the types of their arguments.
+_SIGNATURES: Mapping[str, tuple[str, ...]] = {
+    "atlocation": ("agent", "location"),
+    "receptacleatlocation": ("receptacle", "location"),
+    "objectatlocation": ("object", "location"),
+    "openable": ("receptacle",),
+    "opened": ("receptacle",),
+    "inreceptacle": ("object", "receptacle"),
+    "isreceptacleobject": ("object",),
+    "inreceptacleobject": ("object", "object"),
+    "receptacletype": ("receptacle", "rtype"),
+    "objecttype": ("object", "otype"),
+    "cancontain": ("rtype", "otype"),
+    "cleanable": ("object",),
+    "isclean": ("object",),
+    "heatable": ("object",),
+    "ishot": ("object",),
+    "coolable": ("object",),
+    "iscool": ("object",),
+    "pickupable": ("object",),
+    "toggleable": ("object",),
+    "istoggled": ("object",),
+    "sliceable": ("object",),
+    "issliced": ("object",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """One game, never changed by playing it. Ids and type names are lower case, as PDDL ignores case.
+
+    path: the file. digest: sha256 of its bytes. task: the goal sentence, as in "put a clean mug in desk.".
+    help: what the `help` command prints. cleaning_types: receptacle types in which things are cleaned.
+    walkthrough: the stored solution, commands in order, empty if the file has none.
+    things: id -> declared type (object, receptacle, location, agent, otype, rtype).
+    names: id -> display name.
+    facts: predicate -> set of argument tuples true at the start. goal: the formula and what it asks for.
+    """
+
+    path: Path
+    digest: str
+    task: str
+    help: str
+    cleaning_types: frozenset[str]
+    walkthrough: tuple[str, ...]
+    things: Mapping[str, str]
+    names: Mapping[str, str]
+    facts: Mapping[str, frozenset[Atom]]
+    goal: Goal
+
+    @property
+    def family(self) -> str:
+        """The task family, one of goal.FAMILIES."""
+        return self.goal.family
+
+    @cached_property
+    def start(self) -> str:
+        """The location id where the player starts."""
+        ((_, location),) = self.facts["atlocation"]
+        return location
+
+    @cached_property
+    def receptacle_location(self) -> Mapping[str, str]:
+        """Receptacle id -> location id, in the order of the ids."""
+        return dict(sorted((atom[0], atom[1]) for atom in self.facts["receptacleatlocation"]))
+
+    @cached_property
+    def receptacle_type(self) -> Mapping[str, str]:
+        """Receptacle id -> type, as in "cabinettype"."""
+        return {atom[0]: atom[1] for atom in self.facts["receptacletype"]}
+
+    @cached_property
+    def object_type(self) -> Mapping[str, str]:
+        """Object id -> type, as in "mugtype"; things that are only scenery have none."""
+        return {atom[0]: atom[1] for atom in self.facts["objecttype"]}
+
+    def having(self, predicate: str) -> frozenset[str]:
+        """The ids of which the one-place `predicate` ("openable", "isclean", ...) is true at the start."""
+        return self._unary.get(predicate, frozenset())
+
+    @cached_property
+    def _unary(self) -> Mapping[str, frozenset[str]]:
+        return {
+            predicate: frozenset(atom[0] for atom in self.facts[predicate])
+            for predicate, kinds in _SIGNATURES.items() if len(kinds) == 1
+        }
+
+
+def load_game(path: Path) -> Game:
+    """Read and check one game file.
+
+    Raises UserError naming the file, the field and what to do, for anything that is not a playable game of
+    the six task families under the known rules.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as f:
+            data = f.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise UserError(f"{path}: cannot read this game ({e.strerror or e}): check the path") from None
+    return parse_game(data, path)
+
+
+def parse_game(data: bytes, path: Path) -> Game:
+    """As load_game, from the bytes of a file; `path` is only named in errors and kept in the result."""
+    try:
+        fields = parse_json(data, f"{path}: game", MAX_BYTES)
+        walkthrough = _walkthrough(fields)
+        dialect = read_dialect(_text(fields, "pddl_domain"), _text(fields, "grammar"))
+        things, facts, formula = _read_problem(_text(fields, "pddl_problem"))
+        goal = parse_goal(formula, things, facts)
+    except (PddlError, DialectError, _FieldError) as e:
+        field = "pddl_problem: " if isinstance(e, PddlError) else ""
+        raise UserError(f"{path}: not a game duomem can play: {field}{e}; get it again with "
+                        "alfworld-download (alfworld 0.4.2) or use `duomem games generate`") from None
+    names = display_names({word for atoms in facts.values() for atom in atoms for word in atom})
+    return Game(path, sha256_bytes(data), dialect.task, dialect.help, dialect.cleaning_types, walkthrough,
+                things, names, facts, goal)
+
+
+class _FieldError(ValueError):
+    """A JSON field that is missing or of the wrong type."""
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise _FieldError(f"field {name} is missing or not a string")
+    return value
+
+
+def _walkthrough(fields: Any) -> tuple[str, ...]:
+    if not isinstance(fields, dict):
+        raise _FieldError("it is not a JSON object")
+    value = fields.get("walkthrough")
+    if fields.get("solvable", True) is not True:
+        raise _FieldError("field solvable is not true: it cannot be won")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_WALKTHROUGH or not all(
+        isinstance(command, str) and len(command) <= 500 for command in value
+    ):
+        raise _FieldError("field walkthrough is not a list of at most 1000 commands")
+    return tuple(value)
+
+
+def _read_problem(text: str) -> tuple[dict[str, str], dict[str, frozenset[Atom]], Expression]:
+    """(things, facts, goal expression) of a PDDL problem. Raises PddlError."""
+    sections = parse_pddl(text)
+    parts = [section for section in sections if isinstance(section, tuple)]
+    if sections[0] != "define" or len(parts) != len(sections) - 1 or [part[:1] for part in parts] != _PARTS:
+        raise PddlError("its parts are not problem, :domain, :objects, :init and :goal, in this order")
+    objects, init, goal = (part[1:] for part in parts[2:])
+    if parts[1] != (":domain", "alfred") or len(goal) != 1:
+        raise PddlError("it is not for the domain alfred, or has not one goal")
+    pairs = parse_typed_list(objects)
+    things = dict(pairs)
+    if len(things) != len(pairs):
+        raise PddlError("a thing is declared twice")
+    for thing in things:
+        if not _ID.fullmatch(thing):
+            raise PddlError(f"{thing[:40]!r} is not an id of letters, digits, _ and -")
+    facts = _read_facts(init, things)
+    _check_layout(facts, things)
+    return things, facts, goal[0]
+
+
+def _read_facts(init: tuple[Expression, ...], things: Mapping[str, str]) -> dict[str, frozenset[Atom]]:
+    found: dict[str, set[Atom]] = {predicate: set() for predicate in _SIGNATURES}
+    for fact in init:
+        if not isinstance(fact, tuple) or not fact or not isinstance(fact[0], str):
+            raise PddlError(":init holds something that is not a fact")
+        predicate = fact[0]
+        arguments = tuple(word for word in fact[1:] if isinstance(word, str))
+        if predicate not in found:
+            raise PddlError(f":init states {predicate[:40]!r}, which the kit's engine does not know")
+        if tuple(map(things.get, arguments)) != _SIGNATURES[predicate] or len(arguments) != len(fact) - 1:
+            raise PddlError(f":init states {predicate} of unknown things or wrong types")
+        found[predicate].add(arguments)
+    return {predicate: frozenset(atoms) for predicate, atoms in found.items()}
+
+
+def _check_layout(facts: Mapping[str, frozenset[Atom]], things: Mapping[str, str]) -> None:
+    """One player in one place; every receptacle in one place with one type; at most one type an object."""
+    if list(things.values()).count("agent") != 1 or len(facts["atlocation"]) != 1:
+        raise PddlError("there is not one agent at one location")
+    receptacles = sorted(thing for thing, kind in things.items() if kind == "receptacle")
+    for predicate in ("receptacleatlocation", "receptacletype"):
+        if sorted(atom[0] for atom in facts[predicate]) != receptacles:
+            raise PddlError(f"a receptacle has not exactly one {predicate}")
+    typed = [atom[0] for atom in facts["objecttype"]]
+    if len(set(typed)) != len(typed):
+        raise PddlError("an object has two types")
