@@ -10,6 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
+from duomem.base.errors import UserError
+
+
+class ContextFull(UserError):
+    """The tokens do not fit: the session holds as many as `context_length` or the page pool allows.
+
+    The session is as it was before the call. The agent ends the episode on it.
+    """
+
 
 class Session(Protocol):
     """A growing token sequence whose keys and values are cached."""

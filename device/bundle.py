@@ -1,0 +1,242 @@
+"""Reading a bundle: everything in its folder is checked against bundle.json before anything is used.
+
+The digests show damage and half-finished copies; who made a bundle is not something they can tell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from duomem.base.errors import UserError
+from duomem.base.files import read_json, sha256_file
+
+BUNDLE_FORMAT = "duomem-bundle"
+BUNDLE_VERSION = 1
+MANIFEST = "bundle.json"
+FOLDERS = ("model", "lib", "packs")
+SCHEMES = ("q0f32", "q4f32_1")
+_REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
+_MANIFEST_LIMIT = 4 << 20
+_MAX_FILES = 10_000
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REMAKE = "make it again with duomem compile"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A compiled student on disk. Every path in `files` exists below `folder` with the digest it names."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def model_dir(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self.folder / "model" / "tokenizer.json"
+
+    @property
+    def library(self) -> Path:
+        """The compiled library of the bundle's target."""
+        return self.folder / self.manifest["target"]["library"]
+
+    @property
+    def device(self) -> str:
+        """Device the library is for: "cpu"."""
+        return self.manifest["target"]["device"]
+
+    @property
+    def quantisation(self) -> str:
+        return self.manifest["quantisation"]
+
+    @property
+    def vocab_size(self) -> int:
+        return self.manifest["model"]["vocab_size"]
+
+    @property
+    def context_length(self) -> int:
+        """KV budget: the most tokens one session may hold."""
+        return self.manifest["context"]["length"]
+
+    @property
+    def prefill_chunk(self) -> int:
+        """Most tokens the library takes in one prefill call."""
+        return self.manifest["context"]["prefill_chunk"]
+
+    @property
+    def prompt_version(self) -> int | None:
+        return self.manifest["prompt_version"]
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        return tuple(self.manifest["model"]["eos_token_ids"])
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Verify the bundle in `folder` and return it.
+
+    Checks, in this order: bundle.json's schema, that the folder holds exactly the listed regular files
+    (no links, nothing else), their sizes, their SHA-256. Raises UserError naming file, field and fix.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such bundle folder: give a folder made by duomem compile")
+    path = folder / MANIFEST
+    if path.is_symlink():
+        raise UserError(f"{path}: is a link: a bundle holds plain files only, copy it again")
+    manifest = check_manifest(read_json(path, "bundle manifest", _MANIFEST_LIMIT), path)
+    _check_listing(folder, manifest["files"])
+    for name, entry in manifest["files"].items():
+        file = folder / name
+        size = file.stat().st_size
+        if size != entry["size"]:
+            raise UserError(
+                f"{file}: is {size} bytes, bundle.json says {entry['size']}: copy the bundle again"
+            )
+    for name, entry in manifest["files"].items():
+        if sha256_file(folder / name) != entry["sha256"]:
+            raise UserError(
+                f"{folder / name}: its SHA-256 is not the one in bundle.json: copy the bundle again"
+            )
+    return Bundle(folder, manifest)
+
+
+def check_manifest(value: Any, where: Path) -> dict[str, Any]:
+    """`value` if it is a bundle manifest of this version; a UserError naming `where` and the field if not."""
+    fields = _Fields(where, value, "")
+    if fields.text("format") != BUNDLE_FORMAT:
+        raise UserError(
+            f"{where}: field format is not {BUNDLE_FORMAT!r}: give a folder made by duomem compile"
+        )
+    version = fields.integer("version", 0)
+    if version != BUNDLE_VERSION:
+        raise UserError(f"{where}: field version is {version}, this duomem reads {BUNDLE_VERSION}: {_REMAKE}")
+    if fields.text("quantisation") not in SCHEMES:
+        raise UserError(f"{where}: field quantisation is not one of {', '.join(SCHEMES)}: {_REMAKE}")
+    if value.get("prompt_version", 0) is not None:
+        fields.integer("prompt_version", 0)
+    fields.digest("inputs")
+    fields.object("tools")
+    model = fields.object("model")
+    model.text("id")
+    model.text("architecture")
+    model.digest("digest")
+    model.integer("vocab_size", 1)
+    model.integers("eos_token_ids")
+    context = fields.object("context")
+    for name in ("length", "prefill_chunk", "page_size", "kv_bytes_per_token"):
+        context.integer(name, 1)
+    target = fields.object("target")
+    target.text("name")
+    target.text("device")
+    target.text("arch")
+    target.texts("cpu_features")
+    library = target.text("library")
+    gate = fields.object("gate")
+    gate.number("max_abs_diff")
+    gate.number("bound")
+    files = fields.object("files")
+    if len(files.value) > _MAX_FILES:
+        raise UserError(f"{where}: field files lists more than {_MAX_FILES} files: not a bundle duomem wrote")
+    for name in files.value:
+        _check_name(name, where)
+        entry = files.object(name)
+        entry.integer("size", 0)
+        entry.digest("sha256")
+    for name in (*_REQUIRED, library):
+        if name not in files.value:
+            raise UserError(f"{where}: field files does not list {name!r}: {_REMAKE}")
+    return value
+
+
+def _check_name(name: str, where: Path) -> None:
+    parts = name.split("/")
+    if len(parts) < 2 or parts[0] not in FOLDERS or not all(_PART.fullmatch(part) for part in parts):
+        raise UserError(
+            f"{where}: field files: {name[:200]!r} is no path inside {', '.join(FOLDERS)}: {_REMAKE}"
+        )
+
+
+def _check_listing(folder: Path, files: dict[str, Any]) -> None:
+    """The folder tree holds exactly `files`, bundle.json and directories that lead to them."""
+    found = set()
+    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents}
+    stack = [folder]
+    while stack:
+        for item in os.scandir(stack.pop()):
+            name = Path(item.path).relative_to(folder).as_posix()
+            mode = item.stat(follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode) and (name in folders or name in FOLDERS):
+                stack.append(Path(item.path))
+            elif stat.S_ISREG(mode) and (name in files or name == MANIFEST):
+                found.add(name)
+            elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+                raise UserError(
+                    f"{item.path}: is not listed in bundle.json: remove it or copy the bundle again"
+                )
+            else:
+                raise UserError(f"{item.path}: is a link or special file: a bundle holds plain files only")
+    for name in files:
+        if name not in found:
+            raise UserError(f"{folder / name}: is listed in bundle.json but missing: copy the bundle again")
+
+
+class _Fields:
+    """Typed access to one JSON object of the manifest; every mismatch is a UserError naming the field."""
+
+    def __init__(self, where: Path, value: Any, path: str) -> None:
+        self.where, self.path = where, path
+        if not isinstance(value, dict):
+            self.wrong("", "an object")
+        self.value: dict[str, Any] = value
+
+    def wrong(self, name: str, kind: str) -> None:
+        field = f"{self.path}{name}".rstrip(".") or "(top level)"
+        raise UserError(f"{self.where}: field {field} is missing or not {kind}: {_REMAKE}")
+
+    def text(self, name: str) -> str:
+        value = self.value.get(name)
+        if not isinstance(value, str) or not value:
+            self.wrong(name, "a text")
+        return value  # type: ignore[return-value]
+
+    def integer(self, name: str, least: int) -> int:
+        value = self.value.get(name)
+        if type(value) is not int or not least <= value < 1 << 53:
+            self.wrong(name, f"an integer of at least {least}")
+        return value  # type: ignore[return-value]
+
+    def number(self, name: str) -> float:
+        value = self.value.get(name)
+        if type(value) not in (int, float) or not 0 <= value < float("inf"):  # type: ignore[operator]
+            self.wrong(name, "a number of at least 0")
+        return value  # type: ignore[return-value]
+
+    def digest(self, name: str) -> str:
+        value = self.value.get(name)
+        if not isinstance(value, str) or not _SHA256.fullmatch(value):
+            self.wrong(name, "a hex SHA-256")
+        return value  # type: ignore[return-value]
+
+    def texts(self, name: str) -> list[str]:
+        value = self.value.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.wrong(name, "a list of texts")
+        return value  # type: ignore[return-value]
+
+    def integers(self, name: str) -> list[int]:
+        value = self.value.get(name)
+        if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
+            self.wrong(name, "a list of token ids")
+        return value  # type: ignore[return-value]
+
+    def object(self, name: str) -> _Fields:
+        return _Fields(self.where, self.value.get(name), f"{self.path}{name}.")

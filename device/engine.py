@@ -1,0 +1,280 @@
+"""The engine: a bundle's compiled library on TVM's Relax VM, its weights and its paged KV cache.
+
+Loads TVM's 3 MB runtime only; the compiler (260 MB) stays out of a device's memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duomem.base.errors import UserError
+from duomem.device.bundle import Bundle, read_bundle
+from duomem.device.cpu import cpu_arch, cpu_features
+from duomem.device.session import ContextFull
+from duomem.device.weights import library_weight, read_tensor_cache
+
+ALL_CHUNK = 64
+
+
+class TvmEngine:
+    """A loaded student (keeps `device.session.Engine`).
+
+    All sessions share one pool of KV pages. It has room for `max_sessions` full sessions; the memory of
+    a page is touched, and so taken, the first time the page is used.
+    """
+
+    def __init__(
+        self, bundle: Bundle, device: str = "cpu", context_length: int | None = None, max_sessions: int = 4
+    ) -> None:
+        """Load the library and weights of a verified bundle. See `load` for the arguments."""
+        _check_device(bundle, device)
+        if context_length is None:
+            context_length = bundle.context_length
+        if not 1 <= context_length <= bundle.context_length:
+            raise UserError(
+                f"context length {context_length} is not within this bundle's 1..{bundle.context_length}: "
+                "give less, or compile with a larger --context"
+            )
+        if max_sessions < 1:
+            raise UserError(f"max_sessions is {max_sessions}: give at least 1")
+        self.bundle = bundle
+        self._context_length = context_length
+        self._max_sessions = max_sessions
+        self._open_sessions = 0
+        self._next_id = 0
+        tvm = _import_tvm_runtime()
+        self._shape = tvm.runtime.ShapeTuple
+        self._tensor = tvm.runtime.tensor
+        self._cpu = tvm.cpu()
+        try:
+            library = tvm.runtime.load_module(str(bundle.library))
+            self._vm = tvm.runtime.vm.VirtualMachine(library, self._cpu)
+            metadata = json.loads(self._vm["_metadata"]())
+        except (RuntimeError, OSError, AttributeError, ValueError) as e:
+            reason = (str(e).strip().splitlines() or [type(e).__name__])[-1]
+            raise UserError(
+                f"{bundle.library}: cannot be loaded ({reason}): compile the bundle again"
+            ) from None
+        self._params = tvm.runtime.convert(self._load_params(metadata))
+        self._functions = {name: self._vm[name] for name in ("prefill", "prefill_all", "decode")}
+        self._kv = {
+            name: tvm.get_global_func(f"vm.builtin.kv_state_{name}")
+            for name in (
+                "add_sequence",
+                "remove_sequence",
+                "fork_sequence",
+                "popn",
+                "begin_forward",
+                "end_forward",
+            )
+        }
+        self._count_free = tvm.get_global_func("vm.builtin.attention_kv_cache_get_num_available_pages")
+        self._page_size = bundle.manifest["context"]["page_size"]
+        pages = (
+            -(-context_length // self._page_size) * max_sessions + 1
+        )  # a rollback into shared pages copies one
+        self._cache = self._vm["create_kv_cache"](
+            *(
+                self._shape([n])
+                for n in (max_sessions, pages * self._page_size, bundle.prefill_chunk, self._page_size, 0)
+            )
+        )
+
+    @classmethod
+    def load(
+        cls, bundle_dir: Path, device: str = "cpu", context_length: int | None = None, max_sessions: int = 4
+    ) -> TvmEngine:
+        """Verify the bundle in `bundle_dir` and load it.
+
+        device: "cpu". context_length: most tokens a session may hold, the bundle's own by default.
+        max_sessions: sessions open at once. Raises UserError if the bundle is damaged, for another
+        machine, or an argument does not fit it.
+        """
+        return cls(read_bundle(bundle_dir), device, context_length, max_sessions)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.bundle.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens one session may hold."""
+        return self._context_length
+
+    @property
+    def free_pages(self) -> int:
+        """KV pages no session holds."""
+        return int(self._count_free(self._cache))
+
+    def session(self) -> TvmSession:
+        """A new, empty session. Raises UserError when `max_sessions` are open."""
+        sequence = self._reserve()
+        self._kv["add_sequence"](self._cache, sequence)
+        return TvmSession(self, sequence, 0)
+
+    def _reserve(self) -> int:
+        if self._open_sessions >= self._max_sessions:
+            raise UserError(
+                f"all {self._max_sessions} sessions are open: close one, or load with a larger max_sessions"
+            )
+        self._open_sessions += 1
+        self._next_id += 1
+        return self._next_id
+
+    def _fork(self, parent: TvmSession) -> TvmSession:
+        if not parent.length:
+            return self.session()
+        sequence = self._reserve()
+        self._kv["fork_sequence"](self._cache, parent.sequence, sequence, -1)
+        return TvmSession(self, sequence, parent.length)
+
+    def _rollback(self, sequence: int, n: int) -> None:
+        self._kv["popn"](self._cache, sequence, n)
+
+    def _remove(self, sequence: int) -> None:
+        self._kv["remove_sequence"](self._cache, sequence)
+        self._open_sessions -= 1
+
+    def _forward(self, function: str, sequence: int, tokens: np.ndarray) -> np.ndarray:
+        """Run `function` over int32 tokens [s]; float32 logits [rows, vocab], a copy of their own."""
+        self._kv["begin_forward"](self._cache, self._shape([sequence]), self._shape([len(tokens)]))
+        try:
+            logits, _ = self._functions[function](
+                self._tensor(tokens[None], self._cpu), self._cache, self._params
+            )
+            result = logits.numpy()[0]
+        except BaseException:
+            self._kv["end_forward"](self._cache)
+            self._rollback(sequence, len(tokens))
+            raise
+        self._kv["end_forward"](self._cache)
+        return result
+
+    def _check_tokens(self, tokens: Sequence[int] | np.ndarray, length: int) -> np.ndarray:
+        array = np.asarray(tokens)
+        if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+            raise ValueError("tokens: a non-empty sequence of integers is needed")
+        if array.min() < 0 or array.max() >= self.vocab_size:
+            raise ValueError(f"tokens: an id is outside 0..{self.vocab_size - 1}")
+        if length + array.size > self._context_length:
+            raise ContextFull(
+                f"{length} tokens and {array.size} more exceed the context of {self._context_length}: "
+                "end the episode, or load with a larger context_length"
+            )
+        return np.ascontiguousarray(array, np.int32)
+
+    def _load_params(self, metadata: Any) -> list[Any]:
+        records = read_tensor_cache(self.bundle.model_dir)
+        params = []
+        for entry in metadata["params"]:
+            if entry["name"] not in records:
+                raise UserError(
+                    f"{self.bundle.model_dir}: holds no {entry['name']}: compile the bundle again"
+                )
+            array = library_weight(records[entry["name"]], tuple(entry["shape"]), entry["dtype"])
+            params.append(self._tensor(array, self._cpu))
+        return params
+
+
+class TvmSession:
+    """A token sequence in an engine's KV cache (keeps `device.session.Session`).
+
+    Every method but `close` raises ValueError once the session is closed.
+    """
+
+    def __init__(self, engine: TvmEngine, sequence: int, length: int) -> None:
+        self._engine, self._sequence, self._length = engine, sequence, length
+        self._open = True
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+        return self._length
+
+    @property
+    def sequence(self) -> int:
+        """The KV cache's id of this sequence."""
+        return self._sequence
+
+    def prefill(self, tokens: Sequence[int]) -> np.ndarray:
+        """Append tokens, in chunks the library takes; float32 logits [vocab] after the last.
+
+        Raises ContextFull, and appends nothing, if they do not fit; ValueError on a bad token id.
+        """
+        return self._append(tokens, "prefill", self._engine.bundle.prefill_chunk)[-1]
+
+    def prefill_all(self, tokens: Sequence[int]) -> np.ndarray:
+        """Append tokens like `prefill`; float32 logits [len(tokens), vocab] after each of them."""
+        return self._append(tokens, "prefill_all", min(ALL_CHUNK, self._engine.bundle.prefill_chunk))
+
+    def decode(self, token: int) -> np.ndarray:
+        """Append one token; float32 logits [vocab] after it."""
+        return self._append([token], "decode", 1)[0]
+
+    def rollback(self, n: int) -> None:
+        """Forget the last n tokens; ValueError unless 0 <= n <= length."""
+        self._check_open()
+        if not 0 <= n <= self._length:
+            raise ValueError(f"rollback of {n} tokens: the session holds {self._length}")
+        if n:
+            self._engine._rollback(self._sequence, n)
+            self._length -= n
+
+    def fork(self) -> TvmSession:
+        """A new session that starts with this one's tokens; full pages are shared, the last is copied."""
+        self._check_open()
+        return self._engine._fork(self)
+
+    def close(self) -> None:
+        """Give the pages back. Closing twice is allowed."""
+        if self._open:
+            self._open = False
+            self._engine._remove(self._sequence)
+            self._length = 0
+
+    def _append(self, tokens: Sequence[int], function: str, chunk: int) -> np.ndarray:
+        self._check_open()
+        array = self._engine._check_tokens(tokens, self._length)
+        before, rows = self._length, []
+        try:
+            for i in range(0, array.size, chunk):
+                piece = array[i : i + chunk]
+                rows.append(self._engine._forward(function, self._sequence, piece))
+                self._length += piece.size
+        except BaseException:
+            self.rollback(self._length - before)
+            raise
+        return rows[-1] if function != "prefill_all" else np.concatenate(rows)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise ValueError("the session is closed")
+
+
+def _check_device(bundle: Bundle, device: str) -> None:
+    target, where = bundle.manifest["target"], bundle.folder
+    if device != bundle.device:
+        raise UserError(f"{where}: is compiled for {bundle.device}, not for {device}: ask for {bundle.device}")
+    if target["arch"] != cpu_arch():
+        raise UserError(f"{where}: is compiled for {target['arch']}, this is {cpu_arch()}: compile it for this")
+    features = cpu_features()
+    missing = sorted(set(target["cpu_features"]) - features) if features is not None else []
+    if missing:
+        raise UserError(f"{where}: needs a CPU with {', '.join(missing)}: compile it on this machine")
+
+
+def _import_tvm_runtime() -> Any:
+    """TVM, without its compiler unless this process has already loaded it."""
+    if "tvm" not in sys.modules:
+        os.environ["TVM_USE_RUNTIME_LIB"] = "1"
+    import tvm
+    import tvm.runtime.vm
+
+    return tvm
