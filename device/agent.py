@@ -1,0 +1,148 @@
+"""The agent: one student, one world, one episode; the student's word alone decides every command.
+
+Two protocols: `constrained` picks the likeliest admissible command, `free` writes the command itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from duomem.base.trajectory import Step, Trajectory
+from duomem.device.alfworld.game import Game
+from duomem.device.alfworld.world import Observation, World
+from duomem.device.prompt import PromptTokenizer, goal_sentence
+from duomem.device.scoring import choose
+from duomem.device.session import ContextFull, Engine, Session
+from duomem.memory_packs.memory import Memory
+from duomem.memory_packs.retrieve import Retriever
+
+PROTOCOLS = ("constrained", "free")
+MAX_STEPS = 50
+_LONGEST_COMMAND = 24  # tokens
+
+
+@dataclass(frozen=True)
+class Episode:
+    """trajectory: what was played; memories: what was shown; seconds: wall time; prefilled, decoded: tokens
+    run through the student; ended: "won", "steps" (none left) or "context" (none left).
+    """
+
+    trajectory: Trajectory
+    memories: tuple[Memory, ...]
+    seconds: float
+    prefilled: int
+    decoded: int
+    ended: str
+
+
+class _Meter:
+    """A session that counts the tokens run through it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.prefilled = 0
+        self.decoded = 0
+
+    @property
+    def length(self) -> int:
+        return self._session.length
+
+    def prefill(self, tokens: Sequence[int]) -> np.ndarray:
+        self.prefilled += len(tokens)
+        return self._session.prefill(tokens)
+
+    def decode(self, token: int) -> np.ndarray:
+        self.decoded += 1
+        return self._session.decode(token)
+
+    def rollback(self, n: int) -> None:
+        self._session.rollback(n)
+
+    def fork(self) -> Session:
+        return self._session.fork()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class Agent:
+    """Plays episodes with one engine. The system text is prefilled once and forked for every episode."""
+
+    def __init__(self, engine: Engine, tokenizer: PromptTokenizer, player: str, protocol: str,
+                 memories: Sequence[Memory] = (), k: int = 1, max_steps: int = MAX_STEPS) -> None:
+        """`player`: name written into trajectories; `memories`: a pack's, of which the `k` nearest to the
+        goal are shown. Raises ValueError for an unknown protocol.
+        """
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
+        self._tokenizer = tokenizer
+        self._player = player
+        self._retriever = Retriever(memories) if memories else None
+        self._k = k
+        self._max_steps = max_steps
+        self._write = self._write_constrained if protocol == "constrained" else self._write_free
+        self._system = engine.session()
+        self._system.prefill(tokenizer.system())
+
+    def play(self, world: World, game: Game, split: str,
+             on_step: Callable[[str, Observation], None] = lambda command, observation: None) -> Episode:
+        """Play `game` to the end. `on_step` is called after the reset (with an empty command) and after
+        every command with what it brought. A game of the pack itself is never its own memory.
+        """
+        started = time.perf_counter()
+        observation = world.reset(game)
+        intro = observation.text
+        memories = self._recall(goal_sentence(intro), game.digest)
+        on_step("", observation)
+        session = _Meter(self._system.fork())
+        steps: list[Step] = []
+        ended = "steps"
+        try:
+            pending = self._tokenizer.head(intro, [m.text() for m in memories])
+            while len(steps) < self._max_steps:
+                command, unseen = self._write(session, session.prefill(pending), observation)
+                before, observation = observation, world.step(command)
+                steps.append(Step(before.text, before.admissible, command))
+                on_step(command, observation)
+                if observation.won:
+                    ended = "won"
+                    break
+                pending = [*unseen, *self._tokenizer.turn(observation.text)]
+        except ContextFull:
+            ended = "context"
+        finally:
+            session.close()
+        trajectory = Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro,
+                                tuple(steps), observation.text, observation.won, self._player, 0)
+        return Episode(trajectory, memories, time.perf_counter() - started, session.prefilled, session.decoded, ended)
+
+    def close(self) -> None:
+        """Give the shared prefix back to the engine."""
+        self._system.close()
+
+    def _recall(self, goal: str, game: str) -> tuple[Memory, ...]:
+        if self._retriever is None:
+            return ()
+        return tuple(m for _, m in self._retriever.search(goal, self._k, lambda m: m.game != game))
+
+    def _write_constrained(self, session: Session, logits: np.ndarray, observation: Observation,
+                           ) -> tuple[str, list[int]]:
+        """(command, its tokens that the session does not hold yet)."""
+        commands = [self._tokenizer.action(c) for c in observation.admissible]
+        choice = choose(session, logits, commands)
+        return observation.admissible[choice.index], commands[choice.index][choice.cached:]
+
+    def _write_free(self, session: Session, logits: np.ndarray, observation: Observation) -> tuple[str, list[int]]:
+        """Greedy tokens up to a newline; what the student wrote stays in its context as it wrote it."""
+        tokens: list[int] = []
+        while len(tokens) < _LONGEST_COMMAND:
+            token = int(logits.argmax())
+            if token == self._tokenizer.newline or "\n" in self._tokenizer.decode([token]):
+                break
+            tokens.append(token)
+            logits = session.decode(token)
+        return self._tokenizer.decode(tokens).strip(), [self._tokenizer.newline]

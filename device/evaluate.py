@@ -1,0 +1,140 @@
+"""Playing a whole split: resumable, parallel, and summed up by family with confidence intervals.
+
+The episode file it leaves is a trajectory file too, so a student's own rollouts can become memories.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from duomem.base.errors import UserError
+from duomem.base.files import digest_of, read_jsonl, sha256_file
+from duomem.base.lines import PartialLines
+from duomem.base.progress import progress
+from duomem.base.workers import map_processes
+from duomem.device.agent import Agent, Episode
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
+from duomem.device.statistics import wilson
+from duomem.memory_packs.pack import read_pack
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an evaluation is of. bundle: compiled student; pack: memories shown, None for none; k: how many."""
+
+    bundle: Path
+    pack: Path | None
+    protocol: str
+    k: int
+    max_steps: int
+
+    def record(self) -> dict[str, Any]:
+        """What identifies it, by content."""
+        return {"bundle": sha256_file(self.bundle / "bundle.json"),
+                "pack": None if self.pack is None else sha256_file(self.pack), "protocol": self.protocol,
+                "k": self.k if self.pack else 0, "max_steps": self.max_steps, "prompt_version": PROMPT_VERSION}
+
+
+def load_agent(condition: Condition) -> Agent:
+    """The agent of a condition, its engine loaded from the bundle. Raises UserError."""
+    from duomem.device.engine import TvmEngine
+
+    engine = TvmEngine.load(condition.bundle)
+    memories = () if condition.pack is None else read_pack(condition.pack).memories
+    digest = sha256_file(condition.bundle / "bundle.json")
+    return Agent(engine, PromptTokenizer(condition.bundle / "model"), f"student:{digest[:12]}", condition.protocol,
+                 memories, condition.k, condition.max_steps)
+
+
+_agent: Agent | None = None
+_split = ""
+
+
+def _setup(condition: Condition, split: str, threads: int) -> None:
+    global _agent, _split
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    _agent, _split = load_agent(condition), split
+
+
+def _play(path: Path) -> dict[str, Any]:
+    if _agent is None:
+        raise RuntimeError("_setup has not run in this process")
+    return episode_row(_agent.play(KitWorld(), load_game(path), _split))
+
+
+def episode_row(episode: Episode) -> dict[str, Any]:
+    """An episode as JSON: its trajectory, and beside it what it cost."""
+    return episode.trajectory.to_json() | {
+        "memories": [m.id for m in episode.memories], "seconds": round(episode.seconds, 3),
+        "prefilled": episode.prefilled, "decoded": episode.decoded, "ended": episode.ended}
+
+
+def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path, jobs: int,
+             on_episode: Callable[[dict[str, Any]], None] = lambda row: None) -> list[dict[str, Any]]:
+    """Play `games` and write one row an episode to the file `out`, in their order; returns the rows.
+
+    An interrupted run of the same inputs is resumed, a finished one only read. Raises UserError.
+    """
+    inputs = condition.record() | {"split": split, "games": digest_of([sha256_file(g) for g in games])}
+    if out.is_file():
+        return list(read_jsonl(out, "episode file"))
+    if not games:
+        raise UserError(f"no {split} games to play: see `duomem games`")
+    with PartialLines(out, inputs) as lines:
+        for row in lines.rows:
+            on_episode(row)
+        left = games[len(lines.rows):]
+        threads = max(1, (os.cpu_count() or 1) // max(1, min(jobs, len(left) or 1)))
+        won = sum(row["won"] for row in lines.rows)
+        with progress(None, condition.protocol, len(games), "game", len(lines.rows)) as bar:
+            for row in map_processes(_play, left, jobs, _setup, (condition, split, threads)):
+                lines.append(row)
+                on_episode(row)
+                won += row["won"]
+                bar.update(1)
+                bar.set_postfix(won=f"{won}/{len(lines.rows)}")
+        lines.finish()
+        return lines.rows
+
+
+@dataclass(frozen=True)
+class Score:
+    """wins of n with the 95 % Wilson interval; means over the episodes."""
+
+    n: int
+    wins: int
+    success: float
+    low: float
+    high: float
+    steps: float
+    seconds: float
+    tokens: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+def summarise(rows: Iterable[dict[str, Any]]) -> dict[str, Score]:
+    """Score by family, sorted, and under "all" for the whole."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    everything = list(rows)
+    for row in everything:
+        groups.setdefault(row["family"], []).append(row)
+    return {name: _score(group) for name, group in [*sorted(groups.items()), ("all", everything)]}
+
+
+def _score(rows: Sequence[dict[str, Any]]) -> Score:
+    n, wins = len(rows), sum(bool(r["won"]) for r in rows)
+    low, high = wilson(wins, n)
+
+    def mean(values: Iterable[float]) -> float:
+        return sum(values) / max(1, n)
+
+    return Score(n, wins, wins / max(1, n), low, high, mean(len(r["steps"]) for r in rows),
+                 mean(r["seconds"] for r in rows), mean(r["prefilled"] + r["decoded"] for r in rows))

@@ -1,0 +1,97 @@
+"""`duomem teach`: the expert plays every game of a split and leaves a trajectory file.
+
+Parallel over cores, resumable, and the same bytes on every run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from duomem.base.errors import UserError
+from duomem.base.files import digest_of, read_jsonl, sha256_file
+from duomem.base.lines import PartialLines
+from duomem.base.progress import progress
+from duomem.base.trajectory import Step, Trajectory
+from duomem.base.workers import map_processes
+from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.kit_world import KitWorld
+from duomem.train.teachers.expert import REVISION, Expert, Priors
+from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
+
+_priors: Priors = {}
+_split = ""
+_max_steps = 0
+
+
+def _setup(priors: Priors, split: str, max_steps: int) -> None:
+    global _priors, _split, _max_steps
+    _priors, _split, _max_steps = priors, split, max_steps
+
+
+def _setup_nothing() -> None:
+    pass
+
+
+def _play(path: Path) -> dict[str, Any]:
+    return play_expert(load_game(path), _priors, _split, _max_steps).to_json()
+
+
+def play_expert(game: Game, priors: Priors, split: str, max_steps: int) -> Trajectory:
+    """One episode of the searching expert."""
+    world = KitWorld()
+    observation = world.reset(game)
+    intro = observation.text
+    expert = Expert(intro, priors)
+    steps: list[Step] = []
+    while len(steps) < max_steps and not observation.done:
+        command = expert.act()
+        steps.append(Step(observation.text, observation.admissible, command))
+        observation = world.step(command)
+        expert.observe(command, observation.text)
+    return Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro, tuple(steps),
+                      observation.text, observation.won, f"expert/{REVISION}", 0)
+
+
+def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
+    """Priors from these *train* games, kept in `file`. Raises UserError without games."""
+    if not games:
+        raise UserError("no train games to learn the expert's priors from: see `duomem games`")
+    known = cached_priors(file, games)
+    if known is not None:
+        return known
+    counts = map_processes(count_places, games, jobs, _setup_nothing)
+    priors = combine(progress(counts, "priors", len(games), "game"))
+    save_priors(file, games, priors)
+    return priors
+
+
+def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, max_steps: int) -> dict[str, int]:
+    """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}.
+
+    An interrupted run of the same inputs is resumed; a finished file is only counted. Raises UserError.
+    """
+    inputs = {"split": split, "priors": digest_of(dict(priors)), "player": f"expert/{REVISION}",
+              "max_steps": max_steps, "games": digest_of([sha256_file(g) for g in games])}
+    if not games:
+        raise UserError(f"no {split} games to play: see `duomem games`")
+    if out.is_file():
+        return _count(list(read_jsonl(out, "trajectory file")))
+    with PartialLines(out, inputs) as lines:
+        left = games[len(lines.rows):]
+        with progress(None, "teaching", len(games), "game", len(lines.rows)) as bar:
+            for row in map_processes(_play, left, jobs, _setup, (priors, split, max_steps)):
+                lines.append(row)
+                bar.update(1)
+        lines.finish()
+        return _count(lines.rows)
+
+
+def _count(rows: list[dict[str, Any]]) -> dict[str, int]:
+    return {"games": len(rows), "won": sum(bool(r["won"]) for r in rows), "steps": sum(len(r["steps"]) for r in rows)}
+
+
+def default_jobs() -> int:
+    """One process a core."""
+    return os.cpu_count() or 1
