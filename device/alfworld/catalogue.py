@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from duomem.base.errors import UserError
+from duomem.device.alfworld.goal import FAMILIES
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
 DATA_FOLDER = "json_2.1.1"
@@ -71,3 +72,11 @@ def _is_unsolvable(path: Path) -> bool:
             return b'"solvable": false' in f.read()
     except OSError as e:
         raise UserError(f"{path}: cannot read this game ({e.strerror or e}): check its permissions") from None
+
+
+def describe_path(path: Path) -> tuple[str, str]:
+    """(task family, floor plan) as the folder TASK-OBJ-MOVABLE-RECEP-SCENE names them, without opening the
+    file; ("unknown", "") for a folder named otherwise.
+    """
+    parts = path.parent.parent.name.split("-")
+    return (parts[0], parts[4]) if len(parts) == 5 and parts[0] in FAMILIES else ("unknown", "")

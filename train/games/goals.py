@@ -34,10 +34,10 @@ class TaskGoal:
 
     @property
     def kept_from(self) -> str | None:
-        """The kind of receptacle in which no such object may lie at the start: the target, as in the official
-        games, so that none is won or half won by standing still.
+        """The kind of receptacle in which no such object lies at the start: the target, as in the official
+        games, unless the object must be changed or looked at first.
         """
-        return None if self.target == LAMP else self.target
+        return None if self.family in _CHANGES or self.target == LAMP else self.target
 
     @property
     def starts_cool(self) -> bool:
@@ -46,15 +46,14 @@ class TaskGoal:
 
     def sentence(self, wheel: Wheel, rng: random.Random) -> str:
         """The goal sentence, without its full stop, from the templates of the family."""
-        return self._fill(rng.choice(wheel.goals[self.family]["templates"]), str.lower)
+        template: str = rng.choice(wheel.goals[self.family]["templates"])
+        thing, target = self.thing.lower(), self.target.lower()
+        return template.format(obj=thing, recep=target, toggle=target)
 
     def pddl(self, wheel: Wheel) -> str:
         """The `:goal` section, and the parenthesis that closes the problem."""
-        return self._fill(wheel.goals[self.family]["pddl"].replace("#", "-"), str)
-
-    def _fill(self, text: str, spell: type[str] | object) -> str:
-        thing, target = (spell(word) for word in (self.thing, self.target))  # type: ignore[operator]
-        return text.format(obj=thing, recep=target, toggle=target)
+        text: str = wheel.goals[self.family]["pddl"].replace("#", "-")
+        return text.format(obj=self.thing, recep=self.target, toggle=self.target)
 
 
 def possible_goals(wheel: Wheel, plan: FloorPlan, family: str) -> list[TaskGoal]:

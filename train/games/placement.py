@@ -16,10 +16,10 @@ from duomem.train.games.wheel import Wheel
 # How much a kind of receptacle draws the things that fit it, all receptacles of the kind together. In kinds
 # not named here nothing lies at the start.
 _ATTRACTION: Mapping[str, float] = {
-    "CounterTop": 6, "DiningTable": 5, "CoffeeTable": 5, "Desk": 6, "Dresser": 4, "Bed": 7, "Sofa": 4,
-    "SideTable": 4, "TVStand": 2.5, "ArmChair": 2.5, "Ottoman": 1.5, "Fridge": 5, "Cabinet": 5,
-    "Drawer": 4, "Shelf": 3, "SinkBasin": 1.7, "Microwave": 2.2, "GarbageCan": 1.6, "StoveBurner": 14,
-    "CoffeeMachine": 3.5, "Toilet": 5, "ToiletPaperHanger": 2.5, "BathtubBasin": 4, "Cart": 3, "Safe": 1.5,
+    "CounterTop": 6, "DiningTable": 6, "CoffeeTable": 5, "Desk": 5, "Dresser": 3, "Bed": 7, "Sofa": 4,
+    "SideTable": 2.5, "TVStand": 2.5, "ArmChair": 1.6, "Ottoman": 1.5, "Fridge": 4, "Cabinet": 5,
+    "Drawer": 3.2, "Shelf": 3, "SinkBasin": 1.5, "Microwave": 1.5, "GarbageCan": 1.3, "StoveBurner": 20,
+    "CoffeeMachine": 6, "Toilet": 3.5, "ToiletPaperHanger": 2.2, "BathtubBasin": 6, "Cart": 3, "Safe": 2,
     "TowelHolder": 100, "HandTowelHolder": 100,
 }
 # How many things a receptacle of a kind holds at most at the start.
@@ -30,7 +30,7 @@ _ROOM_FOR: Mapping[str, int] = {
 _ROOM_FOR_MANY = 16
 # How many of a thing a room has (from, to), for those of which it has not 1 to 3.
 _COUNT: Mapping[str, tuple[int, int]] = {
-    "Bread": (1, 2), "Pan": (1, 2), "Pillow": (1, 2), "Laptop": (1, 2), "Box": (1, 2), "Lamp": (0, 0),
+    "Bread": (1, 2), "Pan": (1, 2), "Pot": (1, 2), "Pillow": (1, 2), "Laptop": (1, 2), "Box": (1, 2),
     "Towel": (1, 2), "HandTowel": (1, 2), "DeskLamp": (1, 1), "TeddyBear": (1, 1), "HousePlant": (1, 1),
     "Television": (1, 1), "PaperTowelRoll": (1, 1),
 }
@@ -42,6 +42,10 @@ _STANDS_ON: Mapping[str, tuple[str, ...]] = {
     "Television": ("TVStand", "Dresser"),
     "PaperTowelRoll": ("CounterTop", "DiningTable", "Toilet"),
 }
+# Surfaces where more lies at the start than a player may put there: the surface they are like.
+_LIKE: Mapping[str, str] = {"TVStand": "SideTable"}
+# Things that lie on the floor in the rooms, where no player can reach them.
+_ON_THE_FLOOR = frozenset({"BaseballBat", "BasketBall", "Boots", "Plunger", "TennisRacket", "WateringCan"})
 _FIXED = frozenset({"DeskLamp", "HousePlant", "Television"})  # cannot be picked up
 _NESTED_SHARE = 0.25  # of the games have a thing lying in a bowl, pot, box, ...
 
@@ -87,8 +91,10 @@ def place_things(wheel: Wheel, plan: FloorPlan, target: str, at_least: int, avoi
 
 def places_for(wheel: Wheel, plan: FloorPlan, kind: str) -> list[str]:
     """The kinds of receptacle in a room where things of `kind` may lie at the start."""
+    if kind in _ON_THE_FLOOR:
+        return []
     return [place for place in plan.kinds if place in _ATTRACTION
-            and (kind in wheel.fits[place] or place in _STANDS_ON.get(kind, ()))]
+            and (kind in wheel.fits[_LIKE.get(place, place)] or place in _STANDS_ON.get(kind, ()))]
 
 
 def capacity(receptacle: str) -> int:
