@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
-
 from duomem.base.errors import UserError
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.quantise import dequantise_int4
 from duomem.device.bundle import Bundle
 from duomem.device.engine import TvmEngine, TvmSession
 from duomem.device.weights import read_tensor_cache
+from tokenizers import Tokenizer
 
 BOUND = 1e-3
 """Largest allowed difference of a logit."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
 from duomem.base.errors import UserError
 from duomem.compile.models.config import LlamaConfig, Weight
 
@@ -17,6 +16,7 @@ GROUP = 32
 _ZERO = 7
 _LEVELS = 15
 _ROWS_AT_ONCE = 4096
+_TINY = np.float32(1e-30)
 _DIVISORS = (8.6, 8.0, 7.5, 7.0, 6.5, 6.0)
 
 
@@ -81,15 +81,15 @@ def dequantise_int4(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
 def _quantise_groups(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 [G, 32] -> (float32 levels -7..8 [G, 32], float32 scale [G])."""
     largest = np.take_along_axis(w, np.abs(w).argmax(axis=1)[:, None], axis=1)[:, 0]
-    best_scale = to_bfloat16(largest / _DIVISORS[0])
+    best_scale = _as_scale(largest / _DIVISORS[0])
     best, best_error = _round(w, best_scale)
     for divisor in _DIVISORS[1:]:
         best, best_scale, best_error = _better(
-            w, to_bfloat16(largest / divisor), best, best_scale, best_error
+            w, _as_scale(largest / divisor), best, best_scale, best_error
         )
     norm = np.einsum("gk,gk->g", best, best)
     refined = np.divide(np.einsum("gk,gk->g", w, best), norm, out=np.zeros_like(norm), where=norm > 0)
-    best, best_scale, _ = _better(w, to_bfloat16(refined), best, best_scale, best_error)
+    best, best_scale, _ = _better(w, _as_scale(refined), best, best_scale, best_error)
     return best, best_scale
 
 
@@ -100,6 +100,11 @@ def _better(
     wins = error < best_error
     best[wins] = levels[wins]
     return best, np.where(wins, scale, best_scale), np.where(wins, error, best_error)
+
+
+def _as_scale(x: np.ndarray) -> np.ndarray:
+    """`x` as bfloat16 values; what is too small to divide by counts as zero."""
+    return np.where(np.abs(x) < _TINY, np.float32(0), to_bfloat16(x))
 
 
 def _round(w: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from duomem.base.errors import UserError
 from duomem.device.bundle import Bundle, read_bundle
 from duomem.device.cpu import cpu_arch, cpu_features
@@ -26,8 +25,9 @@ ALL_CHUNK = 64
 class TvmEngine:
     """A loaded student (keeps `device.session.Engine`).
 
-    All sessions share one pool of KV pages. It has room for `max_sessions` full sessions; the memory of
-    a page is touched, and so taken, the first time the page is used.
+    All sessions share one pool of KV pages, with room for `max_sessions` full sessions (and the one page
+    TVM adds, which a rollback into shared pages needs for a moment). The memory of a page is touched, and
+    so taken, the first time the page is used.
     """
 
     def __init__(
@@ -77,9 +77,7 @@ class TvmEngine:
         }
         self._count_free = tvm.get_global_func("vm.builtin.attention_kv_cache_get_num_available_pages")
         self._page_size = bundle.manifest["context"]["page_size"]
-        pages = (
-            -(-context_length // self._page_size) * max_sessions + 1
-        )  # a rollback into shared pages copies one
+        pages = -(-context_length // self._page_size) * max_sessions
         self._cache = self._vm["create_kv_cache"](
             *(
                 self._shape([n])

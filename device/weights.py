@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from duomem.base.errors import UserError
 from duomem.base.files import read_json
 

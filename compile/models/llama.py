@@ -9,14 +9,13 @@ from functools import partial
 from typing import Any
 
 import tvm
+from duomem.compile.kernels.tile import Tile
+from duomem.compile.models.config import LlamaConfig
+from duomem.compile.models.layers import MATRICES, Matrix
 from tvm import relax, te, tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode, TIRPagedKVCache
-
-from duomem.compile.kernels.tile import Tile
-from duomem.compile.models.config import LlamaConfig
-from duomem.compile.models.layers import MATRICES, Matrix
 
 
 class Attention(nn.Module):

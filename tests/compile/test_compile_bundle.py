@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from duomem.base.errors import UserError
+from duomem.cli import compile as cli
+from duomem.compile import bundle as writer
+from duomem.compile.bundle import compile_bundle
+from duomem.compile.target import load_target
+from duomem.device.bundle import read_bundle
+from duomem.device.prompt import PROMPT_VERSION
+
+
+def compile_to(model: Path, out: Path, scheme: str = "q4f32_1", **options: Any) -> bool:
+    return compile_bundle(model, load_target("host"), scheme, out, **options)[1]
+
+
+def command(*args: str) -> None:
+    parser = argparse.ArgumentParser()
+    cli.add_parser(parser.add_subparsers())
+    parsed = parser.parse_args(["compile", *args])
+    parsed.func(parsed)
+
+
+def test_manifest_tells_what_was_compiled(tiny_bundle: Path) -> None:
+    manifest = read_bundle(tiny_bundle).manifest
+    assert manifest["quantisation"] == "q4f32_1" and manifest["prompt_version"] == PROMPT_VERSION
+    assert manifest["context"]["length"] == 256 and manifest["model"]["eos_token_ids"] == [257]
+    assert manifest["context"]["kv_bytes_per_token"] == 2 * 2 * 2 * 16 * 4
+    gate = manifest["gate"]
+    assert 0 < gate["max_abs_diff"] < gate["bound"] == 1e-3
+    assert {"prefill", "chunked_prefill", "rollback_decode", "fork_decode", "all"} <= set(
+        gate["max_abs_diff_by_step"]
+    )
+    assert gate["drift"]["mean_kl"] > 1e-4
+    assert (tiny_bundle / "packs").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "config"),
+    [
+        ("q0f32", {"tie_word_embeddings": False, "vocab_size": 321}),
+        (
+            "q4f32_1",
+            {
+                "tie_word_embeddings": False,
+                "num_hidden_layers": 1,
+                "num_key_value_heads": 6,
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "rope_theta": 500.0,
+                    "factor": 8.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 32,
+                },
+            },
+        ),
+    ],
+)
+def test_variants_pass_the_gate(
+    make_model: Callable[..., Path], tmp_path: Path, scheme: str, config: dict
+) -> None:
+    model = make_model(tmp_path / "m", **config)
+    assert compile_to(model, tmp_path / "b", scheme)
+    gate = read_bundle(tmp_path / "b").manifest["gate"]
+    assert (gate["drift"]["top1_agreement"] == 1.0) == (scheme == "q0f32")
+
+
+def test_same_inputs_are_compiled_once(tiny_model: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (tiny_bundle / "bundle.json").stat().st_mtime_ns
+    command(str(tiny_model), "--out", str(tiny_bundle), "--context", "256")
+    assert "up to date" in capsys.readouterr().out
+    assert (tiny_bundle / "bundle.json").stat().st_mtime_ns == before
+
+
+def test_a_failing_gate_leaves_nothing(
+    tiny_model: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights in the bundle are of another model than the one it is compared with."""
+
+    def other_weights(checkpoint: Any, scheme: str) -> Any:
+        for stored in real(checkpoint, scheme):
+            yield type(stored)(stored.name, stored.array * 1.01, stored.half) if "norm" in stored.name else stored
+
+    real = writer._stored
+    monkeypatch.setattr(writer, "_stored", other_weights)
+    monkeypatch.setattr(writer, "build_library", reuse_library(tiny_bundle))
+    with pytest.raises(UserError, match=r"parity gate.*no bundle was written"):
+        compile_to(tiny_model, tmp_path / "b", context_length=256)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_bundle_is_made_again(
+    tiny_model: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
+    (out / "model" / "params_shard_0.bin").write_bytes(b"")
+    monkeypatch.setattr(writer, "build_library", reuse_library(tiny_bundle))
+    assert compile_to(tiny_model, out, context_length=256)
+    read_bundle(out)
+
+
+def reuse_library(bundle: Path) -> Callable[..., dict]:
+    def build(checkpoint: Any, scheme: str, target: Any, chunk: int, library: Path) -> dict:
+        shutil.copyfile(read_bundle(bundle).library, library)
+        return {"mcpu": "copied"}
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--quant", "q3"], "--quant q3.*q4f32_1"),
+        (["--context", "8"], "--context 8.*64..512"),
+        (["--context", "1000"], "--context 1000.*64..512"),
+        (["--target", "moon"], "--target moon.*host"),
+    ],
+)
+def test_wrong_options(tiny_model: Path, tmp_path: Path, args: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        command(str(tiny_model), "--out", str(tmp_path / "b"), *args)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_that_is_no_bundle_is_kept(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is no bundle"):
+        compile_to(tiny_model, tmp_path, context_length=256)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_q4_needs_whole_groups(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m", intermediate_size=100)
+    with pytest.raises(UserError, match=r"down_proj has 100 inputs.*q0f32"):
+        compile_to(model, tmp_path / "b")
+
+
+def test_a_foreign_tokenizer_is_found_out(
+    tiny_model: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "m"))
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] = {c: i + 200 for c, i in tokenizer["model"]["vocab"].items()}
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    monkeypatch.setattr(writer, "build_library", reuse_library(tiny_bundle))
+    with pytest.raises(UserError, match="not this model's tokenizer"):
+        compile_to(model, tmp_path / "b", context_length=256)

@@ -1,0 +1,85 @@
+"""Fixtures several parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY: dict[str, Any] = {
+    "hidden_size": 96,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 300,
+    "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 20000.0},
+    "tie_word_embeddings": True,
+    "initializer_range": 0.3,
+    "eos_token_id": 257,
+}
+
+
+def write_byte_tokenizer(folder: Path) -> None:
+    """A tokenizer of the 256 bytes, so that any text encodes to one token a byte."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Path]:
+    """make_model(folder, dtype="float32", **config) writes a tiny random Llama in transformers' format."""
+
+    def make(folder: Path, dtype: str = "float32", **overrides: Any) -> Path:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(7)
+        model = LlamaForCausalLM(LlamaConfig(**TINY | overrides)).to(getattr(torch, dtype))
+        model.save_pretrained(folder, max_shard_size=overrides.get("max_shard_size", "1GB"))
+        write_byte_tokenizer(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Path:
+    """Folder of a tiny random Llama: 300 tokens, 2 layers, tied embeddings, 512 tokens of context."""
+    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The tiny model compiled for this machine in q4f32_1, context 256. Read it, do not change it."""
+    from duomem.compile.bundle import compile_bundle
+    from duomem.compile.target import load_target
+
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    compile_bundle(tiny_model, load_target("host"), "q4f32_1", out, context_length=256)
+    return out
+
+
+@pytest.fixture(scope="session")
+def generated_games(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 30 generated games: 18 train, 6 valid_seen, 6 valid_unseen, all families in each split."""
+    from duomem.base.errors import UserError
+    from duomem.train.games.generate import generate
+
+    out = tmp_path_factory.mktemp("games")
+    try:
+        for _ in generate(out, 7, {"train": 18, "valid_seen": 6, "valid_unseen": 6}):
+            pass
+    except UserError as e:
+        pytest.skip(str(e))
+    return out
