@@ -10,12 +10,18 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from duomem.base.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _CHUNK = 1 << 20
 
@@ -48,8 +54,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_open(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path`; on a clean exit fsync it and rename it to `path`.
+def atomic_open(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary binary file beside `path`; on a clean exit fsync it and rename it to `path`.
 
     On any exception, Ctrl-C included, the temporary file is removed and `path` is as it was.
     """
@@ -57,7 +63,7 @@ def atomic_open(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(fd, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as f:
+        with os.fdopen(fd, "wb") as f:
             yield f
             f.flush()
             os.fsync(f.fileno())
@@ -78,7 +84,7 @@ def _umask() -> int:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
-    with atomic_open(path, "wb") as f:
+    with atomic_open(path) as f:
         f.write(data)
 
 
@@ -139,6 +145,18 @@ def parse_json(data: bytes, where: str, limit: int) -> Any:
         return json.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
         raise UserError(f"{where} is not valid JSON ({e}): it is damaged, make or copy it again") from None
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Parse a TOML file; `what` names it in errors. Raises UserError if it is missing or not TOML."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {what}: check the path") from None
+    except OSError as e:
+        raise UserError(f"{path}: cannot read this {what}: {e.strerror or e}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise UserError(f"{path}: this {what} is not valid TOML: {e}") from None
 
 
 def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:

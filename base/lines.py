@@ -1,79 +1,92 @@
-"""A JSON-lines file made row by row over a long run: kept under a .partial name until it is complete.
+"""A JSON-lines file made row by row over a long run, resumable and idempotent.
 
-An interrupted run finds its finished rows again; a row torn by a crash is dropped.
+Rows gather under a .partial name; the complete file has its inputs beside it in FILE.inputs.json.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import atomic_open
+from duomem.base.files import atomic_open, read_json, read_jsonl, write_json
 
 
-class PartialLines:
-    """Rows of an unfinished file. Use as a context manager; call `finish()` when all rows are there.
+class ResumableLines:
+    """The rows made so far of the file `path` from `inputs` (any JSON object that identifies them).
 
-    The first row of the .partial file is `inputs`; one made from other inputs is refused.
+    rows: those already there; done: whether the file is complete. Use as a context manager, `append` the
+    missing rows, then `finish()`. Raises UserError if what is there was made from other inputs.
     """
 
     def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
         self.path = Path(path)
-        self.partial = self.path.with_name(self.path.name + ".partial")
-        self.partial.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._sidecar = self.path.with_name(self.path.name + ".inputs.json")
+        self._inputs = inputs
+        self.done = self.path.is_file()
         self.rows: list[dict[str, Any]] = []
-        good = 0
-        if self.partial.is_file():
-            good = self._load(inputs)
-        self._file = open(self.partial, "r+b" if self.partial.is_file() else "w+b")  # noqa: SIM115
-        self._file.truncate(good)
-        self._file.seek(good)
-        if not good:
+        self._file = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.done:
+            self._check(read_json(self._sidecar, "record of inputs"), self.path)
+            self.rows = list(read_jsonl(self.path, "result file"))
+            return
+        whole = self._load() if self._partial.is_file() else 0
+        self._file = open(self._partial, "r+b" if self._partial.is_file() else "w+b")  # noqa: SIM115
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        if not whole:
             self._write(inputs)
 
-    def _load(self, inputs: dict[str, Any]) -> int:
-        """Read the whole rows back; returns the bytes they take."""
-        good = 0
-        with open(self.partial, "rb") as f:
+    def _check(self, found: Any, file: Path) -> None:
+        if found != self._inputs:
+            raise UserError(f"{file}: made from other inputs (games, packs, students or options): write elsewhere with "
+                            "--out, or delete it")
+
+    def _load(self) -> int:
+        """Read the whole rows back; returns the bytes they take. A row torn by a crash is dropped."""
+        whole = 0
+        with open(self._partial, "rb") as f:
             for line in f:
                 try:
                     row = json.loads(line)
                 except ValueError:
                     break
-                if not line.endswith(b"\n") or not isinstance(row, dict):
+                if not line.endswith(b"\n"):
                     break
-                if good == 0 and row != inputs:
-                    raise UserError(f"{self.partial}: an unfinished run with other inputs: finish that one, delete "
-                                    "the file, or write elsewhere with --out")
-                if good:
+                if whole:
                     self.rows.append(row)
-                good += len(line)
-        return good
+                else:
+                    self._check(row, self._partial)
+                whole += len(line)
+        return whole
 
     def _write(self, row: dict[str, Any]) -> None:
+        if self._file is None:
+            raise ValueError(f"{self.path} is complete")
         self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         self._file.flush()
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row; it survives a crash of this process."""
-        self.rows.append(row)
         self._write(row)
+        self.rows.append(row)
 
     def finish(self) -> None:
-        """Write the rows, without the inputs, to the final name and drop the partial file."""
-        with atomic_open(self.path, "wb") as f:
+        """Give the rows their final name, and write what they were made from beside them."""
+        write_json(self._sidecar, self._inputs)
+        with atomic_open(self.path) as f:
             for row in self.rows:
                 f.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
-        self._file.close()
-        self.partial.unlink()
+        self._partial.unlink()
 
-    def __enter__(self) -> PartialLines:
+    def __enter__(self) -> ResumableLines:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()

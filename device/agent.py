@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from duomem.base.trajectory import Step, Trajectory
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.world import Observation, World
@@ -89,15 +88,16 @@ class Agent:
         self._system.prefill(tokenizer.system())
 
     def play(self, world: World, game: Game, split: str,
+             on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
              on_step: Callable[[str, Observation], None] = lambda command, observation: None) -> Episode:
-        """Play `game` to the end. `on_step` is called after the reset (with an empty command) and after
-        every command with what it brought. A game of the pack itself is never its own memory.
+        """Play `game` to the end. `on_start` is called with the intro and the memories shown, `on_step` after
+        every command with what it brought. A memory of this very game is never shown.
         """
         started = time.perf_counter()
         observation = world.reset(game)
         intro = observation.text
         memories = self._recall(goal_sentence(intro), game.digest)
-        on_step("", observation)
+        on_start(intro, memories)
         session = _Meter(self._system.fork())
         steps: list[Step] = []
         ended = "steps"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import digest_of, read_jsonl, sha256_file
-from duomem.base.lines import PartialLines
+from duomem.base.files import digest_of, sha256_file
+from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
 from duomem.base.workers import map_processes
 from duomem.device.agent import Agent, Episode
@@ -82,13 +82,13 @@ def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path,
     An interrupted run of the same inputs is resumed, a finished one only read. Raises UserError.
     """
     inputs = condition.record() | {"split": split, "games": digest_of([sha256_file(g) for g in games])}
-    if out.is_file():
-        return list(read_jsonl(out, "episode file"))
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
-    with PartialLines(out, inputs) as lines:
+    with ResumableLines(out, inputs) as lines:
         for row in lines.rows:
             on_episode(row)
+        if lines.done:
+            return lines.rows
         left = games[len(lines.rows):]
         threads = max(1, (os.cpu_count() or 1) // max(1, min(jobs, len(left) or 1)))
         won = sum(row["won"] for row in lines.rows)

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from duomem.base.errors import UserError
+from tokenizers import Tokenizer
 
 PROMPT_VERSION = 1
 
@@ -25,6 +24,7 @@ _ROOM = re.compile(r"you see (an? [^.\n]*)\.")
 _GOAL = re.compile(r"Your task is to: ([^\n]*)")
 _ARRIVE = re.compile(r"^You arrive at [^.]*\. ")
 _OPENED = re.compile(r"^You open the [^.]*\. The [^.]* is open\. ")
+_HELP = re.compile(r":  +[^\n]*")
 _SEPARATOR = re.compile(r", and an? |, an? |,? and an? ")
 
 
@@ -67,8 +67,10 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def shorten(observation: str) -> str:
-    """An observation without what the command before it already says; every object stays in it."""
-    text = _OPENED.sub("", _ARRIVE.sub("", observation.strip()))
+    """An observation on one line, without what the command before it already says and without the
+    explanations of `help`; every object stays in it.
+    """
+    text = " ".join(_HELP.sub(";", _OPENED.sub("", _ARRIVE.sub("", observation.strip()))).split())
     return text.replace(", and a ", ", a ").replace(", a ", ", ").replace("you see a ", "you see ")
 
 

@@ -5,28 +5,25 @@ Every number that shapes a training run is here, and in the run's record.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from duomem.base.files import read_toml
 
 MAX_TRAINABLE = 10_000_000
 
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """model: see base_model.resolve_base_model; rank, alpha: LoRA's (alpha / rank = 2 as in the paper);
-    learning_rate: peak, with linear warm-up over `warmup_steps` and cosine decay to `final_rate` of it;
-    batch_size: episodes an optimiser step; max_steps: optimiser steps; memory_share: chance of a memory in
-    context; dtype: of weights and activations ("bfloat16" or "float32"), optimiser state is always fp32; compile: run the decoder layers
-    through torch.compile (needs a C++ compiler).
+    """model: see base_model.resolve_base_model; rank, alpha: LoRA's (alpha / rank = 2 as in the paper).
+
+    learning_rate: peak, with linear warm-up over `warmup_steps` and cosine decay to `final_rate` of it.
+    batch_size: episodes an optimiser step; max_steps: optimiser steps; max_tokens: longest episode kept.
+    memory_share: chance of a memory in context. dtype: of weights and activations ("bfloat16" or
+    "float32"); optimiser state is always fp32. compile: run the decoder layers through torch.compile
+    (needs a C++ compiler).
     """
 
     model: str
@@ -60,13 +57,7 @@ class StudentConfig:
 
 def load_config(path: Path) -> StudentConfig:
     """Read a student's TOML file. Raises UserError naming the file and the field that is wrong."""
-    try:
-        with open(path, "rb") as f:
-            values = tomllib.load(f)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such student config: see configs/students/") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: cannot read this student config: {e}") from None
+    values = read_toml(path, "student config")
     known = {f.name: f for f in fields(StudentConfig)}
     for name, value in values.items():
         if name not in known:
@@ -82,3 +73,14 @@ def load_config(path: Path) -> StudentConfig:
         return StudentConfig(**values)
     except UserError as e:
         raise UserError(f"{path}: {e}") from None
+
+
+def find_config(name: str) -> StudentConfig:
+    """The student `name` of configs/students, or the TOML file it is a path of. Raises UserError."""
+    shipped = Path(__file__).resolve().parent.parent / "configs" / "students" / f"{name}.toml"
+    if name.endswith(".toml"):
+        return load_config(Path(name))
+    if not shipped.is_file():
+        known = ", ".join(sorted(f.stem for f in shipped.parent.glob("*.toml")))
+        raise UserError(f"--config {name}: no such student: known are {known}; or give a TOML file")
+    return load_config(shipped)

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, atomic_open, digest_of, sha256_file, write_json
+from duomem.base.files import (
+    atomic_folder,
+    atomic_open,
+    digest_of,
+    read_jsonl,
+    sha256_file,
+    write_bytes,
+    write_json,
+)
 from duomem.base.progress import progress
 from duomem.base.trajectory import read_trajectories
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
@@ -46,12 +54,12 @@ class TrainInputs:
                 "trajectories": sha256_file(self.trajectories), "pack": sha256_file(self.pack)}
 
 
-def train(inputs: TrainInputs, out: Path, minutes: float, threads: int) -> dict[str, Any]:
+def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, threads: int) -> dict[str, Any]:
     """Train an adapter and write it to the folder `out` (peft's format, fp16, with duomem.json beside it).
 
-    Stops at `config.max_steps` or after `minutes` of training, whichever is first; the learning rate ends
-    its decay there. A checkpoint in `out` of the same inputs is resumed; a finished run of the same inputs
-    is left as it is. Returns the record. Raises UserError.
+    Stops at `config.max_steps`, after `minutes` of training or after `cpu_minutes` of all threads together,
+    whichever is first; the learning rate ends its decay there. A checkpoint in `out` of the same inputs is
+    resumed; a finished run of the same inputs is left as it is. Returns the record. Raises UserError.
     """
     _calm_openmp()
     record = inputs.record()
@@ -65,14 +73,14 @@ def train(inputs: TrainInputs, out: Path, minutes: float, threads: int) -> dict[
     stream = batches(run.dataset, inputs.config.batch_size, _SORT_WINDOW, inputs.config.seed)
     for _ in range(run.step):
         next(stream)
-    clock = _Clock(*seconds, minutes * 60)
+    clock = _Clock(*seconds, minutes * 60, cpu_minutes * 60)
     saved = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
+    _cut_log(work / "log.jsonl", run.step)
     with open(work / "log.jsonl", "a", encoding="utf-8") as log, \
             progress(None, "training", inputs.config.max_steps, "step", run.step) as bar:
         try:
-            while run.step < inputs.config.max_steps and not clock.expired():
-                share = max(run.step / inputs.config.max_steps, clock.share())
+            while (share := max(run.step / inputs.config.max_steps, clock.share())) < 1:
                 loss, rate = run.update(next(stream), share)
                 row = {"step": run.step, "loss": round(loss, 5), "rate": rate, "tokens": run.tokens,
                        "seconds": round(clock.wall(), 1), "cpu_seconds": round(clock.cpu(), 1)}
@@ -116,20 +124,19 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
 class _Clock:
     """Training time, wall and CPU, summed over resumed parts."""
 
-    def __init__(self, wall: float, cpu: float, limit: float) -> None:
-        self._wall0, self._cpu0, self._limit = time.monotonic() - wall, time.process_time() - cpu, limit
+    def __init__(self, wall: float, cpu: float, wall_limit: float, cpu_limit: float) -> None:
+        self._wall_start, self._cpu_start = time.monotonic() - wall, time.process_time() - cpu
+        self._wall_limit, self._cpu_limit = wall_limit, cpu_limit
 
     def wall(self) -> float:
-        return time.monotonic() - self._wall0
+        return time.monotonic() - self._wall_start
 
     def cpu(self) -> float:
-        return time.process_time() - self._cpu0
+        return time.process_time() - self._cpu_start
 
     def share(self) -> float:
-        return self.wall() / self._limit
-
-    def expired(self) -> bool:
-        return self.wall() >= self._limit
+        """Used share of the nearer limit."""
+        return max(self.wall() / self._wall_limit, self.cpu() / self._cpu_limit)
 
 
 class _Run:
@@ -266,11 +273,17 @@ def _compile_layers(decoder: Any) -> None:
         layer.compile(dynamic=True)
 
 
+def _cut_log(log: Path, steps: int) -> None:
+    """Drop what was logged after the checkpoint that training goes on from."""
+    rows = list(read_jsonl(log, "training log"))[:steps] if log.is_file() else []
+    write_bytes(log, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
 def _save_checkpoint(work: Path, record: dict[str, Any], run: _Run, clock: _Clock) -> None:
     import torch
 
     state = run.state() | {"record": record, "seconds": clock.wall(), "cpu_seconds": clock.cpu()}
-    with atomic_open(work / "checkpoint.pt", "wb") as f:
+    with atomic_open(work / "checkpoint.pt") as f:
         torch.save(state, f)
 
 

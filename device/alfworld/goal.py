@@ -45,6 +45,7 @@ _FLUENT: Mapping[str, tuple[str, ...]] = {
 }
 _SIGNATURES = {**_STATIC, **_FLUENT}
 _MAX_BINDINGS = 100_000  # of one query, before any pruning; official games have at most 1,519
+_MAX_PARTS = 16  # formulas of a goal, variables or atoms of a formula; official goals have at most 7
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def parse_goal(goal: Expression, things: Mapping[str, str], facts: Mapping[str, 
     families, an unknown predicate, a wrong type, or a formula too large to test at every step.
     """
     formulas = _split(goal, things)
+    if any(len(part) > _MAX_PARTS for formula in formulas for part in (formulas, formula.variables, formula.atoms)):
+        raise PddlError("the goal is too long for any ALFWorld task family")
     family, object_type, target_type = _classify(formulas)
     queries = sorted(
         (_compile(formula, things, facts) for formula in formulas),

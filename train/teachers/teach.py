@@ -5,13 +5,12 @@ Parallel over cores, resumable, and the same bytes on every run.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import digest_of, read_jsonl, sha256_file
-from duomem.base.lines import PartialLines
+from duomem.base.files import digest_of, sha256_file
+from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
 from duomem.base.trajectory import Step, Trajectory
 from duomem.base.workers import map_processes
@@ -76,9 +75,9 @@ def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, m
               "max_steps": max_steps, "games": digest_of([sha256_file(g) for g in games])}
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
-    if out.is_file():
-        return _count(list(read_jsonl(out, "trajectory file")))
-    with PartialLines(out, inputs) as lines:
+    with ResumableLines(out, inputs) as lines:
+        if lines.done:
+            return _count(lines.rows)
         left = games[len(lines.rows):]
         with progress(None, "teaching", len(games), "game", len(lines.rows)) as bar:
             for row in map_processes(_play, left, jobs, _setup, (priors, split, max_steps)):
@@ -90,8 +89,3 @@ def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, m
 
 def _count(rows: list[dict[str, Any]]) -> dict[str, int]:
     return {"games": len(rows), "won": sum(bool(r["won"]) for r in rows), "steps": sum(len(r["steps"]) for r in rows)}
-
-
-def default_jobs() -> int:
-    """One process a core."""
-    return os.cpu_count() or 1

@@ -1,0 +1,66 @@
+"""Options that several verbs share, and the values behind them.
+
+Checked here, so that a wrong flag is one line before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def add_games(parser: argparse.ArgumentParser, split: str) -> None:
+    """--games and --split."""
+    parser.add_argument("--games", type=Path, metavar="DIR",
+                        help="folder of games (default: $ALFWORLD_DATA, else runs/games)")
+    parser.add_argument("--split", default=split, choices=("train", "valid_seen", "valid_unseen"),
+                        help=f"which games (default: {split})")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """--limit: the first N games of a fixed shuffle."""
+    parser.add_argument("--limit", type=count, metavar="N", help="only N games, a fixed sample (default: all)")
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """--jobs."""
+    parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: one a core)")
+
+
+def add_student(parser: argparse.ArgumentParser) -> None:
+    """The student, its memories and how it plays."""
+    parser.add_argument("bundle", type=Path, help="compiled student, a folder made by `duomem compile`")
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="memory pack to play with (default: no memories)")
+    parser.add_argument("--protocol", default="constrained", choices=("constrained", "free"),
+                        help="constrained: likeliest admissible command; free: the student writes it "
+                        "(default: constrained)")
+    parser.add_argument("--k", type=count, default=1, help="memories shown (default: 1)")
+    parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
+
+
+def select_games(args: argparse.Namespace) -> list[Path]:
+    """The game files that --games, --split and --limit name."""
+    from duomem.base.files import digest_of
+    from duomem.device.alfworld.catalogue import find_games, resolve_root
+
+    found = find_games(resolve_root(args.games), args.split)
+    limit = getattr(args, "limit", None)
+    if limit is None or limit >= len(found):
+        return found
+    shuffled = sorted(found, key=lambda f: digest_of(f"{f.parent.parent.name}/{f.parent.name}"))
+    return sorted(shuffled[:limit])
+
+
+def jobs(args: argparse.Namespace) -> int:
+    """Processes to use."""
+    import os
+
+    return args.jobs or os.cpu_count() or 1

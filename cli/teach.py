@@ -1,0 +1,32 @@
+"""`duomem teach`: the searching expert plays games and writes trajectories.
+
+What it knows of where things are comes from the train games under the same root.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from duomem.cli.options import add_games, add_jobs, add_limit, jobs, select_games
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser("teach", help="write the expert's trajectories", description=__doc__)
+    add_games(parser, "train")
+    add_limit(parser)
+    add_jobs(parser)
+    parser.add_argument("--max-steps", type=int, default=50, help="steps an episode (default: 50)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="trajectory file to write (.jsonl)")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from duomem.device.alfworld.catalogue import find_games, resolve_root
+    from duomem.train.teachers.teach import learn_priors, teach
+
+    train_games = find_games(resolve_root(args.games), "train")
+    priors = learn_priors(train_games, args.out.with_name("priors.json"), jobs(args))
+    counts = teach(select_games(args), args.split, priors, args.out, jobs(args), args.max_steps)
+    print(f"{args.out}: {counts['games']} {args.split} games, {counts['won']} won "
+          f"({counts['won'] / counts['games']:.1%}), {counts['steps'] / counts['games']:.1f} steps a game")

@@ -1,0 +1,97 @@
+"""Both engines side by side on one game, step by step: the random walk they are compared on.
+
+Run as a program for a sweep: `python tests/device/alfworld/compare.py GAMES_FOLDER COUNT STEPS SEED`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+from duomem.device.alfworld.catalogue import GAME_FILE
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.alfworld.official import OfficialWorld
+from duomem.device.alfworld.world import Observation
+
+# How often a verb is drawn, where it applies, once if not named here. Knives are taken for preference, since
+# slicing needs one in hand.
+_WEIGHTS = {"go": 5, "take": 4, "move": 4, "open": 3, "close": 2, "examine": 2,
+            "use": 6, "slice": 6, "clean": 6, "heat": 6, "cool": 6}
+_INVALID = ("", "Look", "go to", "go to nowhere 1", "take all", "open", "  look  ", "inventory.", "xyzzy")
+
+_official: OfficialWorld | None = None  # one a process: starting it anew leaks native memory
+
+
+def compare(path: Path, random_steps: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
+    """Play the stored walkthrough, then from a new start `random_steps` drawn commands, in both engines.
+
+    Returns how often each verb was played and the differences found, one line each.
+    """
+    global _official
+    _official = _official or OfficialWorld()
+    game, kit = load_game(path), KitWorld()
+    rng = random.Random(f"{seed} {path.parent.parent.name} {path.parent.name}")
+    verbs: Counter[str] = Counter()
+    differences: list[str] = []
+    for commands in (list(game.walkthrough), [None] * random_steps):
+        mine, theirs = kit.reset(game), _official.reset(game)
+        differences += _differences(path, "reset", mine, theirs)
+        for planned in commands:
+            command = planned if planned is not None else _draw(rng, theirs.admissible)
+            mine, theirs = kit.step(command), _official.step(command)
+            verbs[command.split()[0] if command.split() else ""] += 1
+            differences += _differences(path, command, mine, theirs)
+        if commands == list(game.walkthrough) and not theirs.won:
+            differences.append(f"{path}: the walkthrough does not win")
+    return verbs, differences
+
+
+def _draw(rng: random.Random, admissible: tuple[str, ...]) -> str:
+    if rng.random() < 0.05:
+        return rng.choice(_INVALID)
+    verbs = sorted({command.split()[0] for command in admissible})
+    verb = rng.choices(verbs, [_WEIGHTS.get(verb, 1) for verb in verbs])[0]
+    commands = [command for command in admissible if command.split()[0] == verb]
+    knives = [command for command in commands if verb == "take" and "knife" in command]
+    return rng.choice(knives if knives and rng.random() < 0.5 else commands)
+
+
+def _differences(path: Path, command: str, mine: Observation, theirs: Observation) -> list[str]:
+    return [
+        f"{path}: after {command!r}: {field.name}: kit {getattr(mine, field.name)!r}, "
+        f"official {getattr(theirs, field.name)!r}"
+        for field in fields(Observation) if getattr(mine, field.name) != getattr(theirs, field.name)
+    ]
+
+
+def compare_all(paths: list[Path], random_steps: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
+    """compare over many games on two processes; the sums of both results."""
+    verbs: Counter[str] = Counter()
+    differences: list[str] = []
+    with ProcessPoolExecutor(2) as pool:
+        for some_verbs, some in pool.map(partial(compare, random_steps=random_steps, seed=seed), paths):
+            verbs += some_verbs
+            differences += some
+    return verbs, differences
+
+
+def main() -> None:
+    folder, count, steps, seed = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    paths = sorted(folder.rglob(GAME_FILE))
+    chosen = random.Random(seed).sample(paths, min(count, len(paths)))
+    begin = time.time()
+    verbs, differences = compare_all(chosen, steps, seed)
+    print(*differences, sep="\n")
+    print(f"{len(chosen)} games, {sum(verbs.values())} steps, {len(differences)} differences, "
+          f"{time.time() - begin:.0f} s, {dict(verbs.most_common())}")
+
+
+if __name__ == "__main__":
+    main()
