@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+_REAL_GAMES = Path(__file__).parents[2] / "shared" / "alfworld" / "alfworld_valid_seen.tar.zst"
 TINY: dict[str, Any] = {
     "hidden_size": 96,
     "intermediate_size": 160,
@@ -83,3 +87,19 @@ def generated_games(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except UserError as e:
         pytest.skip(str(e))
     return out
+
+
+@pytest.fixture(scope="session")
+def real_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The official valid_seen games, sorted: from $ALFWORLD_DATA or else from the archive. Skips without."""
+    from duomem.device.alfworld.catalogue import GAME_FILE, find_games
+
+    data = os.environ.get("ALFWORLD_DATA")
+    found = find_games(Path(data), "valid_seen") if data else []
+    if found:
+        return found
+    if not _REAL_GAMES.is_file() or not shutil.which("zstd"):
+        pytest.skip(f"no games in $ALFWORLD_DATA, and no zstd or no {_REAL_GAMES.name} in ../shared/alfworld")
+    folder = tmp_path_factory.mktemp("real")
+    subprocess.run(["tar", "--zstd", "-xf", _REAL_GAMES, "-C", folder], check=True)
+    return sorted(folder.rglob(GAME_FILE))

@@ -30,7 +30,7 @@ def _of_each_family(paths: list[Path], count: int) -> list[Path]:
 
 
 def test_real_games(real_games: list[Path]) -> None:
-    verbs, differences = compare_all(_of_each_family(real_games, 10), random_steps=18)
+    verbs, differences = compare_all(_of_each_family(real_games, 10), random_steps=15)
     assert not differences
     assert {"go", "open", "close", "take", "move", "examine", "use", "clean", "heat", "cool", "inventory",
             "look", "help", ""} <= set(verbs)
