@@ -34,7 +34,7 @@ from duomem.device.prompt import PROMPT_VERSION
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16
-"""Tokens a KV page; what TVM's CPU attention kernels are built for."""
+"""Tokens a KV page; what the attention kernels are built for."""
 
 _TOOLS = ("duomem", "apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers", "torch", "transformers")
 

@@ -81,7 +81,7 @@ class TvmEngine:
         self._cache = self._vm["create_kv_cache"](
             *(
                 self._shape([n])
-                for n in (max_sessions, pages * self._page_size, bundle.prefill_chunk, self._page_size, 0)
+                for n in (max_sessions, pages * self._page_size, bundle.prefill_chunk, self._page_size)
             )
         )
 

@@ -1,7 +1,7 @@
-"""CPU attention kernels in TIR for TVM's paged KV cache: vectorised, with the wheel's signatures.
+"""The CPU attention macro in TIR, and the kernel of new tokens among themselves (ragged prefill).
 
-TVM's own CPU kernels are scalar loops, its paged prefill even over every page of the pool. These replace
-its ragged prefill (new tokens among themselves), paged prefill and decode (new tokens over cached pages).
+TVM's own CPU kernels are scalar loops, its paged prefill even over every page of the pool. These have the
+same signatures; parameters for rotation inside attention (positions, rope_*) are there and not looked at.
 """
 
 # No postponed annotations here: TVMScript evaluates them while it parses.
@@ -15,7 +15,7 @@ WIDTH = 2 * PAGE
 """Keys scored at once: one vector register or a few."""
 
 _MASKED = -5e4
-_LOG2_E = math.log2(math.e)
+LOG2_E = math.log2(math.e)
 _EXP2 = [math.sqrt(2) * math.log(2) ** i / math.factorial(i) for i in range(7)]
 
 
@@ -28,7 +28,7 @@ def exp2_part(x: Any) -> Any:
     return value
 
 
-def _attend(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
+def attend_macro(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
     """The macro all three kernels share: softmax(q k^T) v of `count` new tokens for one key head.
 
     `keys` holds the key head's keys, transposed: [blocks, head_dim, WIDTH]. `value_at(token, i)` reads a
@@ -41,9 +41,9 @@ def _attend(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
     def attend(q, first, count, head, keys, blocks, visible, causal, value_at, scale, output, lse):
         for tile in T.serial((count * group + rows - 1) // rows):
             with T.sblock("rows"):
-                r0: T.let[T.int32] = tile * rows
-                last: T.let[T.int32] = T.min(r0 + rows, count * group) - 1
-                limit: T.let[T.int32] = visible + (last // group) * causal
+                r0 = T.meta_var(tile * rows)
+                last = T.meta_var(T.min(r0 + rows, count * group) - 1)
+                limit = T.meta_var(visible + (last // group) * causal)
                 scores = T.sblock_alloc_buffer((rows, blocks * WIDTH), "float32")
                 total = T.sblock_alloc_buffer((rows, WIDTH), "float32", scope="local")
                 lanes = T.sblock_alloc_buffer((rows, WIDTH), "float32", scope="local")
@@ -121,7 +121,7 @@ def _attend(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
 
 def ragged_prefill(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
     """PrimFunc: causal attention of the new tokens q [n, heads, d] among themselves, k and v [n, kv, d]."""
-    attend = _attend(heads, kv_heads, head_dim, rows)
+    attend = attend_macro(heads, kv_heads, head_dim, rows)
 
     @T.prim_func(s_tir=True)
     def attention_ragged(
@@ -141,23 +141,21 @@ def ragged_prefill(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
         sm_scale: T.float32,
     ):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
-        batch, n, m = T.int32(), T.int32(), T.int32()
-        offsets = [T.int32() for _ in range(4)]
+        bounds, n, m = T.int32(), T.int32(), T.int32()
+        offsets = [T.int32() for _ in range(2)]
         q = T.match_buffer(q_handle, (n, heads, head_dim), "float32")
-        q_indptr = T.match_buffer(q_indptr_handle, (batch + 1,), "int32", elem_offset=offsets[0])
+        q_indptr = T.match_buffer(q_indptr_handle, (bounds,), "int32", elem_offset=offsets[0])
         k = T.match_buffer(k_handle, (m, kv_heads, head_dim), "float32")
         v = T.match_buffer(v_handle, (m, kv_heads, head_dim), "float32")
-        kv_indptr = T.match_buffer(kv_indptr_handle, (batch + 1,), "int32", elem_offset=offsets[1])
-        q_position = T.match_buffer(q_position_handle, (n,), "int32", elem_offset=offsets[2])
-        k_offset = T.match_buffer(k_offset_handle, (batch,), "int32", elem_offset=offsets[3])
+        kv_indptr = T.match_buffer(kv_indptr_handle, (bounds,), "int32", elem_offset=offsets[1])
         output = T.match_buffer(output_handle, (n, heads, head_dim), "float32")
         lse = T.match_buffer(lse_handle, (n, heads), "float32")
-        for b in T.serial(batch):
+        for b in T.serial(bounds - 1):
             for head in T.parallel(kv_heads):
                 with T.sblock("head"):
-                    start: T.let[T.int32] = kv_indptr[b]
-                    length: T.let[T.int32] = kv_indptr[b + 1] - kv_indptr[b]
-                    count: T.let[T.int32] = q_indptr[b + 1] - q_indptr[b]
+                    start = T.meta_var(kv_indptr[b])
+                    length = T.meta_var(kv_indptr[b + 1] - kv_indptr[b])
+                    count = T.meta_var(q_indptr[b + 1] - q_indptr[b])
                     keys = T.sblock_alloc_buffer(((m + WIDTH - 1) // WIDTH, head_dim, WIDTH), "float32")
                     for block in T.serial((length + WIDTH - 1) // WIDTH):
                         for i in T.serial(head_dim):
@@ -172,10 +170,15 @@ def ragged_prefill(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
                         (m + WIDTH - 1) // WIDTH,
                         T.Select(causal > 0, length - count + 1, length),
                         T.Select(causal > 0, 1, 0),
-                        lambda token, i: v[start + token, head, i],
-                        sm_scale * T.float32(_LOG2_E),
+                        _ragged_value(v, start, head),
+                        sm_scale * T.float32(LOG2_E),
                         output,
                         lse,
                     )
 
     return attention_ragged
+
+
+def _ragged_value(v: Any, start: Any, head: Any) -> Any:
+    """Reader of new values, v [n, kv, d], of the sequence that begins at row `start`."""
+    return lambda token, i: v[start + token, head, i]

@@ -19,6 +19,11 @@ class Tile:
     rows: int
     columns: int = COLUMNS
 
+    @property
+    def attention_rows(self) -> int:
+        """Query rows an attention kernel works on at once; it keeps a score and an output tile."""
+        return max(1, self.rows // 2)
+
 
 def tile_for(vector_bits: int, vector_registers: int) -> Tile:
     """The tile for a CPU with so many vector registers of so many bits, in float32.

@@ -48,11 +48,11 @@ class Float32Matrix(Matrix):
     def _multiply(self, x: Tensor, one_row: bool) -> Tensor:
         rows = 1 if one_row else self.tile.rows
         kernel = f32.matmul(self.n, self.k, self.tile.columns, rows)
-        return _call(kernel, f"f32_matmul_{self.n}_{self.k}", [x, self.weight], (x.shape[0], self.n))
+        return call_kernel(kernel, f"f32_matmul_{self.n}_{self.k}", [x, self.weight], (x.shape[0], self.n))
 
     def _take(self, ids: Tensor) -> Tensor:
         kernel = f32.embedding(self.n, self.k, self.tile.columns)
-        return _call(kernel, "f32_embedding", [ids, self.weight], (ids.shape[0], self.k))
+        return call_kernel(kernel, "f32_embedding", [ids, self.weight], (ids.shape[0], self.k))
 
 
 class Int4Matrix(Matrix):
@@ -70,15 +70,16 @@ class Int4Matrix(Matrix):
         else:
             kernel = q4.matmul(self.n, self.k, self.tile.columns, self.tile.rows)
             name = f"q4_matmul_{self.n}_{self.k}"
-        return _call(kernel, name, [x, self.q_weight, self.q_scale], (x.shape[0], self.n))
+        return call_kernel(kernel, name, [x, self.q_weight, self.q_scale], (x.shape[0], self.n))
 
     def _take(self, ids: Tensor) -> Tensor:
         kernel = q4.embedding(self.n, self.k, self.tile.columns)
-        return _call(kernel, "q4_embedding", [ids, self.q_weight, self.q_scale], (ids.shape[0], self.k))
+        return call_kernel(kernel, "q4_embedding", [ids, self.q_weight, self.q_scale], (ids.shape[0], self.k))
 
 
 MATRICES: dict[str, type[Matrix]] = {"q0f32": Float32Matrix, "q4f32_1": Int4Matrix}
 
 
-def _call(kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...]) -> Tensor:
+def call_kernel(kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...]) -> Tensor:
+    """The float32 result, of `shape`, of a TIR kernel on `args`."""
     return op.tensor_ir_op(kernel, name, args, Tensor.placeholder(list(shape), "float32"))

@@ -9,13 +9,15 @@ from functools import partial
 from typing import Any
 
 import tvm
+from duomem.compile.kernels.swiglu import swiglu
 from duomem.compile.kernels.tile import Tile
 from duomem.compile.models.config import LlamaConfig
-from duomem.compile.models.layers import MATRICES, Matrix
-from tvm import relax, te, tirx
+from duomem.compile.models.kv_cache import create_cpu_kv_cache
+from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
+from tvm import te, tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
-from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode, TIRPagedKVCache
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 
 class Attention(nn.Module):
@@ -43,12 +45,15 @@ class MLP(nn.Module):
 
     def __init__(self, config: LlamaConfig, matrix: Any) -> None:
         super().__init__()
+        self.size = config.intermediate_size
         self.gate_up_proj = matrix(2 * config.intermediate_size, config.hidden_size)
         self.down_proj = matrix(config.hidden_size, config.intermediate_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = op.split(self.gate_up_proj(x), 2, axis=-1)
-        return self.down_proj(op.silu(gate) * up)
+        s = x.shape[1]
+        gate_up = op.reshape(self.gate_up_proj(x), (s, 2 * self.size))
+        mixed = call_kernel(swiglu(self.size), "swiglu", [gate_up], (s, self.size))
+        return self.down_proj(op.reshape(mixed, (1, s, self.size)))
 
 
 class Block(nn.Module):
@@ -85,9 +90,9 @@ class Decoder(nn.Module):
 class Model(nn.Module):
     """The functions a library exports, over one set of parameters in MLC's names."""
 
-    def __init__(self, config: LlamaConfig, scheme: str, tile: Tile, target: tvm.target.Target) -> None:
+    def __init__(self, config: LlamaConfig, scheme: str, tile: Tile) -> None:
         super().__init__()
-        self.config, self.target = config, target
+        self.config, self.tile = config, tile
         matrix = partial(MATRICES[scheme], tile=tile)
         self.model = Decoder(config, matrix)
         if not config.tie_word_embeddings:
@@ -110,40 +115,10 @@ class Model(nn.Module):
         return self._head(self.model(ids, cache)), cache
 
     def create_kv_cache(
-        self,
-        max_batch: tirx.Var,
-        max_tokens: tirx.Var,
-        chunk: tirx.Var,
-        page_size: tirx.Var,
-        sliding: tirx.Var,
+        self, max_batch: tirx.Var, max_tokens: tirx.Var, chunk: tirx.Var, page_size: tirx.Var
     ) -> PagedKVCache:
         """A cache for `max_batch` sequences with `max_tokens` tokens in all."""
-        config = self.config
-        return TIRPagedKVCache(
-            attn_kind="mha",
-            max_batch_size=max_batch,
-            max_total_seq_len=max_tokens,
-            prefill_chunk_size=chunk,
-            page_size=page_size,
-            support_sliding_window=sliding,
-            layer_partition=relax.ShapeExpr([0, config.num_hidden_layers]),
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            num_key_value_heads=config.num_key_value_heads,
-            qk_head_dim=config.head_dim,
-            v_head_dim=config.head_dim,
-            mla_original_qk_head_dim=0,
-            mla_original_v_head_dim=0,
-            rope_mode=RopeMode.NORMAL,
-            rope_scale=1,
-            rope_theta=config.rope_theta,
-            rope_scaling=config.rope_scaling,
-            rope_ext_factors=relax.prim_value(0),
-            rotary_dim=config.head_dim,
-            enable_disaggregation=False,
-            dtype="float32",
-            target=self.target,
-        )
+        return create_cpu_kv_cache(self.config, self.tile, max_batch, max_tokens, chunk, page_size)
 
 
 def _last_position(x: te.Tensor) -> te.Tensor:
@@ -167,10 +142,10 @@ def export(
         "prefill_all": {"ids": nn.spec.Tensor([1, "n"], "int32"), "cache": cache, "$": packed},
         "decode": {"ids": nn.spec.Tensor([1, 1], "int32"), "cache": cache, "$": packed},
         "create_kv_cache": {
-            name: int for name in ("max_batch", "max_tokens", "chunk", "page_size", "sliding")
+            name: int for name in ("max_batch", "max_tokens", "chunk", "page_size")
         }
         | {"$": alone},
     }
     with target:
-        module, params, _ = Model(config, scheme, tile, target).export_tvm(spec, allow_extern=True)
+        module, params, _ = Model(config, scheme, tile).export_tvm(spec, allow_extern=True)
     return module, params
