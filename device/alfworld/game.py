@@ -130,7 +130,7 @@ def load_game(path: Path) -> Game:
 def parse_game(data: bytes, path: Path) -> Game:
     """As load_game, from the bytes of a file; `path` is only named in errors and kept in the result."""
     try:
-        fields = _parse_fields(data, path)
+        fields = parse_json(data, f"{path}: game", MAX_BYTES)
         walkthrough = _walkthrough(fields)
         dialect = read_dialect(_text(fields, "pddl_domain"), _text(fields, "grammar"))
         things, facts, formula = _read_problem(_text(fields, "pddl_problem"))
@@ -146,13 +146,6 @@ def parse_game(data: bytes, path: Path) -> Game:
 
 class _FieldError(ValueError):
     """A JSON field that is missing or of the wrong type."""
-
-
-def _parse_fields(data: bytes, path: Path) -> Any:
-    try:
-        return parse_json(data, f"{path}: game", MAX_BYTES)
-    except ValueError:  # Python's limit on the digits of a number
-        raise _FieldError("it holds a number of too many digits") from None
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
