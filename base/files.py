@@ -40,6 +40,20 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_input(path: Path, what: str) -> str:
+    """Hex SHA-256 of a file that a user names; `what` names it in errors. Raises UserError."""
+    try:
+        return sha256_file(path)
+    except OSError as e:
+        raise _unreadable(path, what, e) from None
+
+
+def _unreadable(path: Path, what: str, error: OSError) -> UserError:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return UserError(f"{path}: no such {what}: check the path")
+    return UserError(f"{path}: cannot read this {what}: {error.strerror or error}")
+
+
 def digest_of(value: Any) -> str:
     """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
     return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
@@ -96,9 +110,12 @@ def write_json(path: Path, value: Any) -> None:
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on a clean exit it replaces `path` (an old one is removed
-    only after the new one is complete). On any exception it is deleted and `path` is as it was.
+    only after the new one is complete). On any exception it is deleted and `path` is as it was. Raises
+    UserError if `path` is a file.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file, a folder is to be written there: give another place")
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     old = work.with_suffix(".old")
@@ -117,7 +134,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         if old.exists() and not path.exists():
             os.replace(old, path)
-        shutil.rmtree(work, ignore_errors=True)
+        for leftover in (work, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         raise
 
 
@@ -130,10 +148,8 @@ def read_json(path: Path, what: str, limit: int = 64 << 20) -> Any:
     try:
         with open(path, "rb") as f:
             data = f.read(limit + 1)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what}: check the path") from None
     except OSError as e:
-        raise UserError(f"{path}: cannot read this {what}: {e.strerror or e}") from None
+        raise _unreadable(path, what, e) from None
     return parse_json(data, f"{path}: {what}", limit)
 
 
@@ -143,7 +159,7 @@ def parse_json(data: bytes, where: str, limit: int) -> Any:
         raise UserError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
     try:
         return json.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:  # ValueError also for a number of too many digits
         raise UserError(f"{where} is not valid JSON ({e}): it is damaged, make or copy it again") from None
 
 
@@ -151,11 +167,9 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Parse a TOML file; `what` names it in errors. Raises UserError if it is missing or not TOML."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what}: check the path") from None
     except OSError as e:
-        raise UserError(f"{path}: cannot read this {what}: {e.strerror or e}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise _unreadable(path, what, e) from None
+    except (ValueError, RecursionError) as e:
         raise UserError(f"{path}: this {what} is not valid TOML: {e}") from None
 
 
@@ -166,17 +180,17 @@ def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
     path = Path(path)
     try:
         f = open(path, "rb")  # noqa: SIM115 - closed by the with below
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what}: check the path") from None
     except OSError as e:
-        raise UserError(f"{path}: cannot read this {what}: {e.strerror or e}") from None
+        raise _unreadable(path, what, e) from None
     with f:
         for number, line in enumerate(f, 1):
             if not line.endswith(b"\n"):
                 return
             try:
                 value = json.loads(line)
-            except ValueError:
+                if b"\\ud" in line.lower():  # half a surrogate pair is no text
+                    json.dumps(value, ensure_ascii=False).encode()
+            except (ValueError, RecursionError):
                 raise UserError(f"{path}: line {number} of this {what} is not JSON: make it again") from None
             if not isinstance(value, dict):
                 raise UserError(f"{path}: line {number} of this {what} is not a JSON object: make it again")

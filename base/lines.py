@@ -8,17 +8,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import atomic_open, read_json, read_jsonl, write_json
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
 
 
 class ResumableLines:
     """The rows made so far of the file `path` from `inputs` (any JSON object that identifies them).
 
     rows: those already there; done: whether the file is complete. Use as a context manager, `append` the
-    missing rows, then `finish()`. Raises UserError if what is there was made from other inputs.
+    missing rows, then `finish()`. Nothing is written before the first row. Raises UserError if what is there
+    was made from other inputs, or `path` is a folder.
     """
 
     def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
@@ -28,18 +33,15 @@ class ResumableLines:
         self._inputs = inputs
         self.done = self.path.is_file()
         self.rows: list[dict[str, Any]] = []
-        self._file = None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] | None = None
+        self._whole = 0
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: is a folder, a file is to be written there: give another --out")
         if self.done:
             self._check(read_json(self._sidecar, "record of inputs"), self.path)
             self.rows = list(read_jsonl(self.path, "result file"))
-            return
-        whole = self._load() if self._partial.is_file() else 0
-        self._file = open(self._partial, "r+b" if self._partial.is_file() else "w+b")  # noqa: SIM115
-        self._file.truncate(whole)
-        self._file.seek(whole)
-        if not whole:
-            self._write(inputs)
+        elif self._partial.is_file():
+            self._whole = self._load()
 
     def _check(self, found: Any, file: Path) -> None:
         if found != self._inputs:
@@ -64,15 +66,24 @@ class ResumableLines:
                 whole += len(line)
         return whole
 
-    def _write(self, row: dict[str, Any]) -> None:
-        if self._file is None:
-            raise ValueError(f"{self.path} is complete")
-        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
-        self._file.flush()
+    def _open(self) -> IO[bytes]:
+        """The partial file, ready for its next row; what a crash left after the whole rows is cut off."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self._partial, "r+b" if self._whole else "wb")  # noqa: SIM115
+        file.truncate(self._whole)
+        file.seek(self._whole)
+        if not self._whole:
+            file.write(_line(self._inputs))
+        return file
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row; it survives a crash of this process."""
-        self._write(row)
+        if self.done:
+            raise ValueError(f"{self.path} is complete")
+        if self._file is None:
+            self._file = self._open()
+        self._file.write(_line(row))
+        self._file.flush()
         self.rows.append(row)
 
     def finish(self) -> None:
@@ -80,8 +91,8 @@ class ResumableLines:
         write_json(self._sidecar, self._inputs)
         with atomic_open(self.path) as f:
             for row in self.rows:
-                f.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
-        self._partial.unlink()
+                f.write(_line(row))
+        self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> ResumableLines:
         return self

@@ -16,7 +16,7 @@ from duomem.base.files import read_jsonl
 SCHEMA = 1
 
 _TYPES: dict[str, type] = {"game": str, "group": str, "split": str, "family": str, "goal": str, "intro": str,
-                           "steps": list, "won": bool, "player": str, "seed": int}
+                           "steps": list, "last": str, "won": bool, "player": str, "seed": int}
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ def from_json(row: dict[str, Any], where: str) -> Trajectory:
     steps = []
     for step in row["steps"]:
         good = isinstance(step, dict) and isinstance(step.get("observation"), str) \
-            and isinstance(step.get("action"), str) and isinstance(step.get("admissible"), list)
+            and isinstance(step.get("action"), str) and isinstance(step.get("admissible"), list) \
+            and all(isinstance(command, str) for command in step["admissible"])
         if not good:
             raise UserError(f"{where}: field steps holds a malformed step: make the trajectories again")
         steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"]))
     fields = {field: row[field] for field in _TYPES if field != "steps"}
-    return Trajectory(**fields, steps=tuple(steps), last=str(row.get("last", "")))
+    return Trajectory(**fields, steps=tuple(steps))
