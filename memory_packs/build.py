@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from duomem.base.errors import UserError
-from duomem.base.files import sha256_file
+from duomem.base.files import sha256_input
 from duomem.base.trajectory import read_trajectories
 from duomem.memory_packs.memory import write_memory
 from duomem.memory_packs.pack import Pack, write_pack
@@ -34,4 +34,4 @@ def build_pack(trajectories: Path, out: Path, name: str) -> Pack:
     if len(players) != 1:
         raise UserError(f"{trajectories}: played by {sorted(players) or 'nobody'}: a pack has one author, give one "
                         "player's trajectories")
-    return write_pack(out, name, players.pop(), sha256_file(trajectories), memories)
+    return write_pack(out, name, players.pop(), sha256_input(trajectories, "trajectory file"), memories)

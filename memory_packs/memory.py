@@ -60,10 +60,10 @@ def memory_from_json(row: Any, where: str) -> Memory:
 
 def write_memory(trajectory: Trajectory) -> Memory:
     """The procedure behind a successful trajectory: searches folded into one step, opening and looking
-    left out, no instance numbers.
+    and what the game did not take left out, no instance numbers.
     """
-    return Memory(trajectory.goal, trajectory.family, tuple(_procedure([s.action for s in trajectory.steps])),
-                  trajectory.game, trajectory.group)
+    actions = [s.action for s in trajectory.steps if s.action in s.admissible or s.action.startswith("go to ")]
+    return Memory(trajectory.goal, trajectory.family, tuple(_procedure(actions)), trajectory.game, trajectory.group)
 
 
 def _procedure(actions: Sequence[str]) -> list[str]:

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +26,13 @@ SCHEMA = 1
 
 _MANIFEST = "manifest.json"
 _MEMORIES = "memories.jsonl"
-_FILE_LIMIT = 64 << 20
-_MANIFEST_LIMIT = 1 << 20
-_MEMORIES_LIMIT = 256 << 20
+_FILE_LIMIT = 16 << 20
+_MANIFEST_LIMIT = 64 << 10
+_MEMORIES_LIMIT = 64 << 20
+_DIRECTORY_LIMIT = 1 << 10
+_COUNT_LIMIT = 100_000
+_END = struct.Struct("<4s4H2LH")  # the end record of a zip
+_LONG_END = b"PK\x06\x07"
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,9 @@ class Pack:
 
 
 def write_pack(path: Path, name: str, author: str, source: str, memories: Sequence[Memory]) -> Pack:
-    """Write the pack to `path` atomically and return it as read back."""
+    """Write the pack to `path` atomically and return it as it reads back. Raises UserError, and writes nothing,
+    if it could not be read back.
+    """
     body = "".join(json.dumps(m.to_json(), sort_keys=True, ensure_ascii=False) + "\n" for m in memories).encode()
     manifest = {"format": FORMAT, "schema": SCHEMA, "name": name, "author": author, "source": source,
                 "memories": {"file": _MEMORIES, "sha256": sha256_bytes(body), "bytes": len(body),
@@ -51,9 +61,11 @@ def write_pack(path: Path, name: str, author: str, source: str, memories: Sequen
         for member, data in ((_MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()), (_MEMORIES, body)):
             info = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3  # else it tells where the pack was made
             archive.writestr(info, data)
+    pack = _parse(buffer.getvalue(), Path(path))
     write_bytes(path, buffer.getvalue())
-    return read_pack(path)
+    return pack
 
 
 def read_pack(path: Path) -> Pack:
@@ -61,37 +73,50 @@ def read_pack(path: Path) -> Pack:
     path = Path(path)
     try:
         with open(path, "rb") as f:
-            data = f.read(_FILE_LIMIT + 1)
-    except FileNotFoundError:
+            data = f.read(min(os.fstat(f.fileno()).st_size, _FILE_LIMIT) + 1)
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such memory pack: check the path or build one with `duomem pack build`") from None
     except OSError as e:
         raise UserError(f"{path}: cannot read this memory pack: {e.strerror or e}") from None
+    return _parse(data, path)
+
+
+def _parse(data: bytes, path: Path) -> Pack:
     if len(data) > _FILE_LIMIT:
         raise UserError(f"{path}: memory pack is larger than {_FILE_LIMIT} bytes: not one duomem wrote")
+    _check_end(data, path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [info.filename for info in archive.infolist()]
-            if sorted(names) != [_MANIFEST, _MEMORIES]:
+            members = archive.infolist()
+            if sorted(m.filename for m in members) != [_MANIFEST, _MEMORIES] or not all(map(_is_plain, members)):
                 raise UserError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
             manifest = parse_json(_member(archive, _MANIFEST, _MANIFEST_LIMIT, path), f"{path}: {_MANIFEST}",
                                   _MANIFEST_LIMIT)
             body = _member(archive, _MEMORIES, _MEMORIES_LIMIT, path)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, ValueError, NotImplementedError,
-            RuntimeError, OverflowError) as e:
-        raise UserError(f"{path}: memory pack is damaged ({e}): download it again") from None
-    except Exception as e:
-        if isinstance(e, UserError) or type(e).__module__ != "zlib":
-            raise
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
+            NotImplementedError, RuntimeError, OverflowError) as e:
         raise UserError(f"{path}: memory pack is damaged ({e}): download it again") from None
     _check_manifest(manifest, body, path)
-    rows = [line for line in body.decode("utf-8").split("\n") if line]
-    if len(rows) != manifest["memories"]["count"]:
-        raise UserError(f"{path}: field memories.count says {manifest['memories']['count']}, the pack holds "
-                        f"{len(rows)}: download it again")
+    rows = body.split(b"\n")[:-1]
     memories = tuple(
-        memory_from_json(parse_json(row.encode(), f"{path}: {_MEMORIES} line {n}", 1 << 20),
-                         f"{path}: {_MEMORIES} line {n}") for n, row in enumerate(rows, 1))
+        memory_from_json(parse_json(row, f"{path}: {_MEMORIES} line {n}", 1 << 20), f"{path}: {_MEMORIES} line {n}")
+        for n, row in enumerate(rows, 1))
     return Pack(manifest["name"], manifest["author"], manifest["source"], memories, sha256_bytes(data))
+
+
+def _check_end(data: bytes, path: Path) -> None:
+    """Zipfile builds an object for every member of a directory, so first: this one is of two members."""
+    end = data[-_END.size:]
+    if len(end) < _END.size or end[:4] != b"PK\5\6":
+        raise UserError(f"{path}: memory pack is damaged (it does not end as a zip does): download it again")
+    _, _, _, _, members, size, _, comment = _END.unpack(end)
+    if members != 2 or size > _DIRECTORY_LIMIT or comment or data[-_END.size - 20:][:4] == _LONG_END:
+        raise UserError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
+
+
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    """A regular file, packed as write_pack does."""
+    return info.compress_type == zipfile.ZIP_DEFLATED and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> bytes:
@@ -119,7 +144,12 @@ def _check_manifest(manifest: Any, body: bytes, path: Path) -> None:
         if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
             raise refuse(field, "is not a line of at most 200 characters")
     memories = manifest.get("memories")
-    if not isinstance(memories, dict) or not isinstance(memories.get("count"), int):
+    if not isinstance(memories, dict) or type(memories.get("count")) is not int:
         raise refuse("memories", "does not describe the memories")
     if memories.get("bytes") != len(body) or memories.get("sha256") != sha256_bytes(body):
         raise refuse("memories.sha256", f"does not match {_MEMORIES}")
+    count = body.count(b"\n")
+    if memories["count"] != count or (body and not body.endswith(b"\n")):
+        raise refuse("memories.count", f"says {memories['count']}, the pack holds {count}")
+    if count > _COUNT_LIMIT:
+        raise refuse("memories.count", f"is above {_COUNT_LIMIT}")

@@ -1,0 +1,116 @@
+"""A pack says what was played, is the same bytes each time, and holds train episodes of one player only."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from duomem.base.errors import UserError
+from duomem.base.files import sha256_file
+from duomem.base.trajectory import Step, Trajectory
+from duomem.memory_packs.build import build_pack
+from duomem.memory_packs.memory import Memory, memory_from_json, write_memory
+from duomem.memory_packs.pack import read_pack, write_pack
+
+MEMORIES = [Memory(f"put a clean mug in shelf {c}.", "pick_clean_then_place_in_recep", ("go to desk", "take mug"),
+                   f"{i:064x}", f"group-{i}") for i, c in enumerate("abc")]
+
+
+def _trajectory(actions: list[str], **changes: Any) -> Trajectory:
+    """An episode in which every action was one the game takes, but those marked with a !."""
+    steps = tuple(Step("", () if a.startswith("!") else (a,), a.lstrip("!")) for a in actions)
+    played = Trajectory("f" * 64, "a-group", "train", "pick_and_place_simple", "put a mug in desk.", "", steps, "",
+                        True, "expert/1", 0)
+    return replace(played, **changes)
+
+
+def _write(path: Path, trajectories: list[Trajectory]) -> Path:
+    path.write_text("".join(json.dumps(t.to_json()) + "\n" for t in trajectories))
+    return path
+
+
+def test_same_memories_same_bytes(tmp_path: Path) -> None:
+    first = write_pack(tmp_path / "a.dmpack", "name", "expert/1", "0" * 64, MEMORIES)
+    os.utime(tmp_path / "a.dmpack", (0, 0))
+    second = write_pack(tmp_path / "b.dmpack", "name", "expert/1", "0" * 64, list(MEMORIES))
+    assert (tmp_path / "a.dmpack").read_bytes() == (tmp_path / "b.dmpack").read_bytes()
+    assert first == second == read_pack(tmp_path / "a.dmpack")
+    assert first.memories == tuple(MEMORIES) and (first.name, first.author) == ("name", "expert/1")
+    assert first.digest == sha256_file(tmp_path / "a.dmpack")
+    assert write_pack(tmp_path / "b.dmpack", "name", "expert/1", "0" * 64, MEMORIES[::-1]).digest != first.digest
+
+
+def test_an_empty_pack_is_a_pack(tmp_path: Path) -> None:
+    assert write_pack(tmp_path / "a.dmpack", "none", "student:x", "", []).memories == ()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "x" * 201, "\ud800", "tab\t"])
+def test_what_cannot_be_read_back_is_not_written(tmp_path: Path, name: str) -> None:
+    write_pack(tmp_path / "a.dmpack", "good", "expert/1", "", MEMORIES)
+    with pytest.raises(UserError, match=r"a\.dmpack: manifest\.json field name is not a line"):
+        write_pack(tmp_path / "a.dmpack", name, "expert/1", "", MEMORIES)
+    assert read_pack(tmp_path / "a.dmpack").name == "good" and os.listdir(tmp_path) == ["a.dmpack"]
+
+
+def test_won_train_episodes_become_memories(tmp_path: Path) -> None:
+    won, lost = _trajectory(["go to desk 1", "take mug 1 from desk 1"]), _trajectory(["look"], won=False)
+    pack = build_pack(_write(tmp_path / "t.jsonl", [lost, won, lost]), tmp_path / "a.dmpack", "mine")
+    assert [m.steps for m in pack.memories] == [("go to desk", "take mug from desk")]
+    assert pack.author == "expert/1" and pack.source == sha256_file(tmp_path / "t.jsonl")
+    assert build_pack(_write(tmp_path / "t.jsonl", [lost]), tmp_path / "b.dmpack", "none").memories == ()
+
+
+@pytest.mark.parametrize(("trajectories", "said"), [
+    ([], "played by nobody"),
+    ([_trajectory(["look"]), _trajectory(["look"], player="student:x")], "a pack has one author"),
+    ([_trajectory(["look"]), _trajectory(["look"], split="valid_seen", won=False)], "line 2: field split is 'valid_s"),
+    ([_trajectory(["look"], split="valid_unseen")], "line 1: field split is 'valid_unseen'"),
+    ([_trajectory(["look"], split="")], "line 1: field split is ''"),
+    ([_trajectory(["use lamp 1"], goal="a\x1b[31m")], "memories.jsonl line 1: field task is not a line"),
+])
+def test_refused_episodes_leave_no_pack(tmp_path: Path, trajectories: list[Trajectory], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build_pack(_write(tmp_path / "t.jsonl", trajectories), tmp_path / "a.dmpack", "mine")
+    assert os.listdir(tmp_path) == ["t.jsonl"]
+
+
+@pytest.mark.parametrize(("actions", "steps"), [
+    (["go to desk 1", "take mug 2 from desk 1", "go to shelf 12", "move mug 2 to shelf 12"],
+     ["go to desk", "take mug from desk", "go to shelf", "move mug to shelf"]),
+    (["go to desk 1", "go to drawer 3", "open drawer 3", "go to drawer 4", "take mug 1 from drawer 4"],
+     ["search desk, drawer", "take mug from drawer"]),
+    ([f"go to {place} 1" for place in "abcdefg"] + ["use desklamp 1"], ["search a, b, c, d, e", "use desklamp"]),
+    (["go to a 1", "go to b 1", "heat egg 1 with microwave 1"], ["go to b", "heat egg with microwave"]),
+    (["take mug 1 from desk 1", "examine mug 1", "look", "inventory", "help", "close desk 1", "use desklamp 1"],
+     ["take mug from desk", "use desklamp"]),
+    (["!take mug 9 from desk 1", "!sing\tsongs", "go to a 1", "use desklamp 1", "!use nothing"],
+     ["go to a", "use desklamp"]),
+    (["go to desk 1", "look"], []),
+])
+def test_the_procedure_of_an_episode(actions: list[str], steps: list[str]) -> None:
+    assert list(write_memory(_trajectory(actions)).steps) == steps
+
+
+def test_a_memory_as_the_student_reads_it() -> None:
+    memory = write_memory(_trajectory(["go to desk 1", "take mug 1 from desk 1"]))
+    assert memory.text() == "put a mug in desk. 1. go to desk; 2. take mug from desk;"
+    assert (memory.task, memory.family) == ("put a mug in desk.", "pick_and_place_simple")
+    assert (memory.game, memory.group) == ("f" * 64, "a-group")
+    assert memory.id == replace(memory).id != replace(memory, steps=("look",)).id and len(memory.id) == 16
+
+
+@pytest.mark.parametrize("change", [
+    {"task": 3}, {"task": "x" * 501}, {"task": "a\nb"}, {"family": None}, {"game": ["a"]}, {"group": "\u202e"},
+    {"steps": []}, {"steps": "go"}, {"steps": [1]}, {"steps": ["a\x00"]}, {"steps": ["x" * 501]},
+    {"steps": ["look"] * 101}], ids=lambda change: str(change)[:25])
+def test_hostile_memories(change: dict[str, Any]) -> None:
+    row = json.loads(json.dumps(MEMORIES[0].to_json()))
+    assert memory_from_json(row, "here") == MEMORIES[0]
+    with pytest.raises(UserError, match=f"^here: field {next(iter(change))} "):
+        memory_from_json(row | change, "here")
+    with pytest.raises(UserError, match="^here is not a JSON object"):
+        memory_from_json([row], "here")
