@@ -57,13 +57,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def run_report(args: argparse.Namespace) -> None:
-    from duomem.base.files import read_jsonl
-    from duomem.device.evaluate import summarise
+    from duomem.device.evaluate import read_episodes, summarise
 
     rows = {}
     for text in args.episodes:
         label, _, file = text.rpartition("=")
-        rows[label or Path(file).stem] = summarise(read_jsonl(Path(file), "episode file"))["all"]
+        rows[label or Path(file).stem] = summarise(read_episodes(Path(file)))["all"]
     if args.json:
         print(json.dumps({label: score.to_json() for label, score in rows.items()}))
     else:

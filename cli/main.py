@@ -18,6 +18,8 @@ from duomem.cli import evaluate, games, pack, play, student, teach
 
 _VERBS = (games, teach, pack, student, compile_verb, play, evaluate)
 _INTERRUPTED = 130
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EROFS, errno.EPERM,
+                 errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EBUSY)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,20 +37,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 for a UserError, 130 for Ctrl-C."""
     args = parser().parse_args(arguments)
     try:
-        return args.func(args) or 0
+        status = args.func(args) or 0
+        sys.stdout.flush()
+        return status
     except UserError as e:
         print(f"duomem: error: {e}", file=sys.stderr)
     except KeyboardInterrupt:
         print("duomem: interrupted: finished work is kept, the same command goes on where it stopped", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if e.errno not in _NOT_WRITABLE:
             raise
         print(f"duomem: error: {e.filename or 'output'}: {e.strerror}: free space or give another place to write",
               file=sys.stderr)
+        _drop_output()
     return 1
+
+
+def _drop_output() -> None:
+    """What is still buffered for a closed pipe or a full disk would fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _find(args: argparse.Namespace) -> Path:
     """The game file --game names."""
-    if not args.game.isdigit():
+    if not args.game.isdecimal():
         return Path(args.game)
     games = select_games(args)
     number = int(args.game)

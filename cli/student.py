@@ -9,6 +9,8 @@ import argparse
 import math
 from pathlib import Path
 
+from duomem.cli.options import count
+
 MODELS = Path("runs/models")
 
 
@@ -20,7 +22,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     train.add_argument("--pack", type=Path, required=True, metavar="FILE", help="memories shown while training")
     train.add_argument("--minutes", type=float, default=60.0, help="most minutes to train (default: 60)")
     train.add_argument("--cpu-minutes", type=float, default=math.inf, help="most CPU minutes, all threads together")
-    train.add_argument("--threads", type=int, help="CPU threads (default: one a core)")
+    train.add_argument("--threads", type=count, help="CPU threads (default: one a core)")
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="adapter folder to write")
     train.set_defaults(func=run_train)
     merge = verbs.add_parser("merge", help="merge an adapter into its base model")
@@ -41,7 +43,7 @@ def run_train(args: argparse.Namespace) -> None:
     from duomem.train.config import find_config
     from duomem.train.trainer import TrainInputs, train
 
-    if args.minutes <= 0 or args.cpu_minutes <= 0:
+    if not (args.minutes > 0 and args.cpu_minutes > 0):
         raise UserError("--minutes and --cpu-minutes must be above 0")
     config = find_config(args.config)
     base = resolve_base_model(config.model, MODELS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from duomem.cli.options import add_games, add_jobs, add_limit, jobs, select_games
+from duomem.cli.options import add_games, add_jobs, add_limit, count, jobs, select_games
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,7 +16,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add_games(parser, "train")
     add_limit(parser)
     add_jobs(parser)
-    parser.add_argument("--max-steps", type=int, default=50, help="steps an episode (default: 50)")
+    parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="trajectory file to write (.jsonl)")
     parser.set_defaults(func=run)
 

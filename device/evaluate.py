@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import digest_of, sha256_file
+from duomem.base.files import digest_of, read_jsonl, sha256_input
 from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
+from duomem.base.trajectory import from_json
 from duomem.base.workers import map_processes
 from duomem.device.agent import Agent, Episode
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.bundle import MANIFEST
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.device.statistics import wilson
 from duomem.memory_packs.pack import read_pack
@@ -35,10 +37,11 @@ class Condition:
     max_steps: int
 
     def record(self) -> dict[str, Any]:
-        """What identifies it, by content."""
-        return {"bundle": sha256_file(self.bundle / "bundle.json"),
-                "pack": None if self.pack is None else sha256_file(self.pack), "protocol": self.protocol,
-                "k": self.k if self.pack else 0, "max_steps": self.max_steps, "prompt_version": PROMPT_VERSION}
+        """What identifies it, by content. Raises UserError for a missing bundle or pack."""
+        return {"bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
+                "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
+                "protocol": self.protocol, "k": self.k if self.pack else 0, "max_steps": self.max_steps,
+                "prompt_version": PROMPT_VERSION}
 
 
 def load_agent(condition: Condition) -> Agent:
@@ -46,8 +49,11 @@ def load_agent(condition: Condition) -> Agent:
     from duomem.device.engine import TvmEngine
 
     engine = TvmEngine.load(condition.bundle)
+    if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
+        raise UserError(f"{condition.bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
+                        f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem")
     memories = () if condition.pack is None else read_pack(condition.pack).memories
-    digest = sha256_file(condition.bundle / "bundle.json")
+    digest = sha256_input(condition.bundle / MANIFEST, "bundle")
     return Agent(engine, PromptTokenizer(condition.bundle / "model"), f"student:{digest[:12]}", condition.protocol,
                  memories, condition.k, condition.max_steps)
 
@@ -75,13 +81,24 @@ def episode_row(episode: Episode) -> dict[str, Any]:
         "prefilled": episode.prefilled, "decoded": episode.decoded, "ended": episode.ended}
 
 
+def read_episodes(path: Path) -> list[dict[str, Any]]:
+    """The rows of an episode file. Raises UserError naming the line and field that is wrong."""
+    rows = list(read_jsonl(path, "episode file"))
+    for number, row in enumerate(rows, 1):
+        from_json(row, f"{path}: line {number}")
+        for field in ("seconds", "prefilled", "decoded"):
+            if not isinstance(row.get(field), (int, float)):
+                raise UserError(f"{path}: line {number}: field {field} is not a number: give a file of `duomem eval`")
+    return rows
+
+
 def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path, jobs: int,
              on_episode: Callable[[dict[str, Any]], None] = lambda row: None) -> list[dict[str, Any]]:
     """Play `games` and write one row an episode to the file `out`, in their order; returns the rows.
 
     An interrupted run of the same inputs is resumed, a finished one only read. Raises UserError.
     """
-    inputs = condition.record() | {"split": split, "games": digest_of([sha256_file(g) for g in games])}
+    inputs = condition.record() | {"split": split, "games": digest_of([sha256_input(g, "game") for g in games])}
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
     with ResumableLines(out, inputs) as lines:

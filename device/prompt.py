@@ -21,6 +21,7 @@ SYSTEM = (
 )
 
 _ROOM = re.compile(r"you see (an? [^.\n]*)\.")
+_INSTANCE = re.compile(r"[0-9]{1,6}")
 _GOAL = re.compile(r"Your task is to: ([^\n]*)")
 _ARRIVE = re.compile(r"^You arrive at [^.]*\. ")
 _OPENED = re.compile(r"^You open the [^.]*\. The [^.]* is open\. ")
@@ -48,10 +49,12 @@ def receptacles(intro: str) -> list[str]:
 
 
 def room_summary(intro: str) -> str:
-    """The intro's receptacles as instance ranges: "cabinet 1-6, fridge 1"."""
+    """The intro's receptacles as instance ranges: "cabinet 1-6, fridge 1". Raises UserError for other intros."""
     numbers: dict[str, list[int]] = {}
     for name in receptacles(intro):
         kind, _, number = name.rpartition(" ")
+        if not _INSTANCE.fullmatch(number):
+            raise UserError(f"the game's intro lists {name[:80]!r}, a place without a number: not an ALFWorld game")
         numbers.setdefault(kind, []).append(int(number))
     return ", ".join(f"{kind} {_ranges(sorted(found))}" for kind, found in numbers.items())
 
@@ -113,7 +116,11 @@ class PromptTokenizer:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as e:  # the library raises a bare Exception for a bad file
             raise UserError(f"{file}: not a tokenizer ({e}): copy the model's tokenizer.json again") from None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         newline = self.encode("\n")
+        if not newline:
+            raise UserError(f"{file}: this tokenizer has no token for a newline: take a model of another kind")
         self.newline = newline[-1]
 
     def encode(self, text: str) -> list[int]:

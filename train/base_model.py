@@ -27,12 +27,29 @@ def resolve_base_model(model: str, cache: Path) -> Path:
         return folder
     folder = Path(model)
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder}: no config.json in it: give a Hugging Face model folder")
+        if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+            raise UserError(f"{folder}: no config.json or no *.safetensors in it: give a Hugging Face model folder")
         return folder
     if model.count("/") == 1 and not folder.suffix and not model.startswith((".", "/")):
         return _download(model)
     raise UserError(f"{model}: no such model: give {BUILT_IN}, a Hugging Face folder or a hub id like org/name")
+
+
+def load_causal_lm(folder: Path, dtype: str) -> Any:
+    """The transformers model of a plain folder, weights as `dtype`. Raises UserError if it is damaged."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    except Exception as e:  # safetensors, json, shape and config errors: all mean it cannot be used
+        raise UserError(f"{folder}: this base model is damaged or of an unknown kind ({first_line(e)}): "
+                        "copy it again") from None
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, without the rest of it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _find_gguf() -> Path:
@@ -72,5 +89,5 @@ def _download(model: str) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
     except Exception as e:  # the hub's errors are many; each means the model could not be had
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise UserError(f"{model}: cannot be downloaded ({reason}): check the id, the network and HF_TOKEN") from None
+        raise UserError(f"{model}: cannot be downloaded ({first_line(e)}): check the id, the network and "
+                        "HF_TOKEN") from None

@@ -5,6 +5,7 @@ Every number that shapes a training run is here, and in the run's record.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,15 @@ class StudentConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in ("rank", "alpha", "batch_size", "max_steps", "max_tokens"):
+        for field in ("rank", "alpha", "batch_size", "max_steps", "max_tokens", "warmup_steps"):
             if getattr(self, field) < 1:
                 raise UserError(f"student config: field {field} must be at least 1")
-        if not 0 <= self.memory_share <= 1:
-            raise UserError("student config: field memory_share must be between 0 and 1")
+        for field in ("memory_share", "final_rate"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise UserError(f"student config: field {field} must be between 0 and 1")
+        for field in ("learning_rate", "grad_clip"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise UserError(f"student config: field {field} must be above 0")
         if self.dtype not in ("bfloat16", "float32"):
             raise UserError("student config: field dtype must be bfloat16 or float32")
 
@@ -64,7 +69,7 @@ def load_config(path: Path) -> StudentConfig:
             raise UserError(f"{path}: unknown field {name}: known are {', '.join(known)}")
         default = known[name].default
         kind = type(default) if name != "model" else str
-        good = isinstance(value, (int, float)) if kind is float else type(value) is kind
+        good = type(value) in (int, float) if kind is float else type(value) is kind
         if not good:
             raise UserError(f"{path}: field {name} must be a {kind.__name__}")
     if "model" not in values:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from duomem.base.errors import UserError
 from duomem.base.trajectory import Trajectory
 from duomem.device.prompt import PromptTokenizer
 from duomem.memory_packs.memory import Memory
@@ -71,17 +72,21 @@ class EpisodeDataset:
 
 def batches(dataset: EpisodeDataset, size: int, window: int, seed: int) -> Iterator[list[Example]]:
     """Endless batches of `size` examples of like length: every `window` batches' examples are sorted by
-    length, cut into batches, and the batches shuffled.
+    length, cut into batches, and the batches shuffled. Raises UserError if every example was left out.
     """
     rng = random.Random(f"{seed}/batches")
     pool: list[Example] = []
     epoch = 0
     while True:
+        empty = True
         for example in dataset.epoch(epoch):
+            empty = False
             pool.append(example)
             if len(pool) == size * window:
                 yield from _bucketed(pool, size, rng)
                 pool = []
+        if empty:
+            raise UserError("no episode is short enough to train on: raise field max_tokens of the student config")
         epoch += 1
 
 

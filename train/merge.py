@@ -1,46 +1,74 @@
 """Merging a LoRA adapter into its base model: a plain Hugging Face folder that needs no peft.
 
-The merge is done in fp32; tokenizer and generation config come along.
+The merge is done in fp32; the base model's tokenizer files come along as they are.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, digest_of, sha256_file, write_json
+from duomem.base.files import atomic_folder, digest_of, sha256_file, sha256_input, write_json
+from duomem.train.base_model import first_line, load_causal_lm
+
+_MARK = "duomem.json"
+_WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 def merge(base: Path, adapter: Path, out: Path) -> Path:
     """Write base + adapter to the folder `out` and return it. The same inputs already merged are left as
-    they are. Raises UserError for a missing or damaged adapter, or one that does not fit the base.
+    they are. Raises UserError for a missing or damaged adapter, one that does not fit the base, or an `out`
+    that holds something else.
     """
-    weights = adapter / "adapter_model.safetensors"
-    for file in (adapter / "adapter_config.json", weights):
-        if not file.is_file():
-            raise UserError(f"{file}: no such file: {adapter} is not a LoRA adapter folder")
     inputs = {"base": digest_of([sha256_file(f) for f in sorted(base.glob("*.safetensors"))]),
-              "adapter": sha256_file(weights), "config": sha256_file(adapter / "adapter_config.json")}
-    mark = out / "duomem.json"
-    try:
-        if json.loads(mark.read_text(encoding="utf-8")) == inputs:
-            return out
-    except (OSError, ValueError):
-        pass
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    try:
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except Exception as e:  # safetensors, json, shape and key errors: all mean this adapter cannot be used
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise UserError(f"{adapter}: this adapter is damaged or of another base model ({reason}): "
-                        "train or copy it again") from None
+              "adapter": sha256_input(adapter / _WEIGHTS, "LoRA adapter"),
+              "config": sha256_input(adapter / _CONFIG, "LoRA adapter")}
+    if _is_merged(out, inputs):
+        return out
+    merged = _load_adapter(load_causal_lm(base, "float32"), adapter).merge_and_unload()
     with atomic_folder(out) as folder:
         merged.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(base).save_pretrained(folder)
-        write_json(folder / "duomem.json", inputs)
+        for name in _TOKENIZER:
+            if (base / name).is_file():
+                shutil.copyfile(base / name, folder / name)
+        write_json(folder / _MARK, inputs)
     return out
+
+
+def _is_merged(out: Path, inputs: dict[str, str]) -> bool:
+    """Whether `out` is made of `inputs`. Raises UserError if it must not be replaced."""
+    if not out.exists():
+        return False
+    try:
+        found = json.loads((out / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found == inputs:
+        return True
+    is_ours = isinstance(found, dict) and set(found) == set(inputs)
+    if not is_ours and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"--out {out}: exists and is no merged student: give another folder, or remove it")
+    return False
+
+
+def _load_adapter(model: Any, adapter: Path) -> Any:
+    """peft's model of both. peft passes over weights that are missing or too many, here they are an error."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    try:
+        with safe_open(adapter / _WEIGHTS, "pt") as file:
+            found = set(file.keys())
+        loaded = PeftModel.from_pretrained(model, str(adapter))
+    except Exception as e:  # safetensors, json, shape and key errors: all mean this adapter cannot be used
+        raise UserError(f"{adapter}: this adapter is damaged or of another base model ({first_line(e)}): "
+                        "train or copy it again") from None
+    if odd := found ^ set(get_peft_model_state_dict(loaded)):
+        raise UserError(f"{adapter / _WEIGHTS}: {len(odd)} weights are not those of this base model and "
+                        f"{_CONFIG}, as {min(odd)}: train or copy the adapter again")
+    return loaded

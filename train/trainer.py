@@ -5,12 +5,15 @@ Loss on action tokens only; adapters live in the model's dtype with fp32 masters
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from duomem.base.files import (
     digest_of,
     read_jsonl,
     sha256_file,
+    sha256_input,
     write_bytes,
     write_json,
 )
@@ -30,6 +34,7 @@ from duomem.base.trajectory import read_trajectories
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.build import TRAIN_SPLIT
 from duomem.memory_packs.pack import read_pack
+from duomem.train.base_model import first_line, load_causal_lm
 from duomem.train.config import MAX_TRAINABLE, StudentConfig
 from duomem.train.dataset import EpisodeDataset, Example, batches
 
@@ -48,10 +53,12 @@ class TrainInputs:
     config: StudentConfig
 
     def record(self) -> dict[str, Any]:
+        """By content. Raises UserError for a missing file."""
         weights = sorted(self.base.glob("*.safetensors"))
         return {"config": self.config.to_json(), "prompt_version": PROMPT_VERSION,
                 "base_weights": digest_of([sha256_file(w) for w in weights]),
-                "trajectories": sha256_file(self.trajectories), "pack": sha256_file(self.pack)}
+                "trajectories": sha256_input(self.trajectories, "trajectory file"),
+                "pack": sha256_input(self.pack, "memory pack")}
 
 
 def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, threads: int) -> dict[str, Any]:
@@ -67,6 +74,8 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
     done = _finished(out, record)
     if done is not None:
         return done
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "adapter_config.json").is_file())):
+        raise UserError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
     run = _Run(inputs, threads)
     state = _load_checkpoint(work, record)
     seconds = run.restore(state) if state else (0.0, 0.0)
@@ -81,7 +90,8 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
             progress(None, "training", inputs.config.max_steps, "step", run.step) as bar:
         try:
             while (share := max(run.step / inputs.config.max_steps, clock.share())) < 1:
-                loss, rate = run.update(next(stream), share)
+                with _uninterrupted():
+                    loss, rate = run.update(next(stream), share)
                 row = {"step": run.step, "loss": round(loss, 5), "rate": rate, "tokens": run.tokens,
                        "seconds": round(clock.wall(), 1), "cpu_seconds": round(clock.cpu(), 1)}
                 log.write(json.dumps(row) + "\n")
@@ -107,6 +117,22 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
     return record
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: a checkpoint of half an update could not be resumed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 def _calm_openmp() -> None:
     """Two OpenMP threads collapse under contention unless they wait passively; must precede torch."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -118,7 +144,7 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
         found = json.loads((out / "duomem.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if all(found.get(k) == v for k, v in record.items()) else None
+    return found if isinstance(found, dict) and all(found.get(k) == v for k, v in record.items()) else None
 
 
 class _Clock:
@@ -145,7 +171,6 @@ class _Run:
     def __init__(self, inputs: TrainInputs, threads: int) -> None:
         import torch
         from peft import LoraConfig, get_peft_model
-        from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(threads)
         torch.manual_seed(inputs.config.seed)
@@ -159,13 +184,16 @@ class _Run:
                                       self.config.memory_share, self.config.seed, self.config.max_tokens)
         if not len(self.dataset):
             raise UserError(f"{inputs.trajectories}: no won episode in it: nothing to train on")
-        base = AutoModelForCausalLM.from_pretrained(inputs.base, dtype=getattr(torch, self.config.dtype))
+        base = load_causal_lm(inputs.base, self.config.dtype)
         targets: Any = self.config.target_modules
         if "," in targets:
             targets = targets.split(",")
         lora = LoraConfig(r=self.config.rank, lora_alpha=self.config.alpha, target_modules=targets,
                           task_type="CAUSAL_LM")
-        self.model = get_peft_model(base, lora, autocast_adapter_dtype=False)
+        try:
+            self.model = get_peft_model(base, lora, autocast_adapter_dtype=False)
+        except ValueError as e:
+            raise UserError(f"field target_modules of the student config: {first_line(e)}") from None
         if self.config.compile:
             _compile_layers(self.model.get_base_model().base_model)
         self._named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
@@ -298,8 +326,9 @@ def _load_checkpoint(work: Path, record: dict[str, Any]) -> dict[str, Any] | Non
         return None
     try:
         state = torch.load(file, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as e:
-        raise UserError(f"{file}: damaged checkpoint ({e}): delete {work} to start afresh") from None
-    if state["record"] != record:
+        found = state["record"]
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as e:
+        raise UserError(f"{file}: damaged checkpoint ({first_line(e)}): delete {work} to start afresh") from None
+    if found != record:
         raise UserError(f"{file}: checkpoint of a run with other inputs: give another --out, or delete {work}")
     return state

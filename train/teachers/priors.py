@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from duomem.base.errors import UserError
 from duomem.base.files import digest_of, read_json, write_json
 from duomem.device.alfworld.game import Game, load_game
 
@@ -49,11 +50,16 @@ def combine(counts: Iterable[Counts]) -> dict[str, float]:
 
 
 def cached_priors(file: Path, games: list[Path]) -> dict[str, float] | None:
-    """Priors saved in `file` for exactly these games, or None."""
+    """Priors saved in `file` for exactly these games, or None. Raises UserError if they are damaged."""
     if not file.is_file():
         return None
     saved = read_json(file, "priors file")
-    return saved["priors"] if isinstance(saved, dict) and saved.get("games") == _key(games) else None
+    if not isinstance(saved, dict) or saved.get("games") != _key(games):
+        return None
+    priors = saved.get("priors")
+    if not isinstance(priors, dict) or not all(isinstance(share, float) for share in priors.values()):
+        raise UserError(f"{file}: field priors is not an object of shares: delete the file, it is made again")
+    return priors
 
 
 def save_priors(file: Path, games: list[Path], priors: dict[str, float]) -> None:

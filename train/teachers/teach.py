@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import digest_of, sha256_file
+from duomem.base.files import digest_of, sha256_input
 from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
 from duomem.base.trajectory import Step, Trajectory
@@ -38,11 +38,14 @@ def _play(path: Path) -> dict[str, Any]:
 
 
 def play_expert(game: Game, priors: Priors, split: str, max_steps: int) -> Trajectory:
-    """One episode of the searching expert."""
+    """One episode of the searching expert. Raises UserError if it cannot read the goal."""
     world = KitWorld()
     observation = world.reset(game)
     intro = observation.text
-    expert = Expert(intro, priors)
+    try:
+        expert = Expert(intro, priors)
+    except UserError as e:
+        raise UserError(f"{game.path}: {e}") from None
     steps: list[Step] = []
     while len(steps) < max_steps and not observation.done:
         command = expert.act()
@@ -72,7 +75,7 @@ def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, m
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises UserError.
     """
     inputs = {"split": split, "priors": digest_of(dict(priors)), "player": f"expert/{REVISION}",
-              "max_steps": max_steps, "games": digest_of([sha256_file(g) for g in games])}
+              "max_steps": max_steps, "games": digest_of([sha256_input(g, "game") for g in games])}
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
     with ResumableLines(out, inputs) as lines:
