@@ -6,7 +6,7 @@ The file is append-only JSON lines, so an interrupted run goes on where it stopp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,13 @@ class Trajectory:
 
     def turns(self) -> list[tuple[str, str]]:
         """(action, observation after it) of every step."""
-        after = [*(s.observation for s in self.steps[1:]), self.last]
+        after = [*(s.observation for s in self.steps), self.last][1:]
         return [(s.action, o) for s, o in zip(self.steps, after, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
+        """Plain lists and objects, equal to what the file reads back as."""
+        steps = [{**vars(s), "admissible": list(s.admissible)} for s in self.steps]
+        return {"schema": SCHEMA, **vars(self), "steps": steps}
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:

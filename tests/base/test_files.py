@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 from duomem.base import files
@@ -58,7 +59,12 @@ def test_a_disk_full_at_the_last_flush(tmp_path: Path, monkeypatch: pytest.Monke
     """/dev/full takes nothing, and says so when the buffer is flushed."""
     path = tmp_path / "file"
     write_bytes(path, b"old")
-    monkeypatch.setattr(files.os, "fdopen", lambda fd, mode: (os.close(fd), open("/dev/full", mode))[1])
+
+    def fdopen(fd: int, mode: str, real: Callable[..., IO[bytes]] = os.fdopen) -> IO[bytes]:
+        os.close(fd)
+        return real(os.open("/dev/full", os.O_WRONLY), mode)
+
+    monkeypatch.setattr(files.os, "fdopen", fdopen)
     with pytest.raises(OSError, match="No space left"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]

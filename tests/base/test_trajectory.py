@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,23 @@ TRAJECTORY = Trajectory(
     goal="put a mug in desk.", intro="Your task is to: put a mug in desk.",
     steps=(Step("You see.", ("go to desk 1", "look"), "go to desk 1"), Step("On the desk 1 ...", ("look",), "look")),
     last="You are facing.", won=True, player="expert/1", seed=0)
+_ROW = TRAJECTORY.to_json()
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    other = Trajectory(**{**vars(TRAJECTORY), "steps": (), "won": False, "goal": "a line\u2028of ä"})
+    other = replace(TRAJECTORY, steps=(), won=False, goal="a line\u2028of ä")
     path = tmp_path / "t.jsonl"
     path.write_text("".join(json.dumps(t.to_json(), ensure_ascii=False) + "\n" for t in (TRAJECTORY, other)))
     assert list(read_trajectories(path)) == [TRAJECTORY, other]
 
 
+def test_the_json_form_is_what_the_file_reads_back_as() -> None:
+    assert json.loads(json.dumps(_ROW)) == _ROW and from_json(_ROW, "here") == TRAJECTORY
+
+
 def test_turns_pair_actions_with_what_they_brought() -> None:
     assert TRAJECTORY.turns() == [("go to desk 1", "On the desk 1 ..."), ("look", "You are facing.")]
-
-
-_ROW = json.loads(json.dumps(TRAJECTORY.to_json()))
+    assert replace(TRAJECTORY, steps=()).turns() == []
 
 
 @pytest.mark.parametrize("field", _ROW)

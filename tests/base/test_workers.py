@@ -48,7 +48,7 @@ def test_no_items_need_no_setup() -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_in_a_worker_comes_after_the_results_before_it(jobs: int) -> None:
     got = []
-    with pytest.raises(UserError, match="^-1 is below 0$"):
+    with pytest.raises(UserError, match=r"^-1 is below 0$"):
         for value, _ in map_processes(_add, [1, 2, -1, 3], jobs, _set_up, (0,)):
             got.append(value)
     assert got == [1, 2] and not multiprocessing.active_children()
@@ -56,7 +56,7 @@ def test_an_error_in_a_worker_comes_after_the_results_before_it(jobs: int) -> No
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_in_the_setup_is_raised_here(jobs: int) -> None:
-    with pytest.raises(UserError, match="^the bundle is damaged$"):
+    with pytest.raises(UserError, match=r"^the bundle is damaged$"):
         list(map_processes(_add, [1, 2], jobs, _refuse))
     assert not multiprocessing.active_children()
 

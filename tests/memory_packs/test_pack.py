@@ -112,5 +112,5 @@ def test_hostile_memories(change: dict[str, Any]) -> None:
     assert memory_from_json(row, "here") == MEMORIES[0]
     with pytest.raises(UserError, match=f"^here: field {next(iter(change))} "):
         memory_from_json(row | change, "here")
-    with pytest.raises(UserError, match="^here is not a JSON object"):
+    with pytest.raises(UserError, match=r"^here is not a JSON object"):
         memory_from_json([row], "here")

@@ -1,0 +1,158 @@
+"""The prompt is pinned, text and token ids: a student trained on one prompt must not be played with another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from duomem.base.errors import UserError
+from duomem.device.prompt import (
+    PROMPT_VERSION,
+    PromptTokenizer,
+    action,
+    goal_sentence,
+    receptacles,
+    room_summary,
+    shorten,
+    turn,
+)
+
+INTRO = ("-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see "
+         "a cabinet 4, a cabinet 2, a cabinet 1, a coffeemachine 1, a countertop 2, and a sinkbasin 1.\n\n"
+         "Your task is to: put a clean mug in coffeemachine.")
+MEMORY = "put a clean cup in shelf. 1. search desk, table; 2. take cup from table;"
+STEPS = [("go to cabinet 1", "You arrive at cabinet 1. The cabinet 1 is closed."),
+         ("open cabinet 1", "You open the cabinet 1. The cabinet 1 is open. In it, you see a mug 1, and a plate 2."),
+         ("take mug 1 from cabinet 1", "You pick up the mug 1 from the cabinet 1."),
+         ("clean mug 2 with sinkbasin 1", "Nothing happens.")]
+
+TEXT = """\
+You solve household tasks. Reply to each > with one command: go to, open, close, take, move, clean, heat, cool, use, \
+examine, look, inventory.
+Memory: put a clean cup in shelf. 1. search desk, table; 2. take cup from table;
+Task: put a clean mug in coffeemachine.
+Room: cabinet 1-2+4, coffeemachine 1, countertop 2, sinkbasin 1.
+> go to cabinet 1
+The cabinet 1 is closed.
+> open cabinet 1
+In it, you see mug 1, plate 2.
+> take mug 1 from cabinet 1
+You pick up the mug 1 from the cabinet 1.
+> clean mug 2 with sinkbasin 1
+"""
+# Of the same with SmolLM2's tokenizer, segment by segment. If this test fails, raise PROMPT_VERSION and train anew.
+IDS = [
+    [2683, 5482, 4929, 4381, 30, 2720, 318, 288, 971, 2986, 351, 582, 3588, 42, 685, 288, 28, 1440, 28, 2800, 28, 1188,
+     28, 1485, 28, 2577, 28, 2817, 28, 3122, 28, 722, 28, 5045, 28, 1492, 28, 13513, 30, 198, 26741, 42, 1830, 253,
+     2577, 7118, 281, 15714, 30, 216, 33, 30, 3179, 10917, 28, 3252, 43, 216, 34, 30, 1188, 7118, 429, 3252, 43, 198,
+     22188, 42, 1830, 253, 2577, 283, 1433, 281, 6161, 9790, 17510, 30, 198, 42122, 42, 19565, 216, 33, 29, 34, 27, 36,
+     28, 6161, 9790, 17510, 216, 33, 28, 4360, 4961, 216, 34, 28, 14864, 9317, 254, 216, 33, 30, 198, 46],
+    [685, 288, 19565, 216, 33, 198],
+    [504, 19565, 216, 33, 314, 6370, 30, 198, 46],
+    [1440, 19565, 216, 33, 198],
+    [788, 357, 28, 346, 963, 283, 1433, 216, 33, 28, 6496, 216, 34, 30, 198, 46],
+    [1188, 283, 1433, 216, 33, 429, 19565, 216, 33, 198],
+    [2683, 4491, 614, 260, 283, 1433, 216, 33, 429, 260, 19565, 216, 33, 30, 198, 46],
+    [2577, 283, 1433, 216, 34, 351, 14864, 9317, 254, 216, 33, 198],
+]
+
+
+def test_the_text(byte_tokenizer: Path) -> None:
+    tokenizer = PromptTokenizer(byte_tokenizer)
+    segments = tokenizer.episode(INTRO, STEPS, [MEMORY])
+    assert PROMPT_VERSION == 1
+    assert "".join(tokenizer.decode(s.tokens) for s in segments) == TEXT
+    assert [tokenizer.decode(s.tokens) for s in segments if s.student] == [action(command) for command, _ in STEPS]
+    without = "".join(tokenizer.decode(s.tokens) for s in tokenizer.episode(INTRO, STEPS))
+    assert without == "".join(line for line in TEXT.splitlines(True) if not line.startswith("Memory:"))
+
+
+def test_the_token_ids(smollm2: Path) -> None:
+    tokenizer = PromptTokenizer(smollm2)
+    segments = tokenizer.episode(INTRO, STEPS, [MEMORY])
+    assert [list(s.tokens) for s in segments] == IDS
+    assert [s.student for s in segments] == [False, True] * 4
+    assert tokenizer.newline == 198
+    assert tokenizer.system() == IDS[0][:40] and tokenizer.decode(tokenizer.system()).endswith("inventory.\n")
+
+
+def test_an_episode_only_ever_grows(byte_tokenizer: Path) -> None:
+    tokenizer = PromptTokenizer(byte_tokenizer)
+
+    def flat(n: int) -> list[int]:
+        return [t for s in tokenizer.episode(INTRO, STEPS[:n], [MEMORY]) for t in s.tokens]
+
+    for n in range(len(STEPS)):
+        assert flat(n + 1)[:len(flat(n))] == flat(n)
+
+
+def test_every_command_ends_in_one_newline_token(smollm2: Path) -> None:
+    tokenizer = PromptTokenizer(smollm2)
+    for command in ("look", "go to cabinet 12", "move handtowel 2 to handtowelholder 1", "use desklamp 1"):
+        tokens = tokenizer.action(command)
+        assert tokens[-1] == tokenizer.newline and tokens.count(tokenizer.newline) == 1
+        assert len(tokens) < 24  # what the free protocol allows a command
+
+
+@pytest.mark.parametrize(("said", "short"), [
+    ("You arrive at desk 1. On the desk 1, you see a mug 1, a pen 2, and a book 1.",
+     "On the desk 1, you see mug 1, pen 2, book 1."),
+    ("You arrive at fridge 1. The fridge 1 is closed.", "The fridge 1 is closed."),
+    ("You open the safe 1. The safe 1 is open. In it, you see nothing.", "In it, you see nothing."),
+    ("Nothing happens.", "Nothing happens."),
+    ("  two\n lines ", "two lines"),
+    ("Available commands:\n  look:     look around\n  inventory:   what you hold\n",
+     "Available commands: look; inventory;"),
+    ("You are facing the a 1, and b 2. Next to it, you see nothing.",
+     "You are facing the a 1, and b 2. Next to it, you see nothing."),
+])
+def test_observations_are_one_short_line(said: str, short: str) -> None:
+    assert shorten(said) == short and turn(said) == f"{short}\n>"
+
+
+def test_reading_an_intro() -> None:
+    assert goal_sentence(INTRO) == "put a clean mug in coffeemachine."
+    assert receptacles(INTRO)[:3] == ["cabinet 4", "cabinet 2", "cabinet 1"] and len(receptacles(INTRO)) == 6
+    assert receptacles("You see nothing.") == [] and room_summary("") == ""
+    assert room_summary("you see a b 2.") == "b 2" and room_summary("you see a b 3, an a 1, and a b 1.") == "b 1+3, a 1"
+
+
+@pytest.mark.parametrize("intro", ["", "Your task is to:", "your task is to: sing."])
+def test_an_intro_without_a_goal(intro: str) -> None:
+    with pytest.raises(UserError, match="not an ALFWorld game"):
+        goal_sentence(intro)
+
+
+@pytest.mark.parametrize("name", ["fish", "fish x", "fish " + "9" * 5000, "fish ²"])
+def test_places_without_a_number(name: str) -> None:
+    with pytest.raises(UserError, match="not an ALFWorld game"):
+        room_summary(f"you see a {name}.")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "\x00"])
+def test_a_damaged_tokenizer(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"tokenizer\.json: no such tokenizer"):
+        PromptTokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(text)
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        with pytest.raises(UserError, match=r"tokenizer\.json: not a tokenizer"):
+            PromptTokenizer(path)
+
+
+def test_a_tokenizer_that_truncates_and_pads_is_not_let(tmp_path: Path, byte_tokenizer: Path) -> None:
+    fields = json.loads((byte_tokenizer / "tokenizer.json").read_text())
+    fields["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    fields["padding"] = {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+                         "pad_type_id": 0, "pad_token": "!"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(fields))
+    assert PromptTokenizer(tmp_path).encode("a sentence") == PromptTokenizer(byte_tokenizer).encode("a sentence")
+    assert len(PromptTokenizer(tmp_path).encode("ab")) == 2
+
+
+def test_a_tokenizer_without_a_newline(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match="no token for a newline"):
+        PromptTokenizer(tmp_path)

@@ -1,0 +1,21 @@
+"""Wilson's interval against the roots of the equation that defines it, (p - share)^2 = z^2 p (1 - p) / n."""
+
+from __future__ import annotations
+
+import pytest
+from duomem.device.statistics import wilson
+
+
+@pytest.mark.parametrize(("wins", "n", "low", "high"), [
+    (0, 10, 0.0, 0.2775328), (10, 10, 0.7224672, 1.0), (5, 10, 0.2365931, 0.7634069), (1, 1, 0.2065493, 1.0),
+    (44, 48, 0.8044670, 0.9671162), (0, 0, 0.0, 1.0)])
+def test_known_values(wins: int, n: int, low: float, high: float) -> None:
+    assert wilson(wins, n) == pytest.approx((low, high), abs=1e-7)
+
+
+def test_bounds_and_symmetry() -> None:
+    for n in range(1, 60):
+        for wins in range(n + 1):
+            low, high = wilson(wins, n)
+            assert 0 <= low <= wins / n + 1e-12 and wins / n - 1e-12 <= high <= 1
+            assert wilson(n - wins, n) == pytest.approx((1 - high, 1 - low))
