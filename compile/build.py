@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import read_json, write_json
+from duomem.base.progress import progress
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.target import Target
 
@@ -74,13 +76,17 @@ def build_library(
 def _run(command: list[str], log: Path, time_limit: float) -> int | None:
     """Exit code of `command`, None if it ran out of time. Its process group never outlives the call."""
     env = {name: value for name, value in os.environ.items() if name != "TVM_USE_RUNTIME_LIB"}
-    with open(log, "wb") as out:
+    deadline = time.monotonic() + time_limit
+    with open(log, "wb") as out, progress(None, "library", unit="s") as bar:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, start_new_session=True
         )
         try:
-            return process.wait(timeout=time_limit)
-        except subprocess.TimeoutExpired:
+            while (rest := deadline - time.monotonic()) > 0:
+                try:
+                    return process.wait(timeout=min(1.0, rest))
+                except subprocess.TimeoutExpired:
+                    bar.update()
             return None
         finally:
             if process.poll() is None:

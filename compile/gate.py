@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from duomem.base.errors import UserError
+from duomem.base.progress import progress
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.quantise import dequantise_int4
 from duomem.device.bundle import Bundle
@@ -46,6 +47,7 @@ def check_parity(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, Any]:
     import transformers
 
     probes = _probe_tokens(bundle)
+    transformers.utils.logging.disable_progress_bar()
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             checkpoint.folder, dtype=torch.float32, local_files_only=True
@@ -63,7 +65,7 @@ def check_parity(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, Any]:
     worst: dict[str, float] = {}
     measured = []
     engine = TvmEngine(bundle, context_length=min(bundle.context_length, 2 * _LONGEST), max_sessions=2)
-    for tokens in probes:
+    for tokens in progress(probes, "parity gate", unit="probe"):
         reference = _reference(model, tokens)
         measured.append(_all_logits(engine, tokens))
         differences = _compare(engine, tokens, reference) | {"all": _distance(measured[-1], reference)}

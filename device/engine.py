@@ -58,9 +58,8 @@ class TvmEngine:
             self._vm = tvm.runtime.vm.VirtualMachine(library, self._cpu)
             metadata = json.loads(self._vm["_metadata"]())
         except (RuntimeError, OSError, AttributeError, ValueError) as e:
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[-1]
             raise UserError(
-                f"{bundle.library}: cannot be loaded ({reason}): compile the bundle again"
+                f"{bundle.library}: cannot be loaded ({_last_line(e)}): compile the bundle again"
             ) from None
         self._params = tvm.runtime.convert(self._load_params(metadata))
         self._functions = {name: self._vm[name] for name in ("prefill", "prefill_all", "decode")}
@@ -77,13 +76,7 @@ class TvmEngine:
         }
         self._count_free = tvm.get_global_func("vm.builtin.attention_kv_cache_get_num_available_pages")
         self._page_size = bundle.manifest["context"]["page_size"]
-        pages = -(-context_length // self._page_size) * max_sessions
-        self._cache = self._vm["create_kv_cache"](
-            *(
-                self._shape([n])
-                for n in (max_sessions, pages * self._page_size, bundle.prefill_chunk, self._page_size)
-            )
-        )
+        self._cache = self._create_cache()
 
     @classmethod
     def load(
@@ -154,6 +147,18 @@ class TvmEngine:
             raise
         self._kv["end_forward"](self._cache)
         return result
+
+    def _create_cache(self) -> Any:
+        pages = -(-self._context_length // self._page_size) * self._max_sessions
+        sizes = (self._max_sessions, pages * self._page_size, self.bundle.prefill_chunk, self._page_size)
+        try:
+            return self._vm["create_kv_cache"](*(self._shape([size]) for size in sizes))
+        except (RuntimeError, MemoryError) as e:
+            megabytes = sizes[1] * self.bundle.manifest["context"]["kv_bytes_per_token"] / 1e6
+            raise UserError(
+                f"a KV cache of {self._max_sessions} sessions of {self._context_length} tokens needs "
+                f"{megabytes:.0f} MB, which could not be had ({_last_line(e)}): give a smaller context_length"
+            ) from None
 
     def _check_tokens(self, tokens: Sequence[int] | np.ndarray, length: int) -> np.ndarray:
         array = np.asarray(tokens)
@@ -254,6 +259,11 @@ class TvmSession:
     def _check_open(self) -> None:
         if not self._open:
             raise ValueError("the session is closed")
+
+
+def _last_line(error: BaseException) -> str:
+    """What a TVM error says, without the C++ frames above it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _check_device(bundle: Bundle, device: str) -> None:

@@ -240,6 +240,13 @@ def test_wrong_arguments(tiny_bundle: Path, options: dict, message: str) -> None
         TvmEngine.load(tiny_bundle, **options)
 
 
+def test_a_cache_too_large_for_memory(tiny_bundle: Path) -> None:
+    bundle = engine_module.read_bundle(tiny_bundle)
+    bundle.manifest["context"]["length"] = 1 << 40
+    with pytest.raises(UserError, match=r"KV cache of 4 sessions .* smaller context_length"):
+        TvmEngine(bundle)
+
+
 def rewrite(bundle: Path, change: dict) -> Path:
     """Change the manifest's target and make its digests right again."""
     manifest = json.loads((bundle / "bundle.json").read_text())
