@@ -16,7 +16,6 @@ from duomem.base.files import write_json
 from duomem.compile.kernels.tile import Tile, tile_for
 from duomem.compile.models import FAMILIES
 from tvm import relax, tirx
-from tvm.s_tir import dlight
 
 METADATA = "_metadata"
 
@@ -79,7 +78,6 @@ def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
             t.FuseOps(),
             t.FuseTIR(),
             t.DeadCodeElimination(),
-            dlight.ApplyDefaultSchedule(dlight.cpu.GEMV()),
             t.RewriteDataflowReshape(),
             t.ToNonDataflow(),
             t.RemovePurityChecking(),
