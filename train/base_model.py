@@ -39,7 +39,9 @@ def load_causal_lm(folder: Path, dtype: str) -> Any:
     """The transformers model of a plain folder, weights as `dtype`. Raises UserError if it is damaged."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
     except Exception as e:  # safetensors, json, shape and config errors: all mean it cannot be used

@@ -6,6 +6,7 @@ Loss on action tokens only; adapters live in the model's dtype with fp32 masters
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -65,8 +66,9 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
     """Train an adapter and write it to the folder `out` (peft's format, fp16, with duomem.json beside it).
 
     Stops at `config.max_steps`, after `minutes` of training or after `cpu_minutes` of all threads together,
-    whichever is first; the learning rate ends its decay there. A checkpoint in `out` of the same inputs is
-    resumed; a finished run of the same inputs is left as it is. Returns the record. Raises UserError.
+    whichever is first, but not without a step; the learning rate ends its decay there. A checkpoint of the
+    same inputs beside `out` is resumed; a finished run of the same inputs is left as it is. Returns the record.
+    Raises UserError.
     """
     _calm_openmp()
     record = inputs.record()
@@ -82,6 +84,7 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
     stream = batches(run.dataset, inputs.config.batch_size, _SORT_WINDOW, inputs.config.seed)
     for _ in range(run.step):
         next(stream)
+    stream = itertools.chain([next(stream)], stream)  # fails, if at all, before anything is written
     clock = _Clock(*seconds, minutes * 60, cpu_minutes * 60)
     saved = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
@@ -89,13 +92,13 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
     with open(work / "log.jsonl", "a", encoding="utf-8") as log, \
             progress(None, "training", inputs.config.max_steps, "step", run.step) as bar:
         try:
-            while (share := max(run.step / inputs.config.max_steps, clock.share())) < 1:
+            while (share := max(run.step / inputs.config.max_steps, clock.share())) < 1 or not run.step:
                 with _uninterrupted():
                     loss, rate = run.update(next(stream), share)
-                row = {"step": run.step, "loss": round(loss, 5), "rate": rate, "tokens": run.tokens,
-                       "seconds": round(clock.wall(), 1), "cpu_seconds": round(clock.cpu(), 1)}
-                log.write(json.dumps(row) + "\n")
-                log.flush()
+                    row = {"step": run.step, "loss": round(loss, 5), "rate": rate, "tokens": run.tokens,
+                           "seconds": round(clock.wall(), 1), "cpu_seconds": round(clock.cpu(), 1)}
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
                 bar.update(1)
                 bar.set_postfix(loss=f"{run.average():.3f}", tokens_s=f"{run.tokens / clock.wall():.0f}")
                 if time.monotonic() - saved > _CHECKPOINT_SECONDS:

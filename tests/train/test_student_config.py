@@ -1,0 +1,50 @@
+"""A student's TOML file: every wrong value is one line naming file and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from duomem.base.errors import UserError
+from duomem.train.config import StudentConfig, find_config, load_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "students").glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_students(path: Path) -> None:
+    assert find_config(path.stem) == load_config(path) == find_config(str(path))
+    assert StudentConfig(**load_config(path).to_json()) == load_config(path)
+
+
+def test_values_and_defaults(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('model = "m"\nrank = 4\nlearning_rate = 1\n')
+    config = load_config(tmp_path / "s.toml")
+    assert (config.model, config.rank, config.learning_rate, config.alpha) == ("m", 4, 1, 32)
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("ranks = 3", "unknown field ranks"), ('rank = "3"', "field rank must be a int"), ("rank = 1.5", "field rank"),
+    ("rank = true", "field rank"), ("rank = 0", "field rank must be at least 1"), ("alpha = -1", "field alpha"),
+    ("compile = 1", "field compile must be a bool"), ("learning_rate = true", "field learning_rate"),
+    ("learning_rate = 0", "field learning_rate must be above 0"), ("learning_rate = nan", "field learning_rate"),
+    ("learning_rate = inf", "field learning_rate"), ("grad_clip = -1.0", "field grad_clip"),
+    ("memory_share = 1.1", "field memory_share must be between 0 and 1"), ("final_rate = nan", "field final_rate"),
+    ("warmup_steps = 0", "field warmup_steps must be at least 1"), ("batch_size = 0", "field batch_size"),
+    ('dtype = "int4"', "field dtype must be bfloat16 or float32"), ("model = 3", "field model must be a str"),
+])
+def test_wrong_values(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(line if line.startswith("model") else f'model = "m"\n{line}\n')
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path)) and said in str(caught.value)
+
+
+def test_missing_things(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("rank = 3\n")
+    for name, said in ((str(tmp_path / "s.toml"), "field model is missing"),
+                       (str(tmp_path / "x.toml"), "no such student config"),
+                       ("gpt-5", "--config gpt-5: no such student: known are smollm2-135m")):
+        with pytest.raises(UserError, match=said):
+            find_config(name)
