@@ -30,7 +30,7 @@ _official: OfficialWorld | None = None  # one a process: starting it anew leaks 
 
 
 def compare(path: Path, random_steps: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
-    """Play the stored walkthrough, then from a new start `random_steps` drawn commands, in both engines.
+    """Play the stored walkthrough and, from there on, `random_steps` drawn commands in both engines.
 
     Returns how often each verb was played and the differences found, one line each.
     """
@@ -38,18 +38,19 @@ def compare(path: Path, random_steps: int, seed: int = 0) -> tuple[Counter[str],
     _official = _official or OfficialWorld()
     game, kit = load_game(path), KitWorld()
     rng = random.Random(f"{seed} {path.parent.parent.name} {path.parent.name}")
+    mine, theirs = kit.reset(game), _official.reset(game)
+    differences = _differences(path, "reset", mine, theirs)
     verbs: Counter[str] = Counter()
-    differences: list[str] = []
-    for commands in (list(game.walkthrough), [None] * random_steps):
-        mine, theirs = kit.reset(game), _official.reset(game)
-        differences += _differences(path, "reset", mine, theirs)
-        for planned in commands:
-            command = planned if planned is not None else _draw(rng, theirs.admissible)
-            mine, theirs = kit.step(command), _official.step(command)
-            verbs[command.split()[0] if command.split() else ""] += 1
-            differences += _differences(path, command, mine, theirs)
-        if commands == list(game.walkthrough) and not theirs.won:
-            differences.append(f"{path}: the walkthrough does not win")
+    for index in range(len(game.walkthrough) + random_steps):
+        if index < len(game.walkthrough):
+            command = game.walkthrough[index]
+        else:
+            if index == len(game.walkthrough) and not theirs.won:
+                differences.append(f"{path}: the walkthrough does not win")
+            command = _draw(rng, theirs.admissible)
+        mine, theirs = kit.step(command), _official.step(command)
+        verbs[command.split()[0] if command.split() else ""] += 1
+        differences += _differences(path, command, mine, theirs)
     return verbs, differences
 
 
