@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from duomem.base.errors import UserError
 from duomem.base.files import digest_of, parse_json, read_json, sha256_file
 from duomem.compile.models import FAMILIES, architecture_of

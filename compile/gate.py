@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
+
 from duomem.base.errors import UserError
 from duomem.base.progress import progress
 from duomem.compile.checkpoint import Checkpoint
@@ -16,7 +18,6 @@ from duomem.compile.quantise import dequantise_int4
 from duomem.device.bundle import Bundle
 from duomem.device.engine import TvmEngine, TvmSession
 from duomem.device.weights import read_tensor_cache
-from tokenizers import Tokenizer
 
 BOUND = 1e-3
 """Largest allowed difference of a logit."""

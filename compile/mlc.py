@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from duomem.base.files import write_json
 from duomem.compile.checkpoint import TOKENIZER_FILES, Checkpoint
 from duomem.compile.quantise import Stored

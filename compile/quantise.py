@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
 from duomem.base.errors import UserError
 from duomem.compile.models.config import LlamaConfig, Weight
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
+from duomem.base.files import read_toml
 from duomem.device.cpu import cpu_arch
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 TARGETS = Path(__file__).resolve().parent.parent / "configs" / "targets"
 
@@ -49,10 +44,10 @@ def load_target(name: str) -> Target:
         raise UserError(f"--target {name}: no such target: use one of {', '.join(known_targets())}")
     path = TARGETS / f"{name}.toml"
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = read_toml(path, "target file")
         arch = cpu_arch() if value["arch"] == "native" else value["arch"]
         return Target(name=value["name"], device=value["device"], arch=arch, llvm=dict(value["llvm"]))
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, UnicodeDecodeError) as e:
+    except (KeyError, TypeError) as e:
         raise UserError(
             f"{path}: not a target file ({type(e).__name__}: {e}): compare it with host.toml"
         ) from None

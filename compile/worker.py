@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+from tvm import relax, tirx
+
 from duomem.base.files import write_json
 from duomem.compile.kernels.tile import Tile, tile_for
 from duomem.compile.models import FAMILIES
-from tvm import relax, tirx
 
 METADATA = "_metadata"
 

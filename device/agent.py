@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from duomem.base.trajectory import Step, Trajectory
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.world import Observation, World

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from duomem.base.errors import UserError
 from duomem.device.bundle import Bundle, read_bundle
 from duomem.device.cpu import cpu_arch, cpu_features

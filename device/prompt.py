@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from duomem.base.errors import UserError
 from tokenizers import Tokenizer
+
+from duomem.base.errors import UserError
 
 PROMPT_VERSION = 1
 

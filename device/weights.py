@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from duomem.base.errors import UserError
 from duomem.base.files import read_json
 

@@ -6,8 +6,9 @@ See attention.py for the computation; here a sequence's pages are found and its 
 # No postponed annotations here: TVMScript evaluates them while it parses.
 from typing import Any
 
-from duomem.compile.kernels.attention import LOG2_E, PAGE, WIDTH, attend_macro
 from tvm.script import tirx as T
+
+from duomem.compile.kernels.attention import LOG2_E, PAGE, WIDTH, attend_macro
 
 
 def paged_prefill(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:

@@ -6,8 +6,9 @@ Left to the compiler, its exponential is one C library call a value.
 # No postponed annotations here: TVMScript evaluates them while it parses.
 from typing import Any
 
-from duomem.compile.kernels.attention import LOG2_E, exp2_part
 from tvm.script import tirx as T
+
+from duomem.compile.kernels.attention import LOG2_E, exp2_part
 
 _WIDTH = 16
 

@@ -6,12 +6,13 @@ Page bookkeeping, fork and rollback are TVM's C++; only what it calls to compute
 from __future__ import annotations
 
 import tvm
-from duomem.compile.kernels import attention, paged_attention, rope
-from duomem.compile.kernels.tile import Tile
-from duomem.compile.models.config import LlamaConfig
 from tvm import relax, tirx
 from tvm.relax.frontend.nn.llm import kv_cache as tvm_cache
 from tvm.relax.frontend.nn.llm.kv_cache import AttnKind, PagedKVCache, RopeMode
+
+from duomem.compile.kernels import attention, paged_attention, rope
+from duomem.compile.kernels.tile import Tile
+from duomem.compile.models.config import LlamaConfig
 
 _NO_SLIDING = 0
 _UNUSED_WINDOW = 1024

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from duomem.compile.kernels import f32, q4
-from duomem.compile.kernels.tile import Tile
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
+
+from duomem.compile.kernels import f32, q4
+from duomem.compile.kernels.tile import Tile
 
 
 class Matrix(nn.Module):

@@ -9,15 +9,16 @@ from functools import partial
 from typing import Any
 
 import tvm
+from tvm import te, tirx
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
+
 from duomem.compile.kernels.swiglu import swiglu
 from duomem.compile.kernels.tile import Tile
 from duomem.compile.models.config import LlamaConfig
 from duomem.compile.models.kv_cache import create_cpu_kv_cache
 from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
-from tvm import te, tirx
-from tvm.relax.frontend import nn
-from tvm.relax.frontend.nn import Tensor, op
-from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 
 class Attention(nn.Module):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.compile.build import build_library
 from duomem.compile.checkpoint import Checkpoint

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.compile.checkpoint import Checkpoint
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.cli import compile as cli
 from duomem.compile import bundle as writer

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from duomem.compile import mlc
 from duomem.compile.quantise import Stored, to_bfloat16
 from duomem.device.weights import read_tensor_cache

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.compile.models import architecture_of
 from duomem.compile.models.config import LlamaConfig

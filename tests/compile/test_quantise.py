@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from duomem.compile.quantise import dequantise_int4, quantise_int4, to_bfloat16
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from duomem.compile.quantise import dequantise_int4, quantise_int4, to_bfloat16
 
 
 def plain_error(w: np.ndarray) -> float:

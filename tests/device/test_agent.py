@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeEngine, Opinion, random_opinion, set_on
+
 from duomem.base.errors import UserError
 from duomem.base.trajectory import Trajectory
 from duomem.device.agent import Agent, Episode
@@ -20,7 +22,6 @@ from duomem.device.prompt import PromptTokenizer
 from duomem.memory_packs.memory import Memory, write_memory
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.teachers.teach import play_expert
-from fakes import FakeEngine, Opinion, random_opinion, set_on
 
 VOCAB = {"byte_tokenizer": 300, "smollm2": 49152}
 

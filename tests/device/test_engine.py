@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.device import engine as engine_module
 from duomem.device.engine import TvmEngine, TvmSession

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import FakeEngine, random_opinion
+
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_bytes, sha256_file
 from duomem.base.trajectory import read_trajectories
@@ -18,7 +20,6 @@ from duomem.device.evaluate import Condition, evaluate, load_agent, read_episode
 from duomem.device.prompt import PromptTokenizer
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
-from fakes import FakeEngine, random_opinion
 
 MEMORIES = [Memory("put a mug in desk.", "pick_and_place_simple", ("go to desk",), "f" * 64, "g")]
 

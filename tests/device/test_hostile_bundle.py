@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_bytes
 from duomem.device.bundle import read_bundle

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.device.prompt import (
     PROMPT_VERSION,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from duomem.device.scoring import choose, common_prefix, log_softmax, score
 from fakes import FakeEngine, FakeSession, random_opinion
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from duomem.device.scoring import choose, common_prefix, log_softmax, score
 
 CONTEXT = (3, 1, 2)
 CONTINUATIONS = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=5), min_size=1, max_size=9)

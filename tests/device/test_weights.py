@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.device.weights import library_weight, read_tensor_cache, tile_rows
 

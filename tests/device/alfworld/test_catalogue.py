@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.device.alfworld.catalogue import DEFAULT_ROOT, describe_path, find_games, resolve_root
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_file
 from duomem.device.alfworld.game import MAX_BYTES, load_game, parse_game
 from duomem.device.alfworld.kit_world import KitWorld
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 _PATH = Path("some/game.tw-pddl")
 

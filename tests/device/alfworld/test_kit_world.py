@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from duomem.device.alfworld.catalogue import SPLITS, find_games
 from duomem.device.alfworld.game import Game, load_game, parse_game
 from duomem.device.alfworld.goal import FAMILIES
