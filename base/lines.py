@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import atomic_open, read_json, read_jsonl, write_json
+from duomem.base.files import atomic_open, naming, read_json, read_jsonl, write_json
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -80,10 +80,11 @@ class ResumableLines:
         """Add a row; it survives a crash of this process."""
         if self.done:
             raise ValueError(f"{self.path} is complete")
-        if self._file is None:
-            self._file = self._open()
-        self._file.write(_line(row))
-        self._file.flush()
+        with naming(self._partial):
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(_line(row))
+            self._file.flush()
         self.rows.append(row)
 
     def finish(self) -> None:
@@ -100,4 +101,5 @@ class ResumableLines:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
         if self._file is not None:
-            self._file.close()
+            with naming(self._partial):
+                self._file.close()

@@ -5,7 +5,9 @@ The result is always a plain Hugging Face folder with safetensors weights and a 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,17 @@ def load_causal_lm(folder: Path, dtype: str) -> Any:
                         "copy it again") from None
 
 
+@contextlib.contextmanager
+def saving(place: Path) -> Iterator[None]:
+    """Around a library's writing to `place`: safetensors and torch hide a full disk in errors of their own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, RuntimeError, OSError) as e:
+        raise UserError(f"{place}: cannot be written ({first_line(e)}): free space or give another place") from None
+
+
 def first_line(error: Exception) -> str:
     """What a library's error says, without the rest of it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
@@ -80,7 +93,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_config(config)
     model.load_state_dict(loaded.state_dict(), strict=True)
     model.tie_weights()
-    with atomic_folder(folder) as work:
+    with atomic_folder(folder) as work, saving(folder):
         model.save_pretrained(work)
         AutoTokenizer.from_pretrained(gguf.parent, **where).save_pretrained(work)
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import atomic_folder, digest_of, sha256_file, sha256_input, write_json
-from duomem.train.base_model import first_line, load_causal_lm
+from duomem.train.base_model import first_line, load_causal_lm, saving
 
 _MARK = "duomem.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -31,7 +32,7 @@ def merge(base: Path, adapter: Path, out: Path) -> Path:
     if _is_merged(out, inputs):
         return out
     merged = _load_adapter(load_causal_lm(base, "float32"), adapter).merge_and_unload()
-    with atomic_folder(out) as folder:
+    with atomic_folder(out) as folder, saving(out):
         merged.save_pretrained(folder)
         for name in _TOKENIZER:
             if (base / name).is_file():
@@ -64,7 +65,9 @@ def _load_adapter(model: Any, adapter: Path) -> Any:
     try:
         with safe_open(adapter / _WEIGHTS, "pt") as file:
             found = set(file.keys())
-        loaded = PeftModel.from_pretrained(model, str(adapter))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of missing weights: they are an error below
+            loaded = PeftModel.from_pretrained(model, str(adapter))
     except Exception as e:  # safetensors, json, shape and key errors: all mean this adapter cannot be used
         raise UserError(f"{adapter}: this adapter is damaged or of another base model ({first_line(e)}): "
                         "train or copy it again") from None

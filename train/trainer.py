@@ -14,6 +14,7 @@ import shutil
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from duomem.base.trajectory import read_trajectories
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.build import TRAIN_SPLIT
 from duomem.memory_packs.pack import read_pack
-from duomem.train.base_model import first_line, load_causal_lm
+from duomem.train.base_model import first_line, load_causal_lm, saving
 from duomem.train.config import MAX_TRAINABLE, StudentConfig
 from duomem.train.dataset import EpisodeDataset, Example, batches
 
@@ -110,7 +111,7 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
     record |= {"steps": run.step, "tokens": run.tokens, "padding": round(run.padding(), 4),
                "trainable": run.trainable, "loss": round(run.average(), 4),
                "seconds": round(clock.wall(), 1), "cpu_seconds": round(clock.cpu(), 1)}
-    with atomic_folder(out) as folder:
+    with atomic_folder(out) as folder, saving(out):
         run.save_adapter(folder)
         write_json(folder / "duomem.json", record)
         (folder / "log.jsonl").write_bytes((work / "log.jsonl").read_bytes())
@@ -194,7 +195,9 @@ class _Run:
         lora = LoraConfig(r=self.config.rank, lora_alpha=self.config.alpha, target_modules=targets,
                           task_type="CAUSAL_LM")
         try:
-            self.model = get_peft_model(base, lora, autocast_adapter_dtype=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
+                self.model = get_peft_model(base, lora, autocast_adapter_dtype=False)
         except ValueError as e:
             raise UserError(f"field target_modules of the student config: {first_line(e)}") from None
         if self.config.compile:
@@ -314,7 +317,7 @@ def _save_checkpoint(work: Path, record: dict[str, Any], run: _Run, clock: _Cloc
     import torch
 
     state = run.state() | {"record": record, "seconds": clock.wall(), "cpu_seconds": clock.cpu()}
-    with atomic_open(work / "checkpoint.pt") as f:
+    with atomic_open(work / "checkpoint.pt") as f, saving(work / "checkpoint.pt"):
         torch.save(state, f)
 
 

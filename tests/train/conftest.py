@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from episodes import write_episodes
+
 from duomem.memory_packs.build import build_pack
 from duomem.train.config import StudentConfig
 from duomem.train.trainer import TrainInputs
-from episodes import write_episodes
 
 
 @pytest.fixture

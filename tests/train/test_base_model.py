@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.train import base_model
 from duomem.train.base_model import BUILT_IN, resolve_base_model

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.base.trajectory import Trajectory
 from duomem.device.alfworld.catalogue import find_games

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.device.alfworld.catalogue import SPLITS, find_games
 from duomem.device.alfworld.game import Game, load_game

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.device.alfworld.catalogue import SPLITS, find_games
 from duomem.device.alfworld.game import load_game

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.train.config import StudentConfig, find_config, load_config
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
+from episodes import write_episodes
+
 from duomem.base.errors import UserError
 from duomem.memory_packs.pack import write_pack
 from duomem.train import trainer
 from duomem.train.trainer import TrainInputs, train
-from episodes import write_episodes
 
 pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")
@@ -107,6 +109,18 @@ def test_a_crash_loses_what_came_after_the_last_checkpoint_only(inputs: TrainInp
     _train(inputs, tmp_path / "adapter")
     assert [row["step"] for row in _log(tmp_path / "adapter")] == list(range(1, 9))
     assert max(row["loss"] for row in _log(tmp_path / "adapter")) < 99
+
+
+def test_a_disk_too_full_for_a_checkpoint(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def full(path: Path) -> Iterator[IO[bytes]]:
+        with open("/dev/full", "wb", buffering=0) as f:
+            yield f
+
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(trainer, "atomic_open", full)
+    with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be written \(.*No space left"):
+        _train(inputs, tmp_path / "adapter")
 
 
 def _interrupted(inputs: TrainInputs, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

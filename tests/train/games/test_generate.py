@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.device.alfworld.catalogue import SPLITS, describe_path, find_games
 from duomem.device.alfworld.game import load_game
