@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from duomem.base.errors import UserError
 from duomem.device.session import ContextFull
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
 from duomem.base import files
 from duomem.base.errors import UserError
 from duomem.base.files import (

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.base.lines import ResumableLines
 

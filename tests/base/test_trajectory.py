@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.base.trajectory import Step, Trajectory, from_json, read_trajectories
 

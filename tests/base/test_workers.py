@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.base.workers import map_processes
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_bytes
 from duomem.memory_packs import pack as pack_module
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 MEMORIES = [Memory(f"put a mug in shelf {i}.", "pick_and_place_simple", ("go to desk", "take mug"), "f" * 64, "g")
             for i in range(5)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_file
 from duomem.base.trajectory import Step, Trajectory

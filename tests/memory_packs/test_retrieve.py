@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from duomem.device.alfworld.catalogue import find_games
 from duomem.device.alfworld.game import load_game
 from duomem.memory_packs.memory import Memory
