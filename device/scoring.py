@@ -41,12 +41,10 @@ class _Walker:
         self.path: tuple[int, ...] = ()
 
     def log_probabilities(self, path: tuple[int, ...]) -> np.ndarray:
-        """log P(next token | context, path), [vocab]."""
+        """log P(next token | context, path), [vocab]. `path` is not above where it was: those are known."""
         if not path:
             return log_softmax(self._root)
         keep = common_prefix(self.path, path)
-        if keep == len(path):
-            keep -= 1
         self._session.rollback(len(self.path) - keep)
         rest = path[keep:]
         logits = self._session.decode(rest[0]) if len(rest) == 1 else self._session.prefill(rest)

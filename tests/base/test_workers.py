@@ -31,6 +31,11 @@ def _add(item: int) -> tuple[int, int]:
     return item + _offset, os.getpid()
 
 
+def _nap(seconds: int) -> int:
+    time.sleep(seconds)
+    return seconds
+
+
 def _die(item: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -66,6 +71,14 @@ def test_a_dead_worker_is_an_error_and_not_a_hang() -> None:
     with pytest.raises(UserError, match="worker processes died"):
         list(map_processes(_die, [1, 2], 2, _set_up, (0,)))
     assert not multiprocessing.active_children()
+
+
+def test_nobody_waits_for_work_that_is_not_wanted() -> None:
+    started = time.monotonic()
+    results = map_processes(_nap, [0, 60, 60], 2, _set_up, (0,))
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 30 and not multiprocessing.active_children()
 
 
 def test_whoever_stops_listening_stops_the_workers() -> None:
