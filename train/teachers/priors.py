@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from duomem.base.errors import UserError
-from duomem.base.files import digest_of, read_json, write_json
+from duomem.base.files import digest_of, read_json, sha256_file, write_json
 from duomem.device.alfworld.game import Game, load_game
 
 Counts = tuple[Counter[str], Counter[str]]
@@ -68,4 +68,4 @@ def save_priors(file: Path, games: list[Path], priors: dict[str, float]) -> None
 
 
 def _key(games: list[Path]) -> str:
-    return digest_of([f"{g.parent.parent.name}/{g.parent.name}/{g.stat().st_size}" for g in games])
+    return digest_of([sha256_file(g) for g in games])
