@@ -16,8 +16,9 @@ from duomem.base.progress import progress
 from duomem.compile.build import build_library
 from duomem.compile.checkpoint import Checkpoint, model_id
 from duomem.compile.gate import check_parity
+from duomem.compile.gptq import Calibration, quantise_calibrated
 from duomem.compile.mlc import write_chat_config, write_weights
-from duomem.compile.quantise import Stored, check_scheme, store
+from duomem.compile.quantise import Stored, check_scheme, store, store_int4
 from duomem.compile.target import Target
 from duomem.device.bundle import (
     BUNDLE_FORMAT,
@@ -40,31 +41,40 @@ _TOOLS = ("duomem", "apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers", "torc
 
 
 def compile_bundle(
-    model_dir: Path, target: Target, scheme: str, out: Path, context_length: int | None = None
+    model_dir: Path,
+    target: Target,
+    scheme: str,
+    out: Path,
+    context_length: int | None = None,
+    calibration: Calibration | None = None,
 ) -> tuple[Bundle, bool]:
     """Compile the model in `model_dir` for `target` into the folder `out`; (bundle, whether it is new).
 
     scheme: "q0f32" or "q4f32_1". context_length: KV budget in tokens, by default the model's own but at
-    most 4096. A valid bundle of the same inputs in `out` is left alone. Raises UserError on a model,
-    scheme or context that does not fit, if `out` holds something else than a bundle, if the compiler
-    fails, and if the parity gate does.
+    most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
+    rounded by itself, one in memory at a time. A valid bundle of the same inputs in `out` is left alone.
+    Raises UserError on a model, scheme, context or calibration that does not fit, if `out` holds something
+    else than a bundle, if the compiler fails, and if the parity gate does.
     """
     checkpoint = Checkpoint(model_dir)
     if scheme not in SCHEMES:
         raise UserError(f"--quant {scheme}: no such scheme: use one of {', '.join(SCHEMES)}")
     check_scheme(scheme, checkpoint.config, str(checkpoint.folder))
+    if calibration is not None and scheme == "q0f32":
+        raise UserError("--calibrate: q0f32 rounds nothing: use --quant q4f32_1, or leave it out")
     longest = checkpoint.config.max_position_embeddings
     length = context_length if context_length is not None else min(4096, longest)
     if not 64 <= length <= longest:
         raise UserError(f"--context {length}: this model takes 64..{longest} tokens")
-    inputs = _inputs_digest(checkpoint, target, scheme, length)
+    record = calibration.record if calibration is not None else None
+    inputs = _inputs_digest(checkpoint, target, scheme, length, record)
     if (existing := _existing(out, inputs)) is not None:
         return existing, False
     chunk = min(PREFILL_CHUNK, length)
     with atomic_folder(out) as work:
         for name in FOLDERS:
             (work / name).mkdir()
-        write_weights(_stored(checkpoint, scheme), work / "model")
+        write_weights(_stored(checkpoint, scheme, calibration), work / "model")
         write_chat_config(checkpoint, scheme, length, chunk, work / "model")
         chosen = build_library(checkpoint, scheme, target, chunk, work / target.library)
         manifest: dict[str, Any] = {
@@ -78,6 +88,7 @@ def compile_bundle(
                 "eos_token_ids": list(checkpoint.config.eos_token_ids),
             },
             "quantisation": scheme,
+            "calibration": record,
             "prompt_version": PROMPT_VERSION,
             "context": {
                 "length": length,
@@ -102,10 +113,14 @@ def compile_bundle(
     return Bundle(Path(out), manifest), True
 
 
-def _stored(checkpoint: Checkpoint, scheme: str) -> Iterator[Stored]:
+def _stored(checkpoint: Checkpoint, scheme: str, calibration: Calibration | None) -> Iterator[Stored]:
+    rounded = {} if calibration is None else quantise_calibrated(checkpoint, calibration)
     weights = list(checkpoint.config.weights())
     for weight in progress(weights, f"weights to {scheme}", unit="matrix"):
-        yield from store(weight, checkpoint.matrix(weight), scheme)
+        if weight.name in rounded:
+            yield from store_int4(weight, *rounded.pop(weight.name))
+        else:
+            yield from store(weight, checkpoint.matrix(weight), scheme)
 
 
 def _existing(out: Path, inputs: str) -> Bundle | None:
@@ -121,13 +136,16 @@ def _existing(out: Path, inputs: str) -> Bundle | None:
     return bundle if bundle.manifest["inputs"] == inputs else None
 
 
-def _inputs_digest(checkpoint: Checkpoint, target: Target, scheme: str, length: int) -> str:
+def _inputs_digest(
+    checkpoint: Checkpoint, target: Target, scheme: str, length: int, calibration: dict[str, Any] | None
+) -> str:
     return digest_of(
         {
             "model": checkpoint.digest,
             "target": [target.name, target.device, target.arch, target.llvm],
             "cpu_features": sorted(cpu_features() or ()) if target.native else [],
             "quantisation": scheme,
+            "calibration": calibration,
             "context": length,
             "prompt_version": PROMPT_VERSION,
             "tools": _tool_versions(),

@@ -14,7 +14,9 @@ from tokenizers import Tokenizer
 from duomem.base.errors import UserError
 from duomem.base.progress import progress
 from duomem.compile.checkpoint import Checkpoint
+from duomem.compile.models.config import Weight
 from duomem.compile.quantise import dequantise_int4
+from duomem.compile.reference import load_reference, set_weight
 from duomem.device.bundle import Bundle
 from duomem.device.engine import TvmEngine, TvmSession
 from duomem.device.weights import read_tensor_cache
@@ -48,21 +50,11 @@ def check_parity(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, Any]:
     import transformers
 
     probes = _probe_tokens(bundle)
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder, dtype=torch.float32, local_files_only=True
-        ).eval()
-    except (OSError, ValueError, RuntimeError) as e:
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise UserError(
-            f"{checkpoint.folder}: transformers cannot load it for the parity check: {reason}"
-        ) from None
+    model = load_reference(checkpoint)
     original = [_reference(model, tokens) for tokens in probes]
     if bundle.quantisation != "q0f32":
-        with torch.no_grad():
-            for name, array in _dequantised(bundle, checkpoint):
-                model.get_parameter(name).copy_(torch.from_numpy(array))
+        for weight, array in _dequantised(bundle, checkpoint):
+            set_weight(model, checkpoint.config, weight, array)
     worst: dict[str, float] = {}
     measured = []
     engine = TvmEngine(bundle, context_length=min(bundle.context_length, 2 * _LONGEST), max_sessions=2)
@@ -106,17 +98,13 @@ def _reference(model: Any, tokens: list[int]) -> np.ndarray:
         return model(torch.tensor([tokens])).logits[0].numpy()
 
 
-def _dequantised(bundle: Bundle, checkpoint: Checkpoint) -> Iterator[tuple[str, np.ndarray]]:
-    """(transformers' parameter, float32 value) for each matrix stored in 4 bits."""
+def _dequantised(bundle: Bundle, checkpoint: Checkpoint) -> Iterator[tuple[Weight, np.ndarray]]:
+    """The float32 value of each matrix stored in 4 bits."""
     records = read_tensor_cache(bundle.model_dir)
     for weight in checkpoint.config.weights():
         if weight.name + ".q_weight" in records:
             q, scale = (records[weight.name + end].load() for end in (".q_weight", ".q_scale"))
-            array, row = dequantise_int4(q, scale), 0
-            for source in weight.sources:
-                rows = checkpoint.config.source_rows(source)
-                yield source, array[row : row + rows]
-                row += rows
+            yield weight, dequantise_int4(q, scale)
 
 
 def _all_logits(engine: TvmEngine, tokens: list[int]) -> np.ndarray:

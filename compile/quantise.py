@@ -14,8 +14,9 @@ from duomem.base.errors import UserError
 from duomem.compile.models.config import LlamaConfig, Weight
 
 GROUP = 32
-_ZERO = 7
-_LEVELS = 15
+LEAST, MOST = -7, 8
+"""The levels: multiples of a group's scale that a weight may become."""
+
 _ROWS_AT_ONCE = 4096
 _TINY = np.float32(1e-30)
 _DIVISORS = (8.6, 8.0, 7.5, 7.0, 6.5, 6.0)
@@ -45,10 +46,15 @@ def store(weight: Weight, array: np.ndarray, scheme: str) -> Iterator[Stored]:
     """The tensors, in MLC's names, that hold `array` (float32 of `weight.shape`) in `scheme`."""
     if scheme == "q4f32_1" and array.ndim == 2:
         q, scale = quantise_int4(array)
-        yield Stored(weight.name + ".q_weight", q)
-        yield Stored(weight.name + ".q_scale", scale, half=True)
+        yield from store_int4(weight, q, scale)
     else:
         yield Stored(weight.name + ".weight", array)
+
+
+def store_int4(weight: Weight, q: np.ndarray, scale: np.ndarray) -> Iterator[Stored]:
+    """The tensors that hold a matrix already quantised, as `quantise_int4` gives it."""
+    yield Stored(weight.name + ".q_weight", q)
+    yield Stored(weight.name + ".q_scale", scale, half=True)
 
 
 def quantise_int4(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +72,7 @@ def quantise_int4(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = slice(i, min(i + _ROWS_AT_ONCE, n))
         groups = np.ascontiguousarray(w[rows], np.float32).reshape(-1, GROUP)
         levels, scales = _quantise_groups(groups)
-        q[rows] = _pack(levels).reshape(-1, k // 8)
+        q[rows] = pack_int4(levels).reshape(-1, k // 8)
         scale[rows] = scales.reshape(-1, k // GROUP)
     return q, scale
 
@@ -74,33 +80,50 @@ def quantise_int4(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def dequantise_int4(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """The inverse: (uint32 [N, K/8], float32 [N, K/32]) -> float32 [N, K]."""
     shifts = np.arange(0, 32, 4, dtype=np.uint32)
-    levels = ((q[:, :, None] >> shifts) & np.uint32(15)).astype(np.float32) - _ZERO
+    levels = ((q[:, :, None] >> shifts) & np.uint32(15)).astype(np.float32) + LEAST
     n = q.shape[0]
     return (levels.reshape(n, -1, GROUP) * scale[:, :, None]).reshape(n, -1)
 
 
-def _quantise_groups(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def group_scales(w: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """Scales, bfloat16 values in float32 [G], for the groups `w` [G, 32], as `quantise_int4` chooses them but
+    with the squared error of column k counted `importance[k]` times.
+    """
+    return _quantise_groups(w, importance)[1]
+
+
+def _quantise_groups(w: np.ndarray, importance: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """float32 [G, 32] -> (float32 levels -7..8 [G, 32], float32 scale [G])."""
     largest = np.take_along_axis(w, np.abs(w).argmax(axis=1)[:, None], axis=1)[:, 0]
     best_scale = _as_scale(largest / _DIVISORS[0])
-    best, best_error = _round(w, best_scale)
+    best, best_error = _round(w, best_scale, importance)
     for divisor in _DIVISORS[1:]:
         best, best_scale, best_error = _better(
-            w, _as_scale(largest / divisor), best, best_scale, best_error
+            w, _as_scale(largest / divisor), best, best_scale, best_error, importance
         )
-    norm = np.einsum("gk,gk->g", best, best)
-    refined = np.divide(np.einsum("gk,gk->g", w, best), norm, out=np.zeros_like(norm), where=norm > 0)
-    best, best_scale, _ = _better(w, _as_scale(refined), best, best_scale, best_error)
+    norm = _dot(best, best, importance)
+    refined = np.divide(_dot(w, best, importance), norm, out=np.zeros_like(norm), where=norm > 0)
+    best, best_scale, _ = _better(w, _as_scale(refined), best, best_scale, best_error, importance)
     return best, best_scale
 
 
 def _better(
-    w: np.ndarray, scale: np.ndarray, best: np.ndarray, best_scale: np.ndarray, best_error: np.ndarray
+    w: np.ndarray,
+    scale: np.ndarray,
+    best: np.ndarray,
+    best_scale: np.ndarray,
+    best_error: np.ndarray,
+    importance: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    levels, error = _round(w, scale)
+    levels, error = _round(w, scale, importance)
     wins = error < best_error
     best[wins] = levels[wins]
     return best, np.where(wins, scale, best_scale), np.where(wins, error, best_error)
+
+
+def _dot(a: np.ndarray, b: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    """Inner product of each group, [G, 32] x [G, 32] -> [G]."""
+    return np.einsum("gk,gk->g", a, b) if importance is None else (a * b) @ importance
 
 
 def _as_scale(x: np.ndarray) -> np.ndarray:
@@ -108,20 +131,22 @@ def _as_scale(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < _TINY, np.float32(0), to_bfloat16(x))
 
 
-def _round(w: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _round(
+    w: np.ndarray, scale: np.ndarray, importance: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Nearest levels [G, 32] for `scale` [G] and their squared error [G]."""
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
     levels = w * inverse[:, None]
     np.rint(levels, out=levels)
-    np.clip(levels, -_ZERO, _LEVELS - _ZERO, out=levels)
+    np.clip(levels, LEAST, MOST, out=levels)
     rest = levels * scale[:, None]
     rest -= w
-    return levels, np.einsum("gk,gk->g", rest, rest)
+    return levels, _dot(rest, rest, importance)
 
 
-def _pack(levels: np.ndarray) -> np.ndarray:
+def pack_int4(levels: np.ndarray) -> np.ndarray:
     """float32 levels -7..8 [G, 32] -> uint32 [G, 4]."""
-    nibbles = (levels + _ZERO).astype(np.uint8)
+    nibbles = (levels - LEAST).astype(np.uint8)
     return (nibbles[:, 0::2] | nibbles[:, 1::2] << np.uint8(4)).view("<u4")
 
 

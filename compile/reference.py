@@ -1,0 +1,41 @@
+"""transformers' float32 model of a checkpoint: what a bundle is compared with and calibrated on.
+
+Imports torch inside its functions: the command reads a checkpoint before it loads that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from duomem.base.errors import UserError
+from duomem.compile.checkpoint import Checkpoint
+from duomem.compile.models.config import LlamaConfig, Weight
+
+
+def load_reference(checkpoint: Checkpoint) -> Any:
+    """The model in float32, for inference. Raises UserError if transformers cannot load it."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
+        ).eval()
+    except (OSError, ValueError, RuntimeError) as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise UserError(f"{checkpoint.folder}: transformers cannot load it as a reference: {reason}") from None
+
+
+def set_weight(model: Any, config: LlamaConfig, weight: Weight, array: np.ndarray) -> None:
+    """Make `array`, float32 of `weight.shape`, the model's value of `weight`, source by source."""
+    import torch
+
+    row = 0
+    with torch.no_grad():
+        for source in weight.sources:
+            rows = config.source_rows(source)
+            model.get_parameter(source).copy_(torch.from_numpy(array[row : row + rows]))
+            row += rows
