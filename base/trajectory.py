@@ -21,11 +21,14 @@ _TYPES: dict[str, type] = {"game": str, "group": str, "split": str, "family": st
 
 @dataclass(frozen=True)
 class Step:
-    """observation: what the player saw before acting; admissible: the commands that did something then."""
+    """observation: what the player saw before acting; admissible: the commands that did something then;
+    stumble: the action was a mistake made on purpose, not the player's choice, and nothing to learn.
+    """
 
     observation: str
     admissible: tuple[str, ...]
     action: str
+    stumble: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,11 @@ def from_json(row: dict[str, Any], where: str) -> Trajectory:
     for step in row["steps"]:
         good = isinstance(step, dict) and isinstance(step.get("observation"), str) \
             and isinstance(step.get("action"), str) and isinstance(step.get("admissible"), list) \
-            and all(isinstance(command, str) for command in step["admissible"])
+            and all(isinstance(command, str) for command in step["admissible"]) \
+            and isinstance(step.get("stumble", False), bool)
         if not good:
             raise UserError(f"{where}: field steps holds a malformed step: make the trajectories again")
-        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"]))
+        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"],
+                          step.get("stumble", False)))
     fields = {field: row[field] for field in _TYPES if field != "steps"}
     return Trajectory(**fields, steps=tuple(steps))

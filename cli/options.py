@@ -17,6 +17,17 @@ def count(text: str) -> int:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return value
+
+
 def add_games(parser: argparse.ArgumentParser, split: str) -> None:
     """--games and --split."""
     parser.add_argument("--games", type=Path, metavar="DIR",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from duomem.cli.options import add_games, add_jobs, add_limit, count, jobs, select_games
+from duomem.cli.options import add_games, add_jobs, add_limit, count, jobs, select_games, share
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,6 +17,9 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add_limit(parser)
     add_jobs(parser)
     parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
+    parser.add_argument("--stumbles", type=share, default=0.0, metavar="RATE",
+                        help="share of steps at which a mistake is played for the expert to recover from (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the mistakes (default: 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="trajectory file to write (.jsonl)")
     parser.set_defaults(func=run)
 
@@ -27,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
     train_games = find_games(resolve_root(args.games), "train")
     priors = learn_priors(train_games, args.out.with_name("priors.json"), jobs(args))
-    counts = teach(select_games(args), args.split, priors, args.out, jobs(args), args.max_steps)
+    counts = teach(select_games(args), args.split, priors, args.out, jobs(args), args.max_steps,
+                   args.stumbles, args.seed)
     print(f"{args.out}: {counts['games']} {args.split} games, {counts['won']} won "
           f"({counts['won'] / counts['games']:.1%}), {counts['steps'] / counts['games']:.1f} steps a game")

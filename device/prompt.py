@@ -6,7 +6,7 @@ Training and playing both build an episode here, segment by segment, so a KV cac
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,13 +145,15 @@ class PromptTokenizer:
     def action(self, command: str) -> list[int]:
         return self.encode(action(command))
 
-    def episode(self, intro: str, steps: Sequence[tuple[str, str]], memories: Sequence[str] = ()) -> list[Segment]:
-        """A whole played episode: `steps` are (command, observation after it). The last observation is
-        left out: nothing is written after it.
+    def episode(self, intro: str, steps: Sequence[tuple[str, str]], memories: Sequence[str] = (),
+                stumbles: Collection[int] = ()) -> list[Segment]:
+        """A whole played episode: `steps` are (command, observation after it), of which those numbered in
+        `stumbles` (from 0) are not the student's own. The last observation is left out: nothing is written
+        after it.
         """
         segments = [Segment(tuple(self.system() + self.head(intro, memories)), False)]
         for i, (command, observation) in enumerate(steps):
-            segments.append(Segment(tuple(self.action(command)), True))
+            segments.append(Segment(tuple(self.action(command)), i not in stumbles))
             if i + 1 < len(steps):
                 segments.append(Segment(tuple(self.turn(observation)), False))
         return segments

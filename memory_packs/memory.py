@@ -60,9 +60,10 @@ def memory_from_json(row: Any, where: str) -> Memory:
 
 def write_memory(trajectory: Trajectory) -> Memory:
     """The procedure behind a successful trajectory: searches folded into one step, opening and looking
-    and what the game did not take left out, no instance numbers.
+    and what the game did not take left out, stumbles too, no instance numbers.
     """
-    actions = [s.action for s in trajectory.steps if s.action in s.admissible or s.action.startswith("go to ")]
+    actions = [s.action for s in trajectory.steps
+               if not s.stumble and (s.action in s.admissible or s.action.startswith("go to "))]
     return Memory(trajectory.goal, trajectory.family, tuple(_procedure(actions)), trajectory.game, trajectory.group)
 
 

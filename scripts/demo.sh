@@ -30,13 +30,15 @@ fi
 out=runs/demo-$source
 mkdir -p "$out"
 
-stage "teacher: expert plays train games" duomem teach --split train --out "$out/train.jsonl"
+train=$out/train.jsonl
+stage "teacher: expert plays train games" duomem teach --split train --out "$train"
 stage "teacher: expert plays the test games" duomem teach --split valid_seen --out "$out/valid_seen.jsonl"
 
 if [[ $full == --full ]]; then
     pack=$out/expert.dmpack adapter=$out/adapter
-    stage "pack: the teacher's memories" duomem pack build "$out/train.jsonl" --out "$pack"
-    stage "student: train LoRA, $minutes minutes" duomem train --config $student --trajectories "$out/train.jsonl" \
+    stage "pack: the teacher's memories" duomem pack build "$train" --out "$pack"
+    stage "teacher: expert recovers from mistakes" duomem teach --stumbles 0.08 --out "$out/stumbles.jsonl"
+    stage "student: train LoRA, $minutes minutes" duomem train --config $student --trajectories "$out/stumbles.jsonl" \
         --pack "$pack" --minutes "$minutes" --out "$adapter"
     out=$out/full
 else
@@ -49,7 +51,8 @@ stage "student: base model" duomem base --config $student
 base=$(duomem base --config $student)
 stage "student: merge LoRA" duomem merge --config $student --adapter "$adapter" --out "$out/merged"
 stage "compile: base, q4" duomem compile "$base" --target host --quant q4f32_1 --out runs/bundles/base
-stage "compile: DuoMem, q4" duomem compile "$out/merged" --target host --quant q4f32_1 --out "$out/bundle"
+stage "compile: DuoMem, q4" duomem compile "$out/merged" --target host --quant q4f32_1 --calibrate "$train" \
+    --calibrate-pack "$pack" --out "$out/bundle"
 
 rows=()
 evaluate() {  # evaluate LABEL FILE ARGUMENTS...: one row of the table

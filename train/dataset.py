@@ -64,7 +64,8 @@ class EpisodeDataset:
     def _encode(self, trajectory: Trajectory, memories: Sequence[str]) -> Example:
         tokens: list[int] = []
         student: list[bool] = []
-        for segment in self._tokenizer.episode(trajectory.intro, trajectory.turns(), memories):
+        stumbles = {i for i, step in enumerate(trajectory.steps) if step.stumble}
+        for segment in self._tokenizer.episode(trajectory.intro, trajectory.turns(), memories, stumbles):
             tokens.extend(segment.tokens)
             student.extend([segment.student] * len(segment.tokens))
         return Example(tuple(tokens), tuple(student))

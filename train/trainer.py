@@ -41,7 +41,7 @@ from duomem.train.config import MAX_TRAINABLE, StudentConfig
 from duomem.train.dataset import EpisodeDataset, Example, batches
 
 _CHECKPOINT_SECONDS = 120
-_SORT_WINDOW = 4
+_SORT_WINDOW = 16
 _AVERAGE = 20
 
 

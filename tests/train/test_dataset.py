@@ -44,6 +44,16 @@ def test_the_student_writes_commands_only(played: list[Trajectory], tokenizer: P
         assert example.student[-1] and not any(example.student[:100])
 
 
+def test_mistakes_are_read_but_not_learnt(played: list[Trajectory], tokenizer: PromptTokenizer) -> None:
+    tripped = [replace(t, steps=(replace(t.steps[0], stumble=True), *t.steps[1:])) for t in played if t.won]
+    clean, marked = (EpisodeDataset(ts, [], tokenizer, 0, 0, ALL).epoch(0) for ts in ([t for t in played if t.won], tripped))
+    for a, b in zip(clean, marked, strict=True):
+        assert a.tokens == b.tokens
+        lost = [t for t, x, y in zip(a.tokens, a.student, b.student, strict=True) if x and not y]
+        assert tokenizer.decode(lost).startswith(" ") and tokenizer.decode(lost).count("\n") == 1
+        assert sum(b.student) == sum(a.student) - len(lost)
+
+
 def test_lost_episodes_are_left_out(played: list[Trajectory], tokenizer: PromptTokenizer) -> None:
     lost = [replace(t, won=False) for t in played]
     assert len(EpisodeDataset([*lost, played[0]], [], tokenizer, 0, 0, ALL)) == 1

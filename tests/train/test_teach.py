@@ -18,6 +18,7 @@ from duomem.device.alfworld.catalogue import find_games
 from duomem.memory_packs.build import build_pack
 from duomem.train.teachers import teach as teach_module
 from duomem.train.teachers.priors import cached_priors, combine, count_places
+from duomem.train.teachers.expert import REVISION
 from duomem.train.teachers.teach import learn_priors, teach
 
 
@@ -36,7 +37,7 @@ def test_the_same_bytes_with_one_and_two_jobs(train_games: list[Path], tmp_path:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
     played = list(read_trajectories(tmp_path / "1" / "t.jsonl"))
     assert [t.game for t in played] == [sha256_file(g) for g in train_games]
-    assert {(t.split, t.player) for t in played} == {("train", "expert/1")}
+    assert {(t.split, t.player) for t in played} == {("train", f"expert/{REVISION}")}
 
 
 def test_an_interrupted_run_goes_on(train_games: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from duomem.device.prompt import goal_sentence, receptacles
 from duomem.train.teachers.goal import TREATMENTS, parse_goal
 
-REVISION = 1
+REVISION = 2
 
 _CONTENTS = re.compile(r"(?:On the [^,]*|In the [^,]*|In it), you see ([^\n]*)\.")
 _ITEM = re.compile(r"\ban? ([a-z]+ \d+)")
@@ -41,6 +41,7 @@ class Expert:
         self._closed: set[str] = set()
         self._here: str | None = None
         self._held: str | None = None
+        self._taken_from = ""
         self._treated = False
         self._placed: list[str] = []
         self._destination: str | None = None
@@ -52,6 +53,8 @@ class Expert:
             return f"examine {self._here}"
         if self._held is None:
             return self._fetch(self.goal.object, self._settled())
+        if kind(self._held) != self.goal.object:
+            return self._put_back()
         if self.goal.lamp is not None:
             return self._use_lamp(self.goal.lamp)
         if self.goal.treatment is not None and not self._treated:
@@ -59,39 +62,63 @@ class Expert:
         return self._deliver()
 
     def observe(self, command: str, text: str) -> None:
-        """Learn from what `command` showed."""
+        """Learn from what `command`, its own or another's, showed."""
         verb, _, rest = command.partition(" ")
-        if verb == "go":
+        place = rest.removeprefix("to ")
+        if verb == "go" and place in self._receptacles:
             # A place that shares its spot with the one we stand at cannot be walked to: we are there.
-            self._here = rest.removeprefix("to ")
-        if self._here is None:
+            self._here = place
+        if verb in ("go", "open", "examine") and place in self._receptacles:
+            self._see(place, text)
+        elif self._here is None or not text.startswith("You "):
             return
-        if verb in ("go", "open", "examine"):
-            if "is closed" in text:
-                self._closed.add(self._here)
-            elif (match := _CONTENTS.search(text)) is not None:
-                self._closed.discard(self._here)
-                self._contents[self._here] = _ITEM.findall(match[1])
-        elif text.startswith("You pick up"):
-            self._held = rest.split(" from ")[0]
-            self._treated = False
-            self._contents.get(self._here, [self._held]).remove(self._held)
-        elif text.startswith("You move") and self._held is not None:
-            self._contents.setdefault(self._here, []).append(self._held)
-            if kind(self._here) == self.goal.receptacle:
-                self._placed.append(self._held)
-                self._destination = self._here
-            self._held = None
-        elif verb in TREATMENTS and text.startswith("You "):
-            self._treated = True
+        elif verb == "close":
+            self._closed.add(place)
+        elif verb == "take":
+            self._take(*rest.split(" from "))
+        elif verb == "move":
+            self._put(*rest.split(" to "))
+        elif verb in TREATMENTS:
+            # Heating undoes cooling and the reverse; cleaning stays.
+            self._treated = verb == self.goal.treatment or (self._treated and "clean" in (verb, self.goal.treatment))
+
+    def _see(self, place: str, text: str) -> None:
+        if "is closed" in text:
+            self._closed.add(place)
+        elif (match := _CONTENTS.search(text)) is not None:
+            self._closed.discard(place)
+            self._contents[place] = _ITEM.findall(match[1])
+
+    def _take(self, item: str, place: str) -> None:
+        self._held, self._taken_from, self._treated = item, place, False
+        for items in (self._contents.get(place, []), self._placed):
+            if item in items:
+                items.remove(item)
+
+    def _put(self, item: str, place: str) -> None:
+        self._contents.setdefault(place, []).append(item)
+        if kind(place) == self.goal.receptacle and self.goal.count == 2:
+            self._placed.append(item)
+            self._destination = place
+        self._held = None
 
     def _fetch(self, wanted: str, settled: str | None) -> str:
         """Go for an object of type `wanted`, not one that already lies in `settled`."""
         for place, items in self._contents.items():
             for item in items:
                 if kind(item) == wanted and place != settled and item not in self._placed:
-                    return f"take {item} from {place}" if place == self._here else self._go(place)
+                    return self._at(place, f"take {item} from {place}")
         return self._search(wanted)
+
+    def _put_back(self) -> str:
+        """Rid the hands of a thing that is not asked for, where it was."""
+        return self._at(self._taken_from, f"move {self._held} to {self._taken_from}")
+
+    def _at(self, place: str, command: str) -> str:
+        """`command`, once we stand at the open `place`."""
+        if self._here != place:
+            return f"go to {place}"
+        return f"open {place}" if place in self._closed else command
 
     def _settled(self) -> str | None:
         """The destination instance where a two-object task collects its objects, once one is there."""
@@ -109,7 +136,7 @@ class Expert:
         unseen = [r for r in self._receptacles if r not in self._contents]
         if not unseen:
             return "look"
-        return self._go(min(unseen, key=lambda r: (-self._worth(wanted, kind(r)), kind(r), _number(r))))
+        return "go to " + min(unseen, key=lambda r: (-self._worth(wanted, kind(r)), kind(r), _number(r)))
 
     def _worth(self, wanted: str, place: str) -> float:
         steps = 2 if place in self._openable_kinds else 1
@@ -119,14 +146,14 @@ class Expert:
         for place, items in self._contents.items():
             for item in items:
                 if kind(item) == lamp:
-                    return f"use {item}" if place == self._here else self._go(place)
+                    return f"use {item}" if place == self._here else f"go to {place}"
         return self._search(lamp)
 
     def _treat(self, treatment: str) -> str:
         device = next((r for r in sorted(self._receptacles, key=_number) if kind(r) == TREATMENTS[treatment]), None)
         if device is None:
             return "look"
-        return f"{treatment} {self._held} with {device}" if self._here == device else self._go(device)
+        return f"{treatment} {self._held} with {device}" if self._here == device else f"go to {device}"
 
     def _deliver(self) -> str:
         place = self._settled() if self.goal.count == 2 else None
@@ -135,9 +162,4 @@ class Expert:
             if not places:
                 return "look"
             place = min(places, key=lambda r: (r != self._here, r not in self._contents, _number(r)))
-        if self._here != place:
-            return self._go(place)
-        return f"open {place}" if place in self._closed else f"move {self._held} to {place}"
-
-    def _go(self, place: str) -> str:
-        return f"go to {place}"
+        return self._at(place, f"move {self._held} to {place}")

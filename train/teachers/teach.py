@@ -18,15 +18,18 @@ from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.kit_world import KitWorld
 from duomem.train.teachers.expert import REVISION, Expert, Priors
 from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
+from duomem.train.teachers.stumble import Stumbler
 
 _priors: Priors = {}
 _split = ""
 _max_steps = 0
+_stumble_rate = 0.0
+_seed = 0
 
 
-def _setup(priors: Priors, split: str, max_steps: int) -> None:
-    global _priors, _split, _max_steps
-    _priors, _split, _max_steps = priors, split, max_steps
+def _setup(priors: Priors, split: str, max_steps: int, stumble_rate: float, seed: int) -> None:
+    global _priors, _split, _max_steps, _stumble_rate, _seed
+    _priors, _split, _max_steps, _stumble_rate, _seed = priors, split, max_steps, stumble_rate, seed
 
 
 def _setup_nothing() -> None:
@@ -34,11 +37,14 @@ def _setup_nothing() -> None:
 
 
 def _play(path: Path) -> dict[str, Any]:
-    return play_expert(load_game(path), _priors, _split, _max_steps).to_json()
+    return play_expert(load_game(path), _priors, _split, _max_steps, _stumble_rate, _seed).to_json()
 
 
-def play_expert(game: Game, priors: Priors, split: str, max_steps: int) -> Trajectory:
-    """One episode of the searching expert. Raises UserError if it cannot read the goal."""
+def play_expert(game: Game, priors: Priors, split: str, max_steps: int, stumble_rate: float = 0.0,
+                seed: int = 0) -> Trajectory:
+    """One episode of the searching expert, tripped up at `stumble_rate` of its steps. Raises UserError if it
+    cannot read the goal.
+    """
     world = KitWorld()
     observation = world.reset(game)
     intro = observation.text
@@ -46,14 +52,16 @@ def play_expert(game: Game, priors: Priors, split: str, max_steps: int) -> Traje
         expert = Expert(intro, priors)
     except UserError as e:
         raise UserError(f"{game.path}: {e}") from None
+    stumbler = Stumbler(intro, stumble_rate, f"{seed}/{game.digest}")
     steps: list[Step] = []
     while len(steps) < max_steps and not observation.done:
-        command = expert.act()
-        steps.append(Step(observation.text, observation.admissible, command))
+        mistake = stumbler.mistake([s.action for s in steps], observation.admissible)
+        command = expert.act() if mistake is None else mistake
+        steps.append(Step(observation.text, observation.admissible, command, mistake is not None))
         observation = world.step(command)
         expert.observe(command, observation.text)
     return Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro, tuple(steps),
-                      observation.text, observation.won, f"expert/{REVISION}", 0)
+                      observation.text, observation.won, f"expert/{REVISION}", seed)
 
 
 def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
@@ -69,13 +77,15 @@ def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
     return priors
 
 
-def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, max_steps: int) -> dict[str, int]:
+def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, max_steps: int,
+          stumble_rate: float = 0.0, seed: int = 0) -> dict[str, int]:
     """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}.
 
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises UserError.
     """
     inputs = {"split": split, "priors": digest_of(dict(priors)), "player": f"expert/{REVISION}",
-              "max_steps": max_steps, "games": digest_of([sha256_input(g, "game") for g in games])}
+              "max_steps": max_steps, "stumble_rate": stumble_rate, "seed": seed,
+              "games": digest_of([sha256_input(g, "game") for g in games])}
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
     with ResumableLines(out, inputs) as lines:
@@ -83,7 +93,7 @@ def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, m
             return _count(lines.rows)
         left = games[len(lines.rows):]
         with progress(None, "teaching", len(games), "game", len(lines.rows)) as bar:
-            for row in map_processes(_play, left, jobs, _setup, (priors, split, max_steps)):
+            for row in map_processes(_play, left, jobs, _setup, (priors, split, max_steps, stumble_rate, seed)):
                 lines.append(row)
                 bar.update(1)
         lines.finish()
