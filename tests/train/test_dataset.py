@@ -46,8 +46,8 @@ def test_the_student_writes_commands_only(played: list[Trajectory], tokenizer: P
 
 def test_mistakes_are_read_but_not_learnt(played: list[Trajectory], tokenizer: PromptTokenizer) -> None:
     tripped = [replace(t, steps=(replace(t.steps[0], stumble=True), *t.steps[1:])) for t in played if t.won]
-    clean, marked = (EpisodeDataset(ts, [], tokenizer, 0, 0, ALL).epoch(0) for ts in ([t for t in played if t.won], tripped))
-    for a, b in zip(clean, marked, strict=True):
+    clean, marked = (EpisodeDataset(ts, [], tokenizer, 0, 0, ALL) for ts in ([t for t in played if t.won], tripped))
+    for a, b in zip(clean.epoch(0), marked.epoch(0), strict=True):
         assert a.tokens == b.tokens
         lost = [t for t, x, y in zip(a.tokens, a.student, b.student, strict=True) if x and not y]
         assert tokenizer.decode(lost).startswith(" ") and tokenizer.decode(lost).count("\n") == 1

@@ -17,8 +17,8 @@ from duomem.cli.main import main
 from duomem.device.alfworld.catalogue import find_games
 from duomem.memory_packs.build import build_pack
 from duomem.train.teachers import teach as teach_module
-from duomem.train.teachers.priors import cached_priors, combine, count_places
 from duomem.train.teachers.expert import REVISION
+from duomem.train.teachers.priors import cached_priors, combine, count_places
 from duomem.train.teachers.teach import learn_priors, teach
 
 
