@@ -122,26 +122,36 @@ def hessian(inputs: Sequence[torch.Tensor]) -> np.ndarray:
 def gptq(w: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 [N, K] and its inputs' X^T X [K, K] -> (uint32 [N, K/8], float32 [N, K/32]), as of `quantise_int4`.
 
-    Column by column, what rounding one loses is made up for by those not yet rounded. A group's scale is
-    chosen when its first column is reached, for the weights as they are by then; an error counts as much as
-    its column's inputs are large.
+    Column by column, what rounding one loses is made up for by those not yet rounded. The groups with the
+    largest inputs go first, and so do the columns within each, while there is most left to make up with. A
+    group's scale is chosen when it is reached, for the weights as they are by then, with an error counted by
+    how large its column's inputs are.
     """
     import torch
 
     n, k = w.shape
-    importance = np.ascontiguousarray(np.diagonal(hessian))
-    feedback = _feedback(hessian)
-    rest = torch.from_numpy(np.array(w, np.float32))
-    q = np.empty((n, k // 8), np.uint32)
+    importance = np.diagonal(hessian)
+    order = _order(importance)
+    feedback = _feedback(hessian[np.ix_(order, order)])
+    rest = torch.from_numpy(np.ascontiguousarray(w[:, order], np.float32))
+    levels = np.empty((n, k), np.float32)
     scale = np.empty((n, k // GROUP), np.float32)
-    for group in range(k // GROUP):
-        columns = slice(group * GROUP, (group + 1) * GROUP)
-        block = rest[:, columns].contiguous()
-        scale[:, group] = group_scales(block.numpy(), importance[columns])
-        levels, errors = _round_group(block, torch.from_numpy(scale[:, group]), feedback[columns, columns])
-        q[:, group * 4 : group * 4 + 4] = pack_int4(levels.numpy())
-        rest[:, columns.stop :].addmm_(errors, feedback[columns, columns.stop :], alpha=-1)
-    return q, scale
+    for start in range(0, k, GROUP):
+        now, later = slice(start, start + GROUP), slice(start + GROUP, k)
+        columns = order[now]
+        block = rest[:, now].contiguous()
+        chosen = group_scales(block.numpy(), importance[columns])
+        rounded, errors = _round_group(block, torch.from_numpy(chosen), feedback[now, now])
+        levels[:, columns], scale[:, columns[0] // GROUP] = rounded.numpy(), chosen
+        rest[:, later].addmm_(errors, feedback[now, later], alpha=-1)
+    return pack_int4(levels.reshape(-1, GROUP)).reshape(n, -1), scale
+
+
+def _order(importance: np.ndarray) -> np.ndarray:
+    """The columns [K] in the order they are rounded: whole groups, largest sum first, largest first in each."""
+    groups = importance.reshape(-1, GROUP)
+    within = np.argsort(-groups, axis=1, kind="stable") + np.arange(0, importance.size, GROUP)[:, None]
+    return within[np.argsort(-groups.sum(axis=1), kind="stable")].ravel()
 
 
 def _feedback(hessian: np.ndarray) -> torch.Tensor:
