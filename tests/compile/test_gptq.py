@@ -57,6 +57,15 @@ def test_rows_do_not_depend_on_each_other() -> None:
     assert np.allclose(whole, np.concatenate(parts), rtol=0, atol=1e-5)
 
 
+def test_groups_stay_whole_and_the_largest_inputs_go_first() -> None:
+    importance = np.random.default_rng(0).random(128).astype(np.float32)
+    importance[64:96] += 1
+    order = module._order(importance)
+    assert sorted(order) == list(range(128)) and set(order[:32]) == set(range(64, 96))
+    for block in order.reshape(-1, 32):
+        assert len(set(block // 32)) == 1 and np.all(np.diff(importance[block]) <= 0)
+
+
 def test_the_weights_given_are_left_as_they_are() -> None:
     x, w = correlated(64, 64), matrix(4, 64)
     hessian, before = x.T @ x, w.copy()
