@@ -42,9 +42,12 @@ sys.exit(main(sys.argv[3:]))
 
 
 def _start(*command: Any) -> subprocess.Popen[str]:
-    """The command as a shell starts it: a process group of its own, which is what Ctrl-C goes to."""
+    """The command as a shell starts it: a process group of its own, which is what Ctrl-C goes to, and that
+    signal not ignored, whatever started the tests.
+    """
     return subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": str(TESTS)})
+                            text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": str(TESTS)},
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def _interrupt(running: subprocess.Popen[str], partial: Path, rows: int) -> None:
