@@ -50,9 +50,9 @@ fi
 stage "student: base model" duomem base --config $student
 base=$(duomem base --config $student)
 stage "student: merge LoRA" duomem merge --config $student --adapter "$adapter" --out "$out/merged"
-stage "compile: base, q4" duomem compile "$base" --target host --quant q4f32_1 --out runs/bundles/base
-stage "compile: DuoMem, q4" duomem compile "$out/merged" --target host --quant q4f32_1 --calibrate "$train" \
-    --calibrate-pack "$pack" --out "$out/bundle"
+compile=(duomem compile --target host --quant q4f32_1 --calibrate "$train" --calibrate-pack "$pack")
+stage "compile: base, q4" "${compile[@]}" "$base" --out "$out/bundle-base"
+stage "compile: DuoMem, q4" "${compile[@]}" "$out/merged" --out "$out/bundle"
 
 rows=()
 evaluate() {  # evaluate LABEL FILE ARGUMENTS...: one row of the table
@@ -62,7 +62,7 @@ evaluate() {  # evaluate LABEL FILE ARGUMENTS...: one row of the table
     rows+=("$label=$file")
 }
 for protocol in constrained free; do
-    evaluate "base, no memory, $protocol" "base-$protocol-$games" runs/bundles/base --protocol $protocol
+    evaluate "base, no memory, $protocol" "base-$protocol-$games" "$out/bundle-base" --protocol $protocol
     evaluate "DuoMem (LoRA + teacher memory), $protocol" "duomem-$protocol-$games" "$out/bundle" \
         --pack "$pack" --protocol $protocol
 done
