@@ -19,6 +19,7 @@ from duomem.compile.quantise import dequantise_int4
 from duomem.compile.reference import load_reference, set_weight
 from duomem.device.bundle import Bundle
 from duomem.device.engine import TvmEngine, TvmSession
+from duomem.device.scoring import log_softmax
 from duomem.device.weights import read_tensor_cache
 
 BOUND = 1e-3
@@ -147,14 +148,8 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _drift(original: np.ndarray, compiled: np.ndarray) -> dict[str, float]:
-    p, q = _log_softmax(original), _log_softmax(compiled)
+    p, q = log_softmax(original), log_softmax(compiled)
     return {
         "mean_kl": float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1))),
         "top1_agreement": float(np.mean(original.argmax(-1) == compiled.argmax(-1))),
     }
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    x = logits.astype(np.float64)
-    x -= x.max(axis=-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))

@@ -26,10 +26,10 @@ class Choice:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """log softmax of float logits [vocab], as float64."""
+    """log softmax of float logits [..., vocab], as float64."""
     wide = logits.astype(np.float64)
-    wide -= wide.max()
-    return wide - np.log(np.exp(wide).sum())
+    wide -= wide.max(axis=-1, keepdims=True)
+    return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
 
 
 class _Walker:

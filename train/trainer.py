@@ -24,9 +24,7 @@ from duomem.base.errors import UserError
 from duomem.base.files import (
     atomic_folder,
     atomic_open,
-    digest_of,
     read_jsonl,
-    sha256_file,
     sha256_input,
     write_bytes,
     write_json,
@@ -36,7 +34,7 @@ from duomem.base.trajectory import read_trajectories
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.build import TRAIN_SPLIT
 from duomem.memory_packs.pack import read_pack
-from duomem.train.base_model import first_line, load_causal_lm, saving
+from duomem.train.base_model import first_line, load_causal_lm, saving, weights_digest
 from duomem.train.config import MAX_TRAINABLE, StudentConfig
 from duomem.train.dataset import EpisodeDataset, Example, batches
 
@@ -56,9 +54,8 @@ class TrainInputs:
 
     def record(self) -> dict[str, Any]:
         """By content. Raises UserError for a missing file."""
-        weights = sorted(self.base.glob("*.safetensors"))
         return {"config": self.config.to_json(), "prompt_version": PROMPT_VERSION,
-                "base_weights": digest_of([sha256_file(w) for w in weights]),
+                "base_weights": weights_digest(self.base),
                 "trajectories": sha256_input(self.trajectories, "trajectory file"),
                 "pack": sha256_input(self.pack, "memory pack")}
 
