@@ -14,6 +14,7 @@ from duomem.base.errors import UserError
 from duomem.base.files import read_jsonl
 
 SCHEMA = 1
+TRAIN_SPLIT = "train"
 
 _TYPES: dict[str, type] = {"game": str, "group": str, "split": str, "family": str, "goal": str, "intro": str,
                            "steps": list, "last": str, "won": bool, "player": str, "seed": int}
@@ -65,6 +66,15 @@ def read_trajectories(path: Path) -> Iterator[Trajectory]:
     """The episodes of a trajectory file. Raises UserError naming the line and field that is wrong."""
     for number, row in enumerate(read_jsonl(path, "trajectory file"), 1):
         yield from_json(row, f"{path}: line {number}")
+
+
+def read_train_trajectories(path: Path) -> Iterator[Trajectory]:
+    """`read_trajectories` for whatever a student learns from: UserError at an episode of another split than train."""
+    for number, trajectory in enumerate(read_trajectories(path), 1):
+        if trajectory.split != TRAIN_SPLIT:
+            raise UserError(f"{path}: line {number}: field split is {trajectory.split!r}: students learn from "
+                            f"{TRAIN_SPLIT} games only, give their trajectories")
+        yield trajectory
 
 
 def from_json(row: dict[str, Any], where: str) -> Trajectory:

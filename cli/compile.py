@@ -71,10 +71,9 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
 
     from duomem.base.errors import UserError
     from duomem.base.files import sha256_input
-    from duomem.base.trajectory import read_trajectories
+    from duomem.base.trajectory import read_train_trajectories
     from duomem.compile.gptq import Calibration
     from duomem.device.prompt import PromptTokenizer
-    from duomem.memory_packs.build import TRAIN_SPLIT
     from duomem.memory_packs.pack import read_pack
     from duomem.train.dataset import EpisodeDataset
 
@@ -82,13 +81,7 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
         if pack_file is not None:
             raise UserError("--calibrate-pack: the memories of which episodes? give --calibrate FILE too")
         return None
-    won = []
-    for number, trajectory in enumerate(read_trajectories(trajectories), 1):
-        if trajectory.split != TRAIN_SPLIT:
-            raise UserError(f"{trajectories}: line {number}: field split is {trajectory.split!r}: a student is "
-                            f"calibrated on {TRAIN_SPLIT} games only, give their trajectories")
-        if trajectory.won:
-            won.append(trajectory)
+    won = [trajectory for trajectory in read_train_trajectories(trajectories) if trajectory.won]
     pack = read_pack(pack_file) if pack_file is not None else None
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
     dataset = EpisodeDataset(sample, pack.memories if pack else (), PromptTokenizer(model_dir), _MEMORY_SHARE,

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_input
-from duomem.base.trajectory import read_trajectories
+from duomem.base.trajectory import read_train_trajectories
 from duomem.memory_packs.memory import write_memory
 from duomem.memory_packs.pack import Pack, write_pack
-
-TRAIN_SPLIT = "train"
 
 
 def build_pack(trajectories: Path, out: Path, name: str) -> Pack:
@@ -24,10 +22,7 @@ def build_pack(trajectories: Path, out: Path, name: str) -> Pack:
     """
     memories = []
     players = set()
-    for number, trajectory in enumerate(read_trajectories(trajectories), 1):
-        if trajectory.split != TRAIN_SPLIT:
-            raise UserError(f"{trajectories}: line {number}: field split is {trajectory.split!r}: memories come "
-                            f"from {TRAIN_SPLIT} games only, play those")
+    for trajectory in read_train_trajectories(trajectories):
         players.add(trajectory.player)
         if trajectory.won:
             memories.append(write_memory(trajectory))

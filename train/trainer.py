@@ -30,9 +30,8 @@ from duomem.base.files import (
     write_json,
 )
 from duomem.base.progress import progress
-from duomem.base.trajectory import read_trajectories
+from duomem.base.trajectory import read_train_trajectories
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
-from duomem.memory_packs.build import TRAIN_SPLIT
 from duomem.memory_packs.pack import read_pack
 from duomem.train.base_model import first_line, load_causal_lm, saving, weights_digest
 from duomem.train.config import MAX_TRAINABLE, StudentConfig
@@ -176,11 +175,7 @@ class _Run:
         torch.set_num_threads(threads)
         torch.manual_seed(inputs.config.seed)
         self.config = inputs.config
-        trajectories = list(read_trajectories(inputs.trajectories))
-        outside = {t.split for t in trajectories} - {TRAIN_SPLIT}
-        if outside:
-            raise UserError(f"{inputs.trajectories}: field split holds {sorted(outside)}: a student is trained on "
-                            f"{TRAIN_SPLIT} games only")
+        trajectories = list(read_train_trajectories(inputs.trajectories))
         self.dataset = EpisodeDataset(trajectories, read_pack(inputs.pack).memories, PromptTokenizer(inputs.base),
                                       self.config.memory_share, self.config.seed, self.config.max_tokens)
         if not len(self.dataset):

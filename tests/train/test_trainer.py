@@ -160,7 +160,7 @@ def test_more_than_ten_million_parameters(inputs: TrainInputs, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"split": "valid_seen"}, r"t2\.jsonl: field split holds \['valid_seen'\]"),
+    ({"split": "valid_seen"}, r"t2\.jsonl: line \d+: field split is 'valid_seen'"),
     ({"won": False}, r"t2\.jsonl: no won episode"), ({"count": 0}, r"t2\.jsonl: no won episode")])
 def test_episodes_it_refuses(inputs: TrainInputs, tmp_path: Path, change: dict[str, Any], said: str) -> None:
     other = replace(inputs, trajectories=write_episodes(tmp_path / "t2.jsonl", **change))
