@@ -6,6 +6,7 @@ numpy only: this is the one place where a stored weight becomes what a compiled 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,16 @@ class Record:
 
     def load(self) -> np.ndarray:
         """The tensor, [shape] of dtype; raw tensors are read-only views of the mapped file."""
-        stored = "<u2" if self.format == "f32-to-bf16" else _DTYPES[self.dtype]
-        raw = np.memmap(self.file, dtype=stored, mode="r", offset=self.offset, shape=self.shape)
         if self.format == "f32-to-bf16":
-            return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return raw
+            return (self.bits().astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return self._map(_DTYPES[self.dtype])
+
+    def bits(self) -> np.ndarray:
+        """The upper halves of the values of a tensor in format "f32-to-bf16", uint16 [shape]."""
+        return self._map("<u2")
+
+    def _map(self, dtype: str) -> np.ndarray:
+        return np.memmap(self.file, dtype=dtype, mode="r", offset=self.offset, shape=self.shape)
 
 
 def read_tensor_cache(model_dir: Path) -> dict[str, Record]:
@@ -90,31 +96,45 @@ def _record(entry: Any, file: Path, size: int) -> Record:
 def tile_rows(matrix: np.ndarray, columns: int) -> np.ndarray:
     """[N, K] -> [ceil(N / columns), K, columns]: what the CPU kernels read with one vector load a k.
 
-    A last, incomplete block is filled with zero rows, whose results the kernels drop. A uint32 matrix of
-    packed int4 weights [N, K/8] is first seen as its little-endian bytes [N, K/2]: byte j of a row
-    holds the weights 2j (low nibble) and 2j + 1.
+    A last, incomplete block is filled with zero rows, whose results the kernels drop. Packed words
+    [N, K / levels a word] are tiled as they are.
     """
-    if matrix.dtype == np.uint32:
-        matrix = np.ascontiguousarray(matrix).view(np.uint8)
     n, k = matrix.shape
     blocks = -(-n // columns)
-    if blocks * columns != n:
-        matrix = np.concatenate([matrix, np.zeros((blocks * columns - n, k), matrix.dtype)])
-    return np.ascontiguousarray(matrix.reshape(blocks, columns, k).transpose(0, 2, 1))
+    tiles = np.empty((blocks, k, columns), matrix.dtype)
+    whole = n // columns
+    tiles[:whole] = matrix[: whole * columns].reshape(whole, columns, k).transpose(0, 2, 1)
+    if whole < blocks:
+        tiles[whole] = 0
+        tiles[whole, :, : n - whole * columns] = matrix[whole * columns :].T
+    return tiles
 
 
-def library_weight(record: Record, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """The tensor of `record` in the form a library asks for: `shape` and `dtype` of its parameter.
+def library_weight(
+    records: Sequence[Record], shape: tuple[int, ...], dtype: str, scheme: str = "", transposed: bool = False
+) -> np.ndarray:
+    """The tensors of `records`, stacked along rows, in the form a library asks for: `shape` and `dtype` of its
+    parameter.
 
-    A three-dimensional parameter is a tiled matrix, any other is taken as stored. Raises UserError if
-    the two do not belong together.
+    A three-dimensional parameter is a tiled matrix; as uint16 it holds the bits of bfloat16 values. Any other
+    is a vector, widened to float32, or with `transposed` (a GPU library) a matrix whose rows and columns are
+    exchanged. Scheme q4f16_0 stores all matrices but the embedding transposed.
+    Raises UserError if tensor and parameter do not belong together.
     """
-    array = record.load()
-    if len(shape) == 3 and array.ndim == 2:
+    tiled = len(shape) == 3
+    arrays = [r.bits() if dtype == "uint16" and r.format == "f32-to-bf16" else r.load() for r in records]
+    if tiled and scheme == "q4f16_0" and "embed_tokens" not in records[0].name:
+        arrays = [array.T for array in arrays]
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    if tiled and array.ndim == 2:
         array = tile_rows(array, shape[2])
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if transposed and array.ndim == 2:
+        array = array.T
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise UserError(
-            f"{record.file.name}: {record.name} is {array.dtype} {list(array.shape)}, the library takes "
+            f"{records[0].file.name}: {records[0].name} is {array.dtype} {list(array.shape)}, the library takes "
             f"{dtype} {list(shape)}: {_REMAKE}"
         )
     return np.ascontiguousarray(array)

@@ -1,127 +1,263 @@
-"""The CPU attention macro in TIR, and the kernel of new tokens among themselves (ragged prefill).
+"""CPU attention in TIR: the core over one tile of queries, and the kernel of new tokens among themselves.
 
-TVM's own CPU kernels are scalar loops, its paged prefill even over every page of the pool. These have the
-same signatures; parameters for rotation inside attention (positions, rope_*) are there and not looked at.
+A tile is a few rows, i.e. pairs of a new token and a query head of one key head's group, against a run of
+pages of PAGE tokens. Keys lie transposed in a page, [d, PAGE], so that scores are multiply-adds of whole
+vectors; values lie as [PAGE, d]. Softmax is the running one of flash attention, CHUNK pages at a time. The
+kernels have the signatures TVM's cache calls; rotary_mode, rope_* and what else is not matched go unread.
 """
 
 # No postponed annotations here: TVMScript evaluates them while it parses.
-import math
+from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
 from tvm.script import tirx as T
 
+from duomem.compile.kernels.exp2 import LOG2_E, exp2_part, exp2_whole
+from duomem.compile.kernels.tile import Cpu
+
 PAGE = 16
-WIDTH = 2 * PAGE
-"""Keys scored at once: one vector register or a few."""
+CHUNK = 16
+"""Pages whose scores are held at once."""
 
-_MASKED = -5e4
-LOG2_E = math.log2(math.e)
-_EXP2 = [math.sqrt(2) * math.log(2) ** i / math.factorial(i) for i in range(7)]
-
-
-def exp2_part(x: Any) -> Any:
-    """2**x for 0 <= x < 1 by the Taylor polynomial around 1/2; relative error 1.2e-7, no library call."""
-    t = x - T.float32(0.5)
-    value = T.float32(_EXP2[-1])
-    for coefficient in reversed(_EXP2[:-1]):
-        value = value * t + T.float32(coefficient)
-    return value
+MASKED = -5e4
+_FLOOR = -100.0
+"""Exponent of what is masked: weighs nothing, and times a value is no denormal, which would be slow."""
+_SPARE_REGISTERS = 8
 
 
-def attend_macro(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
-    """The macro all three kernels share: softmax(q k^T) v of `count` new tokens for one key head.
+@dataclass(frozen=True)
+class Shape:
+    """What attention kernels are generated for. softcap: 0 for none, see `score_factor`."""
 
-    `keys` holds the key head's keys, transposed: [blocks, head_dim, WIDTH]. `value_at(token, i)` reads a
-    value. Token t of the new ones sees the first visible + t * causal keys. Rows, i.e. pairs of a new token
-    and a query head of the group, are worked on `rows` at a time. lse is in base 2, as TVM merges it.
+    heads: int
+    kv_heads: int
+    head_dim: int
+    softcap: float
+    cpu: Cpu
+
+    @property
+    def group(self) -> int:
+        """Query heads a key head serves."""
+        return self.heads // self.kv_heads
+
+    @property
+    def decode_rows(self) -> int:
+        """Rows of a tile of one token: the group, or an even part of it if the registers hold no more."""
+        tiles = -(-self.group // self.cpu.rows)
+        return -(-self.group // tiles)
+
+    def columns(self, rows: int) -> int:
+        """Elements of a value to add up at once: the largest part of a head whose sums fit the registers."""
+        budget = (self.cpu.vector_registers - _SPARE_REGISTERS) // rows
+        parts = (self.head_dim // n for n in range(1, self.head_dim + 1) if self.head_dim % n == 0)
+        return next((part for part in parts if -(-part // self.cpu.lanes) <= budget), 1)
+
+
+def score_factor(scale: float, softcap: float) -> float:
+    """What queries are multiplied by before they reach these kernels, for scores scale * q.k.
+
+    Without a cap it makes q.k the score in base 2; with one, the power of two its tanh is made of.
     """
-    group = heads // kv_heads
+    return scale * 2 * LOG2_E / softcap if softcap else scale * LOG2_E
+
+
+def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
+    """The macro that attends a tile of `rows` queries to the pages first_page..end_page of one key head.
+
+    queries [rows, d]; row r sees the tokens low[r] <= token < high[r], of which `end` is the largest bound.
+    `place(page)` is where page number `page` lies; `key(place, i, token)` and `value(place, token, i)` read it.
+    With `fetch` the memory of the next keys and values is asked for ahead: for few rows, which wait for memory.
+    top [rows], weight [rows, PAGE] and mixed [rows, d] are set to the largest score in base 2, the lanes of the
+    sum of 2**(score - top), and the values weighted so.
+    """
+    head_dim, softcap, columns = shape.head_dim, shape.softcap, shape.columns(rows)
 
     @T.macro
-    def attend(q, first, count, head, keys, blocks, visible, causal, value_at, scale, output, lse):
-        for tile in T.serial((count * group + rows - 1) // rows):
-            with T.sblock("rows"):
-                r0 = T.meta_var(tile * rows)
-                last = T.meta_var(T.min(r0 + rows, count * group) - 1)
-                limit = T.meta_var(visible + (last // group) * causal)
-                scores = T.sblock_alloc_buffer((rows, blocks * WIDTH), "float32")
-                total = T.sblock_alloc_buffer((rows, WIDTH), "float32", scope="local")
-                lanes = T.sblock_alloc_buffer((rows, WIDTH), "float32", scope="local")
-                whole = T.sblock_alloc_buffer((WIDTH,), "float32", scope="local")
-                part = T.sblock_alloc_buffer((WIDTH,), "float32", scope="local")
-                top = T.sblock_alloc_buffer((rows,), "float32", scope="local")
-                weight = T.sblock_alloc_buffer((rows,), "float32", scope="local")
-                mixed = T.sblock_alloc_buffer((rows, head_dim), "float32", scope="local")
-                for r in T.unroll(rows):
-                    for c in T.vectorized(WIDTH):
-                        lanes[r, c] = T.float32(_MASKED)
-                for block in T.serial((limit + WIDTH - 1) // WIDTH):
+    def attend(queries, low, high, first_page, end_page, end, place, key, value, top, weight, mixed):
+        scores = T.sblock_alloc_buffer((rows, CHUNK, PAGE), "float32", scope="local")
+        total = T.sblock_alloc_buffer((rows, 2, PAGE), "float32", scope="local")
+        lanes = T.sblock_alloc_buffer((rows, PAGE), "float32", scope="local")
+        whole = T.sblock_alloc_buffer((PAGE,), "float32", scope="local")
+        part = T.sblock_alloc_buffer((PAGE,), "float32", scope="local")
+        sums = T.sblock_alloc_buffer((rows, columns), "float32", scope="local")
+        places = T.sblock_alloc_buffer((2,), "int32", scope="local")
+        following = T.sblock_alloc_buffer((2,), "int32", scope="local")
+        factor = T.sblock_alloc_buffer((rows,), "float32", scope="local")
+        for r in T.unroll(rows):
+            top[r] = T.float32(MASKED)
+            for c in T.vectorized(PAGE):
+                weight[r, c] = T.float32(0)
+            for i in T.vectorized(head_dim):
+                mixed[r, i] = T.float32(0)
+        for chunk in T.serial((end_page - first_page + CHUNK - 1) // CHUNK):
+            base = T.meta_var(first_page + chunk * CHUNK)
+            pages = T.meta_var(T.min(CHUNK, end_page - base))
+            for r in T.unroll(rows):
+                for c in T.vectorized(PAGE):
+                    lanes[r, c] = T.float32(MASKED)
+            for pair in T.serial((pages + 1) // 2):
+                for half in T.unroll(2):
                     for r in T.unroll(rows):
-                        for c in T.vectorized(WIDTH):
-                            total[r, c] = T.float32(0)
-                    for i in T.serial(head_dim):
+                        for c in T.vectorized(PAGE):
+                            total[r, half, c] = T.float32(0)
+                    places[half] = place(T.min(base + 2 * pair + half, end_page - 1))
+                    if fetch:
+                        following[half] = place(T.min(base + 2 * pair + half + 2, end_page - 1))
+                for i in T.serial(head_dim):
+                    for half in T.unroll(2):
+                        if fetch:
+                            T.evaluate(prefetch(key(following[half], i, 0), 3))
+                            T.evaluate(prefetch(value(places[half], i * PAGE // head_dim, i * PAGE % head_dim), 2))
                         for r in T.unroll(rows):
-                            for c in T.vectorized(WIDTH):
-                                total[r, c] = total[r, c] + keys[block, i, c] * q[
-                                    first + T.min(r0 + r, last) // group,
-                                    head * group + T.min(r0 + r, last) % group,
-                                    i,
-                                ]
+                            for c in T.vectorized(PAGE):
+                                total[r, half, c] = total[r, half, c] + key(places[half], i, c) * queries[r, i]
+                for half in T.unroll(2):
                     for r in T.unroll(rows):
-                        for c in T.vectorized(WIDTH):
-                            scores[r, block * WIDTH + c] = T.Select(
-                                block * WIDTH + c < visible + (T.min(r0 + r, last) // group) * causal,
-                                total[r, c] * scale,
-                                T.float32(_MASKED),
+                        if softcap > 0:
+                            for c in T.vectorized(PAGE):
+                                part[c] = T.max(T.min(total[r, half, c], T.float32(-_FLOOR)), T.float32(_FLOOR))
+                            for c in T.vectorized(PAGE):
+                                whole[c] = T.floor(part[c])
+                            for c in T.vectorized(PAGE):
+                                part[c] = exp2_part(part[c] - whole[c]) * exp2_whole(whole[c])
+                            for c in T.vectorized(PAGE):
+                                total[r, half, c] = T.float32(softcap * LOG2_E) * (
+                                    T.float32(1) - T.float32(2) / (T.float32(1) + part[c])
+                                )
+                        for c in T.vectorized(PAGE):
+                            total[r, half, c] = T.Select(
+                                T.And(
+                                    (base + 2 * pair + half) * PAGE + c >= low[r],
+                                    (base + 2 * pair + half) * PAGE + c < high[r],
+                                ),
+                                total[r, half, c],
+                                T.float32(MASKED),
                             )
-                        for c in T.vectorized(WIDTH):
-                            lanes[r, c] = T.max(lanes[r, c], scores[r, block * WIDTH + c])
+                        for c in T.vectorized(PAGE):
+                            scores[r, 2 * pair + half, c] = total[r, half, c]
+                        for c in T.vectorized(PAGE):
+                            lanes[r, c] = T.max(lanes[r, c], total[r, half, c])
+            for r in T.unroll(rows):
+                factor[r] = top[r]
+                for c in T.unroll(4):
+                    top[r] = T.max(
+                        top[r], T.max(T.max(lanes[r, c], lanes[r, 4 + c]), T.max(lanes[r, 8 + c], lanes[r, 12 + c]))
+                    )
+                factor[r] = power_of_two(factor[r] - top[r])
+                for c in T.vectorized(PAGE):
+                    weight[r, c] = weight[r, c] * factor[r]
+                for page in T.serial((pages + 1) // 2 * 2):
+                    for c in T.vectorized(PAGE):
+                        part[c] = T.max(scores[r, page, c] - top[r], T.float32(_FLOOR))
+                    for c in T.vectorized(PAGE):
+                        whole[c] = T.floor(part[c])
+                    for c in T.vectorized(PAGE):
+                        part[c] = exp2_part(part[c] - whole[c]) * exp2_whole(whole[c])
+                    for c in T.vectorized(PAGE):
+                        scores[r, page, c] = part[c]
+                    for c in T.vectorized(PAGE):
+                        weight[r, c] = weight[r, c] + part[c]
+            for piece in T.serial(head_dim // columns):
                 for r in T.unroll(rows):
-                    top[r] = lanes[r, 0]
-                    for c in T.serial(WIDTH):
-                        top[r] = T.max(top[r], lanes[r, c])
-                    for c in T.vectorized(WIDTH):
-                        lanes[r, c] = T.float32(0)
-                for block in T.serial((limit + WIDTH - 1) // WIDTH):
-                    for r in T.unroll(rows):
-                        for c in T.vectorized(WIDTH):
-                            part[c] = T.max(scores[r, block * WIDTH + c] - top[r], T.float32(-126))
-                        for c in T.vectorized(WIDTH):
-                            whole[c] = T.floor(part[c])
-                        for c in T.vectorized(WIDTH):
-                            part[c] = part[c] - whole[c]
-                        for c in T.vectorized(WIDTH):
-                            scores[r, block * WIDTH + c] = exp2_part(part[c]) * T.reinterpret(
-                                "float32", T.shift_left(T.Cast("int32", whole[c]) + 127, 23)
-                            )
-                        for c in T.vectorized(WIDTH):
-                            lanes[r, c] = lanes[r, c] + scores[r, block * WIDTH + c]
+                    for i in T.vectorized(columns):
+                        sums[r, i] = mixed[r, piece * columns + i] * factor[r]
+                for page in T.serial(pages):
+                    places[0] = place(base + page)
+                    for token in T.serial(T.min(PAGE, end - (base + page) * PAGE)):
+                        for r in T.unroll(rows):
+                            for i in T.vectorized(columns):
+                                sums[r, i] = (
+                                    sums[r, i] + value(places[0], token, piece * columns + i) * scores[r, page, token]
+                                )
                 for r in T.unroll(rows):
-                    weight[r] = T.float32(0)
-                    for c in T.serial(WIDTH):
-                        weight[r] = weight[r] + lanes[r, c]
-                    for i in T.vectorized(head_dim):
-                        mixed[r, i] = T.float32(0)
-                for token in T.serial(limit):
-                    for r in T.unroll(rows):
-                        for i in T.vectorized(head_dim):
-                            mixed[r, i] = mixed[r, i] + scores[r, token] * value_at(token, i)
-                for r in T.unroll(rows):
-                    if r0 + r <= last:
-                        for i in T.vectorized(head_dim):
-                            output[first + (r0 + r) // group, head * group + (r0 + r) % group, i] = mixed[
-                                r, i
-                            ] / T.max(weight[r], T.float32(1e-30))
-                        lse[first + (r0 + r) // group, head * group + (r0 + r) % group] = top[r] + T.log2(
-                            T.max(weight[r], T.float32(1e-30))
-                        )
+                    for i in T.vectorized(columns):
+                        mixed[r, piece * columns + i] = sums[r, i]
 
     return attend
 
 
-def ragged_prefill(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
-    """PrimFunc: causal attention of the new tokens q [n, heads, d] among themselves, k and v [n, kv, d]."""
-    attend = attend_macro(heads, kv_heads, head_dim, rows)
+def prefetch(element: Any, locality: int) -> Any:
+    """The call that asks for the cache line of a buffer's element; locality 3 is the nearest cache."""
+    return tirx.call_intrin("void", "tirx.prefetch", T.address_of(element), 0, locality, 1)
+
+
+def power_of_two(x: Any) -> Any:
+    """2**x for float32 x <= 0, not below 2**-100."""
+    bounded = T.max(x, T.float32(_FLOOR))
+    return exp2_part(bounded - T.floor(bounded)) * exp2_whole(T.floor(bounded))
+
+
+def tile_macro(shape: Shape) -> Any:
+    """The macro that computes one tile of rows of several new tokens of a sequence, as softmax(q k^T) v.
+
+    Its `count` tokens begin at row `first` of q and output [n, heads, d] and lse [n, heads] (base 2). Token t
+    sees the first visible + t * causal tokens, and of them those after behind + t - window. `place`, `key` and
+    `value` as in `attend_macro`.
+    """
+    rows, group, head_dim = shape.cpu.rows, shape.group, shape.head_dim
+    attend = attend_macro(shape, rows, fetch=False)
+
+    @T.macro
+    def tile(q, first, count, head, number, visible, causal, behind, window, place, key, value, output, lse):
+        with T.sblock("tile"):
+            T.reads()
+            T.writes()
+            queries = T.sblock_alloc_buffer((rows, head_dim), "float32", scope="local")
+            low = T.sblock_alloc_buffer((rows,), "int32", scope="local")
+            high = T.sblock_alloc_buffer((rows,), "int32", scope="local")
+            top = T.sblock_alloc_buffer((rows,), "float32", scope="local")
+            weight = T.sblock_alloc_buffer((rows, PAGE), "float32", scope="local")
+            mixed = T.sblock_alloc_buffer((rows, head_dim), "float32", scope="local")
+            r0 = T.meta_var(number * rows)
+            last = T.meta_var(count * group - 1)
+            for r in T.unroll(rows):
+                low[r] = T.max(behind + T.min(r0 + r, last) // group - window + 1, 0)
+                high[r] = visible + T.min(r0 + r, last) // group * causal
+                for i in T.vectorized(head_dim):
+                    queries[r, i] = q[
+                        first + T.min(r0 + r, last) // group, head * group + T.min(r0 + r, last) % group, i
+                    ]
+            attend(
+                queries,
+                low,
+                high,
+                low[0] // PAGE,
+                (high[rows - 1] + PAGE - 1) // PAGE,
+                high[rows - 1],
+                place,
+                key,
+                value,
+                top,
+                weight,
+                mixed,
+            )
+            for r in T.unroll(rows):
+                for c in T.unroll(PAGE - 1):
+                    weight[r, 0] = weight[r, 0] + weight[r, c + 1]
+                weight[r, 0] = T.max(weight[r, 0], T.float32(1e-30))
+                if r0 + r <= last:
+                    for i in T.vectorized(head_dim):
+                        output[first + (r0 + r) // group, head * group + (r0 + r) % group, i] = (
+                            mixed[r, i] / weight[r, 0]
+                        )
+                    lse[first + (r0 + r) // group, head * group + (r0 + r) % group] = top[r] + T.log2(weight[r, 0])
+
+    return tile
+
+
+def window_of(sm_scale: Any) -> Any:
+    """The layer's window in tokens; TVM's cache hands on one number a layer, and here that is it (0: none)."""
+    return T.Select(sm_scale > T.float32(0), T.Cast("int32", sm_scale), T.int32(1 << 30))
+
+
+def ragged_prefill(shape: Shape) -> Any:
+    """PrimFunc: causal attention of the new tokens q [n, heads, d] among themselves, k and v [n, kv, d].
+
+    TVM calls it with one row of k and v for each of q, and `causal` always on.
+    """
+    heads, kv_heads, head_dim, group, rows = shape.heads, shape.kv_heads, shape.head_dim, shape.group, shape.cpu.rows
+    tile = tile_macro(shape)
 
     @T.prim_func(s_tir=True)
     def attention_ragged(
@@ -141,37 +277,42 @@ def ragged_prefill(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
         sm_scale: T.float32,
     ):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
-        bounds, n, m = T.int32(), T.int32(), T.int32()
-        offsets = [T.int32() for _ in range(2)]
+        bounds, n, offset = T.int32(), T.int32(), T.int32()
         q = T.match_buffer(q_handle, (n, heads, head_dim), "float32")
-        q_indptr = T.match_buffer(q_indptr_handle, (bounds,), "int32", elem_offset=offsets[0])
-        k = T.match_buffer(k_handle, (m, kv_heads, head_dim), "float32")
-        v = T.match_buffer(v_handle, (m, kv_heads, head_dim), "float32")
-        kv_indptr = T.match_buffer(kv_indptr_handle, (bounds,), "int32", elem_offset=offsets[1])
+        q_indptr = T.match_buffer(q_indptr_handle, (bounds,), "int32", elem_offset=offset)
+        k = T.match_buffer(k_handle, (n, kv_heads, head_dim), "float32")
+        v = T.match_buffer(v_handle, (n, kv_heads, head_dim), "float32")
         output = T.match_buffer(output_handle, (n, heads, head_dim), "float32")
         lse = T.match_buffer(lse_handle, (n, heads), "float32")
         for b in T.serial(bounds - 1):
-            for head in T.parallel(kv_heads):
-                with T.sblock("head"):
-                    start = T.meta_var(kv_indptr[b])
-                    length = T.meta_var(kv_indptr[b + 1] - kv_indptr[b])
-                    count = T.meta_var(q_indptr[b + 1] - q_indptr[b])
-                    keys = T.sblock_alloc_buffer(((m + WIDTH - 1) // WIDTH, head_dim, WIDTH), "float32")
-                    for block in T.serial((length + WIDTH - 1) // WIDTH):
-                        for i in T.serial(head_dim):
-                            for c in T.vectorized(WIDTH):
-                                keys[block, i, c] = k[start + T.min(block * WIDTH + c, length - 1), head, i]
-                    attend(
+            with T.sblock("sequence"):
+                T.reads()
+                T.writes()
+                first = T.meta_var(q_indptr[b])
+                count = T.meta_var(q_indptr[b + 1] - q_indptr[b])
+                pages = T.meta_var((count + PAGE - 1) // PAGE)
+                tiles = T.meta_var((count * group + rows - 1) // rows)
+                keys = T.sblock_alloc_buffer((kv_heads, (n + PAGE - 1) // PAGE, head_dim, PAGE), "float32")
+                for task in T.parallel(kv_heads * pages):
+                    for i in T.serial(head_dim):
+                        for c in T.vectorized(PAGE):
+                            keys[task // pages, task % pages, i, c] = k[
+                                first + T.min(task % pages * PAGE + c, count - 1), task // pages, i
+                            ]
+                for task in T.parallel(kv_heads * tiles):
+                    tile(
                         q,
-                        q_indptr[b],
+                        first,
                         count,
-                        head,
-                        keys,
-                        (m + WIDTH - 1) // WIDTH,
-                        T.Select(causal > 0, length - count + 1, length),
-                        T.Select(causal > 0, 1, 0),
-                        _ragged_value(v, start, head),
-                        sm_scale * T.float32(LOG2_E),
+                        task // tiles,
+                        inwards(task % tiles, tiles),
+                        1,
+                        1,
+                        0,
+                        window_of(sm_scale),
+                        _identity,
+                        _ragged_key(keys, task // tiles),
+                        _ragged_value(v, first, task // tiles),
                         output,
                         lse,
                     )
@@ -179,6 +320,18 @@ def ragged_prefill(heads: int, kv_heads: int, head_dim: int, rows: int) -> Any:
     return attention_ragged
 
 
-def _ragged_value(v: Any, start: Any, head: Any) -> Any:
-    """Reader of new values, v [n, kv, d], of the sequence that begins at row `start`."""
-    return lambda token, i: v[start + token, head, i]
+def inwards(i: Any, n: Any) -> Any:
+    """The i-th of 0, n - 1, 1, n - 2...: equal runs of it hold as much work, though later tiles see more."""
+    return T.Select(i % 2 == 0, i // 2, n - 1 - i // 2)
+
+
+def _identity(page: Any) -> Any:
+    return page
+
+
+def _ragged_key(keys: Any, head: Any) -> Any:
+    return lambda place, i, token: keys[head, place, i, token]
+
+
+def _ragged_value(v: Any, first: Any, head: Any) -> Any:
+    return lambda place, token, i: v[first + place * PAGE + token, head, i]

@@ -1,4 +1,4 @@
-"""The shape of a register tile: how many output columns and input rows a CPU kernel works on at once.
+"""What the kernels ask about a CPU: its vector registers, its dot-product instructions, its register tiles.
 
 A tile's accumulators must fit the vector registers, or every multiply spills to memory.
 """
@@ -6,18 +6,44 @@ A tile's accumulators must fit the vector registers, or every multiply spills to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 COLUMNS = 32
+"""Output columns of a tile: the block a stored matrix is cut into, whatever the CPU."""
+
 _MAX_ROWS = 8
 _SPARE_REGISTERS = 4
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A kernel tile: `rows` of the input times `columns` of the output."""
+class Cpu:
+    """A CPU baseline, as much of it as shapes kernels.
 
-    rows: int
-    columns: int = COLUMNS
+    dot: the instruction that adds products of 8-bit integers four at a time into 32-bit lanes: "vnni"
+    (AVX-512 or AVX), "maddubs" (AVX2's pair of instructions), "sdot" (AArch64), or "" for none.
+    matrix: the matrix instruction: "amx" (AMX on bfloat16), or "" for none.
+    half: whether it converts float16 to float32 itself.
+    """
+
+    vector_bits: int
+    vector_registers: int
+    dot: str = ""
+    matrix: str = ""
+    half: bool = False
+
+    @property
+    def lanes(self) -> int:
+        """32-bit lanes of a vector register."""
+        return self.vector_bits // 32
+
+    @property
+    def rows(self) -> int:
+        """Input rows of a float32 tile.
+
+        AVX-512 (512 bits, 32 registers) gets 8 x 32, AVX2 (256, 16) 3 x 32, NEON (128, 32) 3 x 32.
+        """
+        per_row = COLUMNS // self.lanes
+        return max(1, min(_MAX_ROWS, (self.vector_registers - _SPARE_REGISTERS) // per_row))
 
     @property
     def attention_rows(self) -> int:
@@ -25,10 +51,22 @@ class Tile:
         return max(1, self.rows // 2)
 
 
-def tile_for(vector_bits: int, vector_registers: int) -> Tile:
-    """The tile for a CPU with so many vector registers of so many bits, in float32.
+def cpu_of(target: Any) -> Cpu:
+    """The description of a TVM target (kind llvm, x86-64 or AArch64)."""
+    import tvm
 
-    AVX-512 (512 bits, 32 registers) gets 8 x 32, AVX2 (256, 16) 3 x 32, NEON (128, 32) 3 x 32.
-    """
-    per_row = COLUMNS * 32 // vector_bits
-    return Tile(rows=max(1, min(_MAX_ROWS, (vector_registers - _SPARE_REGISTERS) // per_row)))
+    query = tvm.get_global_func("target.target_has_feature")
+
+    def has(*features: str) -> bool:
+        return all(query(feature, target) for feature in features)
+
+    if has("avx512f", "avx512bw", "avx512vl"):
+        amx = "amx" if has("amx-tile", "amx-bf16") else ""
+        return Cpu(512, 32, "vnni" if has("avx512vnni") else "", amx, half=True)
+    if has("avx2", "fma"):
+        return Cpu(256, 16, "vnni" if has("avxvnni") else "maddubs", half=has("f16c"))
+    if has("avx"):
+        return Cpu(256, 16)
+    if has("neon"):
+        return Cpu(128, 32, "sdot" if has("dotprod") else "", half=True)
+    return Cpu(128, 16)

@@ -1,84 +1,58 @@
-"""Weight matrices of a decoder as modules over the tiled CPU kernels, one class a storage scheme.
+"""Weight matrices of a decoder as modules over the CPU kernels, in any storage scheme.
 
 Parameter names end as MLC's do: weight, or q_weight and q_scale.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
-from duomem.compile.kernels import f32, q4
-from duomem.compile.kernels.tile import Tile
+from duomem.compile.kernels import storage
+from duomem.compile.kernels.embedding import embedding
+from duomem.compile.kernels.matmul import matmul
+from duomem.compile.kernels.storage import Storage
+from duomem.compile.kernels.tile import Cpu
 
 
 class Matrix(nn.Module):
     """A stored matrix [n, k]: multiply by it (`forward`), or take rows of it (`rows`)."""
 
-    def __init__(self, n: int, k: int, tile: Tile) -> None:
+    def __init__(self, storage: Storage, n: int, k: int, cpu: Cpu) -> None:
         super().__init__()
-        self.n, self.k, self.tile = n, k, tile
+        self.storage, self.n, self.k, self.cpu = storage, n, k, cpu
+        self._arrays: list[str] = []
+        for name, shape, dtype in storage.parameters(n, k):
+            setattr(self, name, nn.Parameter(shape, dtype))
+            self._arrays.append(name)
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 x [1, s, k] -> x @ W.T, float32 [1, s, n]."""
         s = x.shape[1]
-        y = self._multiply(op.reshape(x, (s, self.k)), one_row=isinstance(s, int) and s == 1)
-        return op.reshape(y, (1, s, self.n))
+        kernel = matmul(self.storage, self.n, self.k, self.cpu, one_row=isinstance(s, int) and s == 1)
+        return self._call(kernel, f"{self.storage.name}_matmul_{self.n}_{self.k}", x, self.n)
 
     def rows(self, ids: Tensor) -> Tensor:
         """int32 ids [1, s] -> the rows they name, float32 [1, s, k]."""
-        s = ids.shape[1]
-        return op.reshape(self._take(op.reshape(ids, (s,))), (1, s, self.k))
+        return self._call(embedding(self.storage, self.n, self.k), f"{self.storage.name}_embedding", ids, self.k)
 
-    def _multiply(self, x: Tensor, one_row: bool) -> Tensor:
-        raise NotImplementedError
-
-    def _take(self, ids: Tensor) -> Tensor:
-        raise NotImplementedError
+    def _call(self, kernel: Any, name: str, x: Tensor, width: int) -> Tensor:
+        return call_kernel(kernel, name, [x, *(getattr(self, a) for a in self._arrays)], (1, x.shape[1], width))
 
 
-class Float32Matrix(Matrix):
-    """Scheme q0f32."""
-
-    def __init__(self, n: int, k: int, tile: Tile) -> None:
-        super().__init__(n, k, tile)
-        self.weight = nn.Parameter((-(-n // tile.columns), k, tile.columns), "float32")
-
-    def _multiply(self, x: Tensor, one_row: bool) -> Tensor:
-        rows = 1 if one_row else self.tile.rows
-        kernel = f32.matmul(self.n, self.k, self.tile.columns, rows)
-        return call_kernel(kernel, f"f32_matmul_{self.n}_{self.k}", [x, self.weight], (x.shape[0], self.n))
-
-    def _take(self, ids: Tensor) -> Tensor:
-        kernel = f32.embedding(self.n, self.k, self.tile.columns)
-        return call_kernel(kernel, "f32_embedding", [ids, self.weight], (ids.shape[0], self.k))
-
-
-class Int4Matrix(Matrix):
-    """Scheme q4f32_1."""
-
-    def __init__(self, n: int, k: int, tile: Tile) -> None:
-        super().__init__(n, k, tile)
-        blocks = -(-n // tile.columns)
-        self.q_weight = nn.Parameter((blocks, k // 2, tile.columns), "uint8")
-        self.q_scale = nn.Parameter((blocks, k // q4.GROUP, tile.columns), "float32")
-
-    def _multiply(self, x: Tensor, one_row: bool) -> Tensor:
-        if one_row:
-            kernel, name = q4.matvec(self.n, self.k, self.tile.columns), f"q4_matvec_{self.n}_{self.k}"
-        else:
-            kernel = q4.matmul(self.n, self.k, self.tile.columns, self.tile.rows)
-            name = f"q4_matmul_{self.n}_{self.k}"
-        return call_kernel(kernel, name, [x, self.q_weight, self.q_scale], (x.shape[0], self.n))
-
-    def _take(self, ids: Tensor) -> Tensor:
-        kernel = q4.embedding(self.n, self.k, self.tile.columns)
-        return call_kernel(kernel, "q4_embedding", [ids, self.q_weight, self.q_scale], (ids.shape[0], self.k))
-
-
-MATRICES: dict[str, type[Matrix]] = {"q0f32": Float32Matrix, "q4f32_1": Int4Matrix}
+MATRICES: dict[str, Callable[..., Matrix]] = {
+    "q0f32": partial(Matrix, storage.FLOAT32),
+    "q0f16": partial(Matrix, storage.FLOAT16),
+    "q4f32_1": partial(Matrix, storage.INT4_BFLOAT16),
+    "q4f16_1": partial(Matrix, storage.INT4_FLOAT16),
+    "q4f16_0": partial(Matrix, storage.INT4_FLOAT16),
+    "q8f16_1": partial(Matrix, storage.INT8_FLOAT16),
+}
+"""matrix(n, k, cpu) for each scheme; q4f16_0 differs from q4f16_1 on disk only."""
 
 
 def call_kernel(kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from duomem.base.errors import UserError
-from duomem.device.weights import library_weight, read_tensor_cache, tile_rows
+from duomem.device.weights import Record, library_weight, read_tensor_cache, tile_rows
 
 ENTRY: dict[str, Any] = {
     "name": "w",
@@ -80,14 +80,50 @@ def test_rows_become_tiles_with_a_zero_tail() -> None:
     assert not tiles.transpose(0, 2, 1).reshape(8, 3)[5:].any()
 
 
-def test_packed_words_become_bytes_low_first() -> None:
-    tiles = tile_rows(np.array([[0x76543210]], np.uint32), 1)
-    assert tiles[0, :, 0].tolist() == [0x10, 0x32, 0x54, 0x76]
+def test_packed_words_are_tiled_whole() -> None:
+    words = np.arange(6, dtype=np.uint32).reshape(3, 2) + np.uint32(0x76543210)
+    assert np.array_equal(tile_rows(words, 2), [[words[:2, 0], words[:2, 1]], [[words[2, 0], 0], [words[2, 1], 0]]])
+
+
+def record_of(folder: Path, array: np.ndarray, name: str, form: str = "raw", dtype: str = "") -> Any:
+    """The Record of `array`, written to a shard of its own."""
+    file = folder / f"params_shard_{name}.bin"
+    array.tofile(file)
+    return Record(name, file, 0, array.nbytes, array.shape, dtype or str(array.dtype), form)
+
+
+def test_scales_stay_bfloat16(tmp_path: Path) -> None:
+    bits = np.array([[0x3F80, 0xC000]], np.uint16)
+    record = record_of(tmp_path, bits, "s", "f32-to-bf16", "float32")
+    assert library_weight([record], (1, 2, 1), "uint16").tolist() == [[[0x3F80], [0xC000]]]
+    assert library_weight([record], (1, 2), "float32").tolist() == [[1.0, -2.0]]
+
+
+def test_vectors_become_float32(tmp_path: Path) -> None:
+    record = record_of(tmp_path, np.array([1.5, -2], np.float16), "norm")
+    array = library_weight([record], (2,), "float32")
+    assert array.dtype == np.float32 and array.tolist() == [1.5, -2.0]
+
+
+def test_stored_parts_are_stacked(tmp_path: Path) -> None:
+    parts = [record_of(tmp_path, np.full((n, 3), n, np.float32), f"p{n}") for n in (1, 2)]
+    assert np.array_equal(library_weight(parts, (1, 3, 3), "float32")[0], [[1, 2, 2]] * 3)
+
+
+def test_only_q4f16_0_is_transposed_and_not_its_embedding(tmp_path: Path) -> None:
+    words = np.arange(4, dtype=np.uint32).reshape(2, 2)
+    for name, scheme, expected in [
+        ("model.layers.0.mlp.down_proj.q_weight", "q4f16_0", words),
+        ("model.layers.0.mlp.down_proj.q_weight", "q4f16_1", words.T),
+        ("model.embed_tokens.q_weight", "q4f16_0", words.T),
+    ]:
+        record = record_of(tmp_path, words, name)
+        assert np.array_equal(library_weight([record], (1, 2, 2), "uint32", scheme)[0], expected), (name, scheme)
 
 
 def test_a_weight_of_another_shape_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     record = read_tensor_cache(tmp_path)["w"]
-    assert library_weight(record, (1, 5, 8), "float32").shape == (1, 5, 8)
+    assert library_weight([record], (1, 5, 8), "float32").shape == (1, 5, 8)
     with pytest.raises(UserError, match="w is float32"):
-        library_weight(record, (1, 6, 8), "float32")
+        library_weight([record], (1, 6, 8), "float32")

@@ -1,0 +1,110 @@
+"""CPU mat-vec in TIR over 4- and 8-bit weights with 8-bit dot products: nothing is dequantised.
+
+The input is rounded to 23 bits a group of 32, x ~ (65536 a + 256 b + c) * s with a, b and c in int8: 16 bits cost
+a small model's logits 1e-2. Sums over a group are exact integers, and only they become floats.
+"""
+
+# No postponed annotations here: TVMScript evaluates them while it parses.
+import functools
+from typing import Any
+
+from tvm.script import tirx as T
+
+from duomem.compile.kernels.simd import dot4, dot_lanes, dot_sum, dot_zero, largest_magnitude, sum_lanes, to_int
+from duomem.compile.kernels.storage import GROUP, Storage, over_weights
+from duomem.compile.kernels.tile import COLUMNS, Cpu
+
+_LARGEST = (1 << 22) - 1
+_PLANES = 3
+_WORDS = GROUP // 4
+
+
+@functools.cache
+def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
+    """PrimFunc y[1, m, n] = x[1, m, k] @ W.T, float32, for m = 1 (any m is right, and slow)."""
+    blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
+    parts = COLUMNS // lanes
+    order = [8 * (w // 2) + 2 * b + w % 2 if bits == 4 else 4 * w + b for w in range(_WORDS) for b in range(4)]
+    signed = cpu.dot == "sdot" and bits == 8
+    zero = storage.zero - 128 * signed
+    sums, sum_type = dot_lanes(cpu)
+
+    def level_bytes(word: Any, j: Any) -> Any:
+        """int32 lanes of four levels each, out of a stored word: of 4-bit ones the even (j even) or the odd."""
+        if bits == 8:
+            return T.bitwise_xor(word, T.broadcast(T.int32(-0x7F7F7F80), lanes)) if signed else word
+        return T.bitwise_and(T.shift_right(word, T.broadcast(4 * (j % 2), lanes)), T.broadcast(0x0F0F0F0F, lanes))
+
+    @T.macro
+    def round_group(x, r, g, words, step, offset):
+        with T.sblock("round"):
+            rest = T.sblock_alloc_buffer((GROUP,), "int32", scope="local")
+            largest = T.sblock_alloc_buffer((1,), "float32", scope="local")
+            plane = T.sblock_alloc_buffer((GROUP,), "int8", scope="local")
+            largest[0] = largest_magnitude(x[0, r, T.ramp(g * GROUP, 1, GROUP)], GROUP)
+            step[g] = largest[0] * T.float32(1 / _LARGEST)
+            largest[0] = T.float32(_LARGEST) / T.max(largest[0], T.float32(1e-30))
+            rest[T.ramp(0, 1, GROUP)] = to_int(
+                x[0, r, T.ramp(g * GROUP, 1, GROUP)] * T.broadcast(largest[0], GROUP), GROUP
+            )
+            for p in T.unroll(_PLANES):
+                plane[T.ramp(0, 1, GROUP)] = T.Cast(f"int8x{GROUP}", rest[T.ramp(0, 1, GROUP)])
+                words[g, p, T.ramp(0, 1, _WORDS)] = T.reinterpret(
+                    f"int32x{_WORDS}", T.Shuffle([plane[T.ramp(0, 1, GROUP)]], order)
+                )
+                offset[g, p] = sum_lanes(T.Cast(f"int32x{GROUP}", plane[T.ramp(0, 1, GROUP)])) * (-zero)
+                rest[T.ramp(0, 1, GROUP)] = T.shift_right(
+                    rest[T.ramp(0, 1, GROUP)] + T.broadcast(T.int32(128), GROUP), T.broadcast(T.int32(8), GROUP)
+                )
+
+    @T.macro
+    def body(x, q, scale, y, m):
+        words = T.alloc_buffer((groups, _PLANES, _WORDS), "int32")
+        step = T.alloc_buffer((groups,), "float32")
+        offset = T.alloc_buffer((groups, _PLANES), "int32")
+        for r in T.serial(m):
+            for g in T.serial(groups):
+                round_group(x, r, g, words, step, offset)
+            for b in T.parallel(blocks):
+                with T.sblock("block"):
+                    total = T.sblock_alloc_buffer((COLUMNS,), "float32", scope="local")
+                    sum_ = T.sblock_alloc_buffer((_PLANES, parts * sums), sum_type, scope="local")
+                    part = T.sblock_alloc_buffer((_PLANES, COLUMNS), "int32", scope="local")
+                    level = T.sblock_alloc_buffer((COLUMNS,), "int32", scope="local")
+                    for c in T.unroll(parts):
+                        total[T.ramp(c * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
+                    for g in T.serial(groups):
+                        for p in T.unroll(_PLANES):
+                            for c in T.unroll(parts):
+                                sum_[p, T.ramp(c * sums, 1, sums)] = dot_zero(cpu)
+                        for j in T.unroll(_WORDS):
+                            for c in T.unroll(parts):
+                                level[T.ramp(c * lanes, 1, lanes)] = level_bytes(
+                                    storage.word(q, b, g * (GROUP * bits // 32) + j * bits // 8, c * lanes, lanes), j
+                                )
+                                for p in T.unroll(_PLANES):
+                                    sum_[p, T.ramp(c * sums, 1, sums)] = dot4(
+                                        cpu,
+                                        sum_[p, T.ramp(c * sums, 1, sums)],
+                                        level[T.ramp(c * lanes, 1, lanes)],
+                                        T.broadcast(words[g, p, j], lanes),
+                                    )
+                        for c in T.unroll(parts):
+                            for p in T.unroll(_PLANES):
+                                part[p, T.ramp(c * lanes, 1, lanes)] = dot_sum(
+                                    cpu, sum_[p, T.ramp(c * sums, 1, sums)]
+                                ) + T.broadcast(offset[g, p], lanes)
+                            total[T.ramp(c * lanes, 1, lanes)] = total[T.ramp(c * lanes, 1, lanes)] + (
+                                T.Cast(f"float32x{lanes}", part[2, T.ramp(c * lanes, 1, lanes)])
+                                * T.broadcast(T.float32(65536), lanes)
+                                + T.Cast(
+                                    f"float32x{lanes}",
+                                    part[1, T.ramp(c * lanes, 1, lanes)] * T.broadcast(T.int32(256), lanes)
+                                    + part[0, T.ramp(c * lanes, 1, lanes)],
+                                )
+                            ) * (storage.scales(scale, b, g, c * lanes, lanes) * T.broadcast(step[g], lanes))
+                    for c in T.vectorized(COLUMNS):
+                        if b * COLUMNS + c < n:
+                            y[0, r, b * COLUMNS + c] = total[c]
+
+    return over_weights(storage, n, k, body, k, "float32", n)

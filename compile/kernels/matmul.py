@@ -1,0 +1,24 @@
+"""Which kernel multiplies by a stored matrix, for a CPU and a number of input rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from duomem.compile.kernels.amx import DEPTH, amx_matmul
+from duomem.compile.kernels.dot import dot_matvec
+from duomem.compile.kernels.fma import fma_matmul
+from duomem.compile.kernels.storage import Storage
+from duomem.compile.kernels.tile import Cpu
+
+
+def matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> Any:
+    """PrimFunc y[1, m, n] = x[1, m, k] @ W.T, float32, m dynamic; `one_row` when m is always 1.
+
+    One row is bound by reading the weights and unpacking them, which 8-bit products do with the least work;
+    products of AVX2's byte pairs overflow with 8-bit levels.
+    """
+    if one_row and storage.grouped and cpu.dot and not (cpu.dot == "maddubs" and storage.bits == 8):
+        return dot_matvec(storage, n, k, cpu)
+    if cpu.matrix == "amx" and not one_row and k % DEPTH == 0:
+        return amx_matmul(storage, n, k, cpu)
+    return fma_matmul(storage, n, k, cpu, 1 if one_row else cpu.rows)
