@@ -6,6 +6,7 @@ No torch: the safetensors format is a JSON header and raw little-endian values, 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import numpy as np
 from duomem.base.errors import UserError
 from duomem.base.files import digest_of, parse_json, read_json, sha256_file
 from duomem.compile.models import FAMILIES, architecture_of
-from duomem.compile.models.config import LlamaConfig, Weight
+from duomem.compile.models.config import DecoderConfig, Weight
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 _HEADER_LIMIT = 100 << 20
+_BLOCK_VALUES = 1 << 22
+"""Most values of a tensor that are read at once: 16 MiB as float32."""
 _STORED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -42,7 +45,8 @@ class Checkpoint:
         if not isinstance(value, dict):
             raise UserError(f"{where}: model config is not an object: give a Hugging Face model folder")
         self.architecture = architecture_of(value, str(where))
-        self.config: LlamaConfig = FAMILIES[self.architecture].config.from_hf(value, str(where))
+        self.family = FAMILIES[self.architecture]
+        self.config: DecoderConfig = self.family.read_config(value, str(where))
         if not (self.folder / "tokenizer.json").is_file():
             raise UserError(
                 f"{self.folder / 'tokenizer.json'}: no such file: save the tokenizer into the model folder"
@@ -63,19 +67,34 @@ class Checkpoint:
         return digest_of({path.name: sha256_file(path) for path in self.files})
 
     def matrix(self, weight: Weight) -> np.ndarray:
-        """The parameter `weight`, float32 of its shape, its sources stacked along rows."""
-        parts = [self._load(source) for source in weight.sources]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        """The parameter `weight`, float32 of its shape: its sources stacked along rows, plus its offset."""
+        whole = np.empty(weight.shape, np.float32)
+        row = 0
+        for block in self.blocks(weight):
+            whole[row : row + len(block)] = block
+            row += len(block)
+        return whole
 
-    def _load(self, name: str) -> np.ndarray:
-        path, dtype, shape, offset = self._tensors[name]
-        raw = np.memmap(path, dtype=_STORED[dtype], mode="r", offset=offset, shape=shape)
-        if dtype == "BF16":
-            return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return np.asarray(raw, dtype=np.float32)
+    def blocks(self, weight: Weight) -> Iterator[np.ndarray]:
+        """The rows of `matrix(weight)`, float32 [r, ...], at most 16 MiB (or a row) at a time."""
+        for source in weight.sources:
+            path, dtype, shape, offset = self._tensors[source]
+            row = int(np.prod(shape[1:], dtype=np.int64))
+            stored = np.dtype(_STORED[dtype])
+            with open(path, "rb") as f:
+                f.seek(offset)
+                left = shape[0]
+                while left:
+                    rows = min(left, max(1, _BLOCK_VALUES // row))
+                    raw = np.fromfile(f, stored, rows * row)
+                    if raw.size != rows * row:
+                        raise UserError(f"{path}: {source} ends early: copy the model again")
+                    values = _widen(raw).reshape(rows, *shape[1:])
+                    yield values + np.float32(weight.offset) if weight.offset else values
+                    left -= rows
 
     def _index(self) -> dict[str, tuple[Path, str, tuple[int, ...], int]]:
-        """name -> (file, stored dtype, shape, offset of its first byte)."""
+        """name, as the family's decoder calls it -> (file, stored dtype, shape, offset of its first byte)."""
         index = self.folder / "model.safetensors.index.json"
         if index.is_file():
             value = read_json(index, "weight index")
@@ -89,7 +108,9 @@ class Checkpoint:
             names = ["model.safetensors"]
         tensors = {}
         for name in names:
-            tensors.update(_read_header(self.folder / name))
+            for found, place in _read_header(self.folder / name).items():
+                if (tensor := self.family.tensor(found)) is not None:
+                    tensors[tensor] = place
         return tensors
 
     def _check_complete(self) -> None:
@@ -113,6 +134,13 @@ class Checkpoint:
                 raise UserError(
                     f"{self.folder}: tensor {name} has no place in a {self.architecture}: not a plain model"
                 )
+
+
+def _widen(raw: np.ndarray) -> np.ndarray:
+    """Stored values as float32; bfloat16 ones come as their bits."""
+    if raw.dtype == np.dtype("<u2"):
+        return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return raw.astype(np.float32)
 
 
 def _read_header(path: Path) -> dict[str, tuple[Path, str, tuple[int, ...], int]]:

@@ -1,6 +1,6 @@
-"""Calibrated 4-bit rounding: GPTQ (Frantar et al., arXiv 2210.17323) into the q4f32_1 format.
+"""Calibrated rounding: GPTQ (Frantar et al., arXiv 2210.17323) into the levels and scales of a scheme.
 
-Only which levels and scales are stored differs from `quantise_int4`: they keep the outputs on the student's
+Only which levels and scales are stored differs from `quantise`: they keep the outputs on the student's
 own episodes, not the weights themselves, near the original. Holds the whole model in float32.
 """
 
@@ -16,7 +16,7 @@ from duomem.base.errors import UserError
 from duomem.base.progress import progress
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.models.config import Weight
-from duomem.compile.quantise import GROUP, LEAST, MOST, dequantise_int4, group_scales, pack_int4, quantise_int4
+from duomem.compile.quantise import GROUP, SCHEMES, dequantise, group_scales, pack, quantise
 from duomem.compile.reference import load_reference, set_weight
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class Calibration:
 
 
 def quantise_calibrated(
-    checkpoint: Checkpoint, calibration: Calibration
+    checkpoint: Checkpoint, calibration: Calibration, scheme: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(q, scale), as of `quantise_int4`, of every matrix of the model by its name.
+    """(q, scale), as of `quantise`, of every matrix of the model by its name.
 
     Layer by layer, each from the activations that the layers before it, already quantised, give. Raises
     UserError if transformers cannot load the model or a token is none of its vocabulary.
@@ -48,7 +48,7 @@ def quantise_calibrated(
         raise UserError(
             f"{checkpoint.folder / 'tokenizer.json'}: is not this model's tokenizer: save both into one folder"
         )
-    run = _Run(checkpoint)
+    run = _Run(checkpoint, scheme)
     with torch.no_grad():
         run.run([torch.tensor([tokens]) for tokens in calibration.episodes])
     return run.stored
@@ -57,57 +57,75 @@ def quantise_calibrated(
 class _Run:
     """One pass over the layers; `model` holds the dequantised values of what is `stored`."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, scheme: str) -> None:
+        self.checkpoint, self.scheme = checkpoint, scheme
         self.model = load_reference(checkpoint)
-        self.weights = {weight.name: weight for weight in checkpoint.config.weights()}
+        self.weights = {source: weight for weight in checkpoint.config.weights() for source in weight.sources}
         self.stored: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def run(self, episodes: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Quantise every matrix; `episodes` are token ids [1, n]. What reaches the head, [1, n, hidden] each."""
-        import torch
-
         core = self.model.model
-        table = self.weights["model.embed_tokens"]
-        self._keep(table, *quantise_int4(self.checkpoint.matrix(table)))
+        table = self.weights["model.embed_tokens.weight"]
+        self._keep(table, *quantise(self.checkpoint.matrix(table), self.scheme))
         hidden = [core.embed_tokens(tokens) for tokens in episodes]
-        rotary = [core.rotary_emb(h, torch.arange(h.shape[1])[None]) for h in hidden]
         for i, layer in enumerate(progress(core.layers, "calibrated rounding", unit="layer")):
-            hidden = self._layer(f"model.layers.{i}.", layer, hidden, rotary)
-        head = self.weights.get("lm_head", table)
+            hidden = self._layer(i, layer, hidden)
         outputs = [core.norm(h) for h in hidden]
-        self._round(head, outputs)
+        self._round(["lm_head.weight" if "lm_head.weight" in self.weights else "model.embed_tokens.weight"], outputs)
         return outputs
 
-    def _layer(
-        self, name: str, layer: Any, hidden: list[torch.Tensor], rotary: list[Any]
-    ) -> list[torch.Tensor]:
-        """Quantise the layer's four matrices; its outputs for the inputs `hidden`, [1, n, hidden] each."""
+    def _layer(self, i: int, layer: Any, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Quantise the layer's matrices; its outputs for the inputs `hidden`, [1, n, hidden] each."""
         import torch
 
-        attention, mlp = layer.self_attn, layer.mlp
-        inputs = [layer.input_layernorm(h) for h in hidden]
-        self._round(self.weights[name + "self_attn.qkv_proj"], inputs)
-        out, attention.o_proj = attention.o_proj, torch.nn.Identity()
-        mixed = [
-            attention(x, position_embeddings=r, attention_mask=None)[0]
-            for x, r in zip(inputs, rotary, strict=True)
-        ]
-        attention.o_proj = out
-        self._round(self.weights[name + "self_attn.o_proj"], mixed)
-        hidden = [h + out(x) for h, x in zip(hidden, mixed, strict=True)]
-        inputs = [layer.post_attention_layernorm(h) for h in hidden]
-        self._round(self.weights[name + "mlp.gate_up_proj"], inputs)
-        inner = [mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x) for x in inputs]
-        self._round(self.weights[name + "mlp.down_proj"], inner)
-        return [h + mlp.down_proj(x) for h, x in zip(hidden, inner, strict=True)]
+        def plain(x: torch.Tensor) -> torch.Tensor:
+            return x
 
-    def _round(self, weight: Weight, inputs: Sequence[torch.Tensor]) -> None:
-        self._keep(weight, *gptq(self.checkpoint.matrix(weight), hessian(inputs)))
+        attention, mlp, name = layer.self_attn, layer.mlp, f"model.layers.{i}."
+        before_mlp, after_attention, after_mlp = layer.post_attention_layernorm, plain, plain
+        if self.checkpoint.config.sandwich_norms:
+            before_mlp, after_attention = layer.pre_feedforward_layernorm, layer.post_attention_layernorm
+            after_mlp = layer.post_feedforward_layernorm
+        inputs = [layer.input_layernorm(h) for h in hidden]
+        self._round([f"{name}self_attn.{x}_proj.weight" for x in "qkv"], inputs)
+        out, attention.o_proj = attention.o_proj, torch.nn.Identity()
+        mixed = [attention(x, **self._positions(i, x))[0] for x in inputs]
+        attention.o_proj = out
+        self._round([name + "self_attn.o_proj.weight"], mixed)
+        hidden = [h + after_attention(out(x)) for h, x in zip(hidden, mixed, strict=True)]
+        inputs = [before_mlp(h) for h in hidden]
+        self._round([name + "mlp.gate_proj.weight", name + "mlp.up_proj.weight"], inputs)
+        inner = [mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x) for x in inputs]
+        self._round([name + "mlp.down_proj.weight"], inner)
+        return [h + after_mlp(mlp.down_proj(x)) for h, x in zip(hidden, inner, strict=True)]
+
+    def _positions(self, i: int, x: torch.Tensor) -> dict[str, Any]:
+        """What layer i's attention takes beside its inputs x [1, n, hidden]: its rotation and its mask.
+
+        Without sliding layers transformers' own causal mask serves; with them it is spelt out, [1, 1, n, n].
+        """
+        import torch
+
+        core, config = self.model.model, self.checkpoint.config
+        rows = torch.arange(x.shape[1])
+        local = (core.config.layer_types[i],) if config.local_rope_theta else ()
+        mask = None
+        if any(config.sliding_layers):
+            behind = rows[:, None] - rows
+            hidden = (behind < 0) | (behind >= (config.window(i) or len(rows)))
+            mask = torch.zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[None, None]
+        return {"position_embeddings": core.rotary_emb(x, rows[None], *local), "attention_mask": mask}
+
+    def _round(self, sources: Sequence[str], inputs: Sequence[torch.Tensor]) -> None:
+        """Quantise the stored weights that hold the matrices `sources`, which share their inputs."""
+        total = hessian(inputs)
+        for weight in dict.fromkeys(self.weights[source] for source in sources):
+            self._keep(weight, *gptq(self.checkpoint.matrix(weight), total, self.scheme))
 
     def _keep(self, weight: Weight, q: np.ndarray, scale: np.ndarray) -> None:
         self.stored[weight.name] = q, scale
-        set_weight(self.model, self.checkpoint.config, weight, dequantise_int4(q, scale))
+        set_weight(self.model, self.checkpoint.config, weight, dequantise(q, scale))
 
 
 def hessian(inputs: Sequence[torch.Tensor]) -> np.ndarray:
@@ -119,8 +137,9 @@ def hessian(inputs: Sequence[torch.Tensor]) -> np.ndarray:
     return total.numpy()
 
 
-def gptq(w: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [N, K] and its inputs' X^T X [K, K] -> (uint32 [N, K/8], float32 [N, K/32]), as of `quantise_int4`.
+def gptq(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [N, K] and its inputs' X^T X [K, K] -> (uint32 [N, K * bits / 32], float32 [N, K / 32]), as of
+    `quantise`.
 
     Column by column, what rounding one loses is made up for by those not yet rounded. The groups with the
     largest inputs go first, and so do the columns within each, while there is most left to make up with. A
@@ -140,11 +159,13 @@ def gptq(w: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         now, later = slice(start, start + GROUP), slice(start + GROUP, k)
         columns = order[now]
         block = rest[:, now].contiguous()
-        chosen = group_scales(block.numpy(), importance[columns])
-        rounded, errors = _round_group(block, torch.from_numpy(chosen), feedback[now, now])
+        chosen = group_scales(block.numpy(), importance[columns], scheme)
+        rounded, errors = _round_group(
+            block, torch.from_numpy(chosen), feedback[now, now], SCHEMES[scheme].least
+        )
         levels[:, columns], scale[:, columns[0] // GROUP] = rounded.numpy(), chosen
         rest[:, later].addmm_(errors, feedback[now, later], alpha=-1)
-    return pack_int4(levels.reshape(-1, GROUP)).reshape(n, -1), scale
+    return pack(levels.reshape(-1, GROUP), scheme).reshape(n, -1), scale
 
 
 def _order(importance: np.ndarray) -> np.ndarray:
@@ -166,16 +187,18 @@ def _feedback(hessian: np.ndarray) -> torch.Tensor:
 
 
 def _round_group(
-    block: torch.Tensor, scale: torch.Tensor, feedback: torch.Tensor
+    block: torch.Tensor, scale: torch.Tensor, feedback: torch.Tensor, least: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Levels -7..8 and scaled errors, float32 [N, 32] each, of the columns `block` [N, 32] for `scale` [N]."""
+    """Levels least..1 - least and scaled errors, float32 [N, 32] each, of the columns `block` [N, 32] for
+    `scale` [N].
+    """
     import torch
 
     w = block.T.contiguous()
     levels, errors = torch.empty_like(w), torch.empty_like(w)
     inverse = torch.where(scale != 0, 1 / scale, 0.0)
     for j in range(GROUP):
-        torch.round(w[j] * inverse, out=levels[j]).clamp_(LEAST, MOST)
+        torch.round(w[j] * inverse, out=levels[j]).clamp_(least, 1 - least)
         torch.div(w[j] - levels[j] * scale, feedback[j, j], out=errors[j])
         w[j + 1 :].addr_(feedback[j, j + 1 :], errors[j], alpha=-1)
     return levels.T.contiguous(), errors.T.contiguous()

@@ -1,25 +1,35 @@
-"""The architectures duomem compiles: for each, its config class and the module that holds its decoder."""
+"""The architectures duomem compiles: how each one's config.json becomes a DecoderConfig."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.compile.models.config import LlamaConfig
+from duomem.compile.models import gemma2, gemma3, llama, qwen2, qwen3
+from duomem.compile.models.config import DecoderConfig
 
 
 @dataclass(frozen=True)
 class Family:
-    """A model family. `decoder` is imported by the build process only: it needs the TVM compiler."""
+    """A model family. `name` is MLC's model_type; `tensor` is the decoder's name, as transformers' causal
+    model has it, of a tensor in the folder, None if the decoder does not take it.
+    """
 
     name: str
-    config: type[LlamaConfig]
-    decoder: str
+    read_config: Callable[[Mapping[str, Any], str], DecoderConfig]
+    tensor: Callable[[str], str | None] = str
 
 
-FAMILIES = {"LlamaForCausalLM": Family("llama", LlamaConfig, "duomem.compile.models.llama")}
+FAMILIES = {
+    "LlamaForCausalLM": Family("llama", llama.read_config),
+    "Qwen2ForCausalLM": Family("qwen2", qwen2.read_config),
+    "Qwen3ForCausalLM": Family("qwen3", qwen3.read_config),
+    "Gemma2ForCausalLM": Family("gemma2", gemma2.read_config),
+    "Gemma3ForCausalLM": Family("gemma3_text", gemma3.read_config),
+    "Gemma3ForConditionalGeneration": Family("gemma3", gemma3.read_multimodal_config, gemma3.text_tensor),
+}
 
 
 def architecture_of(config: Mapping[str, Any], where: str) -> str:

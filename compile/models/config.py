@@ -1,4 +1,4 @@
-"""What a Llama-family config.json says, checked and completed, and which stored tensors it implies.
+"""What a decoder computes and which stored tensors it takes: one description for every family.
 
 Needs neither TVM nor torch, so that the command can read a model before starting anything heavy.
 """
@@ -11,25 +11,55 @@ from typing import Any
 
 from duomem.base.errors import UserError
 
-_LLAMA3_ROPE = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+_SCALINGS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""The rope types and what each takes."""
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+_ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
+_LAYER_TYPES = {"sliding_attention": True, "full_attention": False}
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One parameter of the compiled model, in MLC's name without its suffix, and where it comes from.
+    """A stored parameter, in MLC's name, and the tensors of the Hugging Face folder it is made of.
 
-    `sources` are Hugging Face tensors, stacked along rows. `shape` is [N, K] for a matrix (multiplied
-    as x @ W.T and quantised) and [N] for a vector (kept in float32).
+    `sources` are stacked along rows and `offset` is added to every value. `shape` is [N, K] for a matrix
+    (multiplied as x @ W.T, quantised, its stored names end in what the scheme adds to `name`) and [N] for
+    a vector (never quantised, `name` is its stored name).
     """
 
     name: str
     sources: tuple[str, ...]
     shape: tuple[int, ...]
+    offset: float = 0.0
+
+    @property
+    def is_matrix(self) -> bool:
+        return len(self.shape) == 2
 
 
 @dataclass(frozen=True)
-class LlamaConfig:
-    """A Llama decoder's sizes. Zero means "the usual": filled in on creation."""
+class DecoderConfig:
+    """A decoder: pre-norm attention with rotary positions, gated feed-forward, RMS norms.
+
+    Zero means "the usual", filled in on creation, for num_key_value_heads, head_dim and attention_scale, and
+    "none" for soft caps, sliding_window and local_rope_theta.
+
+    activation: of the gate, "silu" or "gelu_tanh". qkv_bias: query, key and value projections add a bias.
+    qk_norm: queries and keys are RMS-normed per head before rotation. attention_scale: factor of the scores.
+    A soft cap c makes x into c tanh(x / c): attention_softcap of the scores (after the scale, before the
+    mask), final_softcap of the logits. sliding_layers: per layer, whether a query at position i sees only
+    the keys j with i - sliding_window < j <= i. local_rope_theta: base of those layers' rotation, which is
+    never scaled; rope_scaling: "rope_type" "llama3" or "linear" with its factors. embedding_scale: factor of
+    the embedding's rows. norm_offset: added to every norm's weights when they are read from the folder, so
+    that stored norms are plain ones, as MLC stores them. sandwich_norms: the outputs of attention and
+    feed-forward are normed too, before they are added.
+
+    stored_prefix and stored_qkv: how MLC names this family's parameters (see `stored_names`).
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -45,6 +75,20 @@ class LlamaConfig:
     tie_word_embeddings: bool = False
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    activation: str = "silu"
+    attention_scale: float = 0.0
+    attention_softcap: float = 0.0
+    final_softcap: float = 0.0
+    sliding_window: int = 0
+    sliding_layers: tuple[bool, ...] = ()
+    local_rope_theta: float = 0.0
+    embedding_scale: float = 1.0
+    norm_offset: float = 0.0
+    sandwich_norms: bool = False
+    stored_prefix: str = ""
+    stored_qkv: tuple[str, ...] = ("qkv_proj",)
 
     def __post_init__(self) -> None:
         fill = object.__setattr__
@@ -52,96 +96,104 @@ class LlamaConfig:
             fill(self, "num_key_value_heads", self.num_attention_heads)
         if not self.head_dim:
             fill(self, "head_dim", self.hidden_size // self.num_attention_heads)
-        fill(self, "eos_token_ids", tuple(self.eos_token_ids))
+        if not self.attention_scale:
+            fill(self, "attention_scale", self.head_dim**-0.5)
+        if not self.sliding_layers:
+            fill(self, "sliding_layers", (False,) * self.num_hidden_layers)
+        for name in ("eos_token_ids", "sliding_layers", "stored_qkv"):
+            fill(self, name, tuple(getattr(self, name)))
+
+    @property
+    def q_size(self) -> int:
+        """Rows of the query projection."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """Rows of the key projection, and of the value projection."""
+        return self.num_key_value_heads * self.head_dim
 
     @property
     def qkv_size(self) -> int:
         """Rows of the fused query, key and value projection."""
-        return (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
+        return self.q_size + 2 * self.kv_size
 
     @property
     def kv_bytes_per_token(self) -> int:
         """Bytes of float32 keys and values one token adds to the cache."""
-        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * 4
+        return 2 * self.num_hidden_layers * self.kv_size * 4
+
+    def window(self, layer: int) -> int:
+        """The layer's sliding window in tokens, 0 if it sees them all."""
+        return self.sliding_window if self.sliding_layers[layer] else 0
+
+    def rope(self, layer: int) -> tuple[float, dict[str, Any]]:
+        """The layer's (theta, scaling)."""
+        if self.sliding_layers[layer] and self.local_rope_theta:
+            return self.local_rope_theta, {}
+        return self.rope_theta, self.rope_scaling
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values; `LlamaConfig(**value)` is the way back."""
+        """The fields as JSON values; `DecoderConfig(**value)` is the way back."""
         return asdict(self)
 
-    @classmethod
-    def from_hf(cls, value: Mapping[str, Any], where: str) -> LlamaConfig:
-        """Read a config.json of transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`).
-
-        `where` names the file in errors. Raises UserError on a missing or wrong field and on variants
-        the decoder does not compute (biases, other activations, other rope types).
-        """
-        for name in ("attention_bias", "mlp_bias"):
-            if value.get(name):
-                raise UserError(
-                    f"{where}: field {name} is true: duomem compiles Llama models without biases only"
-                )
-        if value.get("hidden_act", "silu") != "silu":
-            raise UserError(
-                f"{where}: field hidden_act is {value['hidden_act']!r}: duomem compiles silu only"
-            )
-        theta, scaling = _rope(value, where)
-        eos = value.get("eos_token_id")
-        config = cls(
-            **{
-                name: _positive(value, name, where)
-                for name in (
-                    "hidden_size",
-                    "intermediate_size",
-                    "num_hidden_layers",
-                    "num_attention_heads",
-                    "vocab_size",
-                )
-            },
-            **{
-                name: _positive(value, name, where)
-                for name in ("num_key_value_heads", "head_dim", "max_position_embeddings")
-                if value.get(name) is not None
-            },
-            rms_norm_eps=float(value.get("rms_norm_eps", 1e-6)),
-            rope_theta=theta,
-            rope_scaling=scaling,
-            tie_word_embeddings=bool(value.get("tie_word_embeddings", False)),
-            bos_token_id=value.get("bos_token_id"),
-            eos_token_ids=tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,),
-        )
-        if config.num_attention_heads % config.num_key_value_heads:
-            raise UserError(
-                f"{where}: field num_key_value_heads does not divide num_attention_heads: fix the file"
-            )
-        return config
+    def stored_names(self, parameter: str) -> tuple[str, ...]:
+        """The stored tensors that, stacked along their output rows, are the library's `parameter`."""
+        path, fused, end = parameter.partition("qkv_proj.")
+        if not fused:
+            return (self.stored_prefix + parameter,)
+        return tuple(f"{self.stored_prefix}{path}{name}.{end}" for name in self.stored_qkv)
 
     def weights(self) -> Iterator[Weight]:
-        """Every parameter of the model in MLC's names and order; a tied head is stored once."""
-        hidden, inner = self.hidden_size, self.intermediate_size
-        yield Weight("model.embed_tokens", ("model.embed_tokens.weight",), (self.vocab_size, hidden))
+        """Every stored parameter of the model in MLC's names and order; a tied head is stored once."""
+        hidden = self.hidden_size
+        yield self._matrix("model.embed_tokens", self.vocab_size, hidden)
         for i in range(self.num_hidden_layers):
             layer = f"model.layers.{i}."
             attention, mlp = layer + "self_attn.", layer + "mlp."
-            qkv = tuple(f"{attention}{x}_proj.weight" for x in "qkv")
-            yield Weight(attention + "qkv_proj", qkv, (self.qkv_size, hidden))
-            heads = self.num_attention_heads * self.head_dim
-            yield Weight(attention + "o_proj", (attention + "o_proj.weight",), (hidden, heads))
+            yield from self._qkv(attention, "weight")
+            if self.qkv_bias:
+                yield from self._qkv(attention, "bias")
+            yield self._matrix(attention + "o_proj", hidden, self.q_size)
+            if self.qk_norm:
+                yield self._norm(attention + "q_norm", self.head_dim)
+                yield self._norm(attention + "k_norm", self.head_dim)
             gate_up = tuple(f"{mlp}{x}_proj.weight" for x in ("gate", "up"))
-            yield Weight(mlp + "gate_up_proj", gate_up, (2 * inner, hidden))
-            yield Weight(mlp + "down_proj", (mlp + "down_proj.weight",), (hidden, inner))
-            for norm in ("input_layernorm", "post_attention_layernorm"):
-                yield Weight(layer + norm, (layer + norm + ".weight",), (hidden,))
-        yield Weight("model.norm", ("model.norm.weight",), (hidden,))
+            yield self._matrix(mlp + "gate_up_proj", 2 * self.intermediate_size, hidden, gate_up)
+            yield self._matrix(mlp + "down_proj", hidden, self.intermediate_size)
+            yield self._norm(layer + "input_layernorm", hidden)
+            yield self._norm(layer + "post_attention_layernorm", hidden)
+            if self.sandwich_norms:
+                yield self._norm(layer + "pre_feedforward_layernorm", hidden)
+                yield self._norm(layer + "post_feedforward_layernorm", hidden)
+        yield self._norm("model.norm", hidden)
         if not self.tie_word_embeddings:
-            yield Weight("lm_head", ("lm_head.weight",), (self.vocab_size, hidden))
+            yield self._matrix("lm_head", self.vocab_size, hidden)
+
+    def _matrix(self, name: str, n: int, k: int, sources: tuple[str, ...] = ()) -> Weight:
+        return Weight(self.stored_prefix + name, sources or (name + ".weight",), (n, k))
+
+    def _norm(self, name: str, n: int) -> Weight:
+        return Weight(f"{self.stored_prefix}{name}.weight", (name + ".weight",), (n,), self.norm_offset)
+
+    def _qkv(self, attention: str, kind: str) -> Iterator[Weight]:
+        """The query, key and value projections, or their biases, as this family stores them."""
+        sources = tuple(f"{attention}{x}_proj.{kind}" for x in "qkv")
+        groups = [sources] if len(self.stored_qkv) == 1 else [(source,) for source in sources]
+        end, columns = ("", (self.hidden_size,)) if kind == "weight" else (".bias", ())
+        for name, group in zip(self.stored_qkv, groups, strict=True):
+            rows = sum(map(self.source_rows, group))
+            yield Weight(f"{self.stored_prefix}{attention}{name}{end}", group, (rows, *columns))
 
     def source_rows(self, source: str) -> int:
-        """Rows of the Hugging Face tensor `source` inside its fused matrix."""
+        """Rows of the Hugging Face tensor `source`."""
         kind = source.split(".")[-2]
         rows = {
-            "q_proj": self.num_attention_heads * self.head_dim,
-            "k_proj": self.num_key_value_heads * self.head_dim,
-            "v_proj": self.num_key_value_heads * self.head_dim,
+            "q_proj": self.q_size,
+            "k_proj": self.kv_size,
+            "v_proj": self.kv_size,
+            "q_norm": self.head_dim,
+            "k_norm": self.head_dim,
             "gate_proj": self.intermediate_size,
             "up_proj": self.intermediate_size,
             "embed_tokens": self.vocab_size,
@@ -150,29 +202,113 @@ class LlamaConfig:
         return rows.get(kind, self.hidden_size)
 
 
-def _positive(value: Mapping[str, Any], name: str, where: str) -> int:
-    number = value.get(name)
-    if type(number) is not int or number < 1:
-        raise UserError(
-            f"{where}: field {name} is missing or not a positive integer: give a complete model folder"
-        )
-    return number
+class Reader:
+    """A config.json seen with its family's defaults; `where` names the file in errors."""
 
+    def __init__(self, value: Mapping[str, Any], where: str, defaults: Mapping[str, Any]) -> None:
+        self.value, self.where = {**defaults, **value}, where
+        if self.value.get("quantization_config"):
+            raise self.error("quantization_config", "is set: give the model's unquantised folder")
 
-def _rope(value: Mapping[str, Any], where: str) -> tuple[float, dict[str, Any]]:
-    """(theta, scaling) from either layout. transformers 5 keeps both in rope_parameters."""
-    scaling = value.get("rope_parameters") or value.get("rope_scaling") or {}
-    if not isinstance(scaling, Mapping):
-        raise UserError(f"{where}: field rope_parameters is not an object: give a complete model folder")
-    theta = scaling.get("rope_theta") or value.get("rope_theta") or 10000.0
-    kind = scaling.get("rope_type") or scaling.get("type") or "default"
-    if kind == "default":
-        return float(theta), {}
-    if kind == "llama3":
-        missing = [name for name in _LLAMA3_ROPE if name not in scaling]
-        if missing:
-            raise UserError(
-                f"{where}: field rope_parameters lacks {missing[0]}: give a complete model folder"
+    def error(self, name: str, problem: str) -> UserError:
+        return UserError(f"{self.where}: field {name} {problem}")
+
+    def refuse(self, *names: str) -> None:
+        """Raise UserError if one of the switches is on: variants the decoder does not compute."""
+        for name in names:
+            if self.value.get(name):
+                raise self.error(name, f"is {self.value[name]!r}: duomem does not compile this variant")
+
+    def integer(self, name: str) -> int:
+        number = self.value.get(name)
+        if type(number) is not int or number < 1:
+            raise self.error(name, "is missing or not a positive integer: give a complete model folder")
+        return number
+
+    def real(self, name: str, within: Mapping[str, Any] | None = None) -> float:
+        """A positive number, 0.0 if the field is absent or null; `within` an object of the file."""
+        number = (self.value if within is None else within).get(name)
+        if number is None:
+            return 0.0
+        if type(number) not in (int, float) or not 0 < number < float("inf"):
+            raise self.error(name, "is not a positive number: give a complete model folder")
+        return float(number)
+
+    def tokens(self, name: str) -> tuple[int, ...]:
+        """The token ids of a field that holds one, a list of them, or null."""
+        found = self.value.get(name)
+        ids = found if isinstance(found, list) else [] if found is None else [found]
+        if any(type(i) is not int or i < 0 for i in ids):
+            raise self.error(name, "is not a token id: give a complete model folder")
+        return tuple(ids)
+
+    def activation(self, name: str) -> str:
+        found = self.value.get(name)
+        if found not in _ACTIVATIONS:
+            raise self.error(name, f"is {found!r}: duomem compiles {' and '.join(_ACTIVATIONS)} only")
+        return _ACTIVATIONS[found]
+
+    def rope(self) -> Mapping[str, Any]:
+        """The whole rope description, {} if there is none: transformers 5 calls it rope_parameters."""
+        name = "rope_parameters" if self.value.get("rope_parameters") else "rope_scaling"
+        found = self.value.get(name) or {}
+        if not isinstance(found, Mapping) or not all(
+            isinstance(part, Mapping) for key, part in found.items() if key in _LAYER_TYPES
+        ):
+            raise self.error(name, "is not an object: give a complete model folder")
+        return found
+
+    def scaling(self, rope: Mapping[str, Any]) -> dict[str, Any]:
+        """DecoderConfig.rope_scaling of one rope description."""
+        kind = rope.get("rope_type") or rope.get("type") or "default"
+        needed = _SCALINGS.get(kind) if isinstance(kind, str) else None
+        if needed is None:
+            raise self.error(
+                "rope_type", f"is {kind!r}: duomem compiles the rope types {', '.join(_SCALINGS)} only"
             )
-        return float(theta), {"rope_type": "llama3"} | {name: scaling[name] for name in _LLAMA3_ROPE}
-    raise UserError(f"{where}: rope type {kind!r}: duomem compiles the types default and llama3 only")
+        for name in needed:
+            if not self.real(name, rope):
+                raise self.error(f"{name} of the {kind} rope", "is missing: give a complete model folder")
+        return {"rope_type": kind, **{name: rope[name] for name in needed}} if needed else {}
+
+    def sliding(self, usual: tuple[bool, ...]) -> tuple[bool, ...]:
+        """Which layers slide, from layer_types, or the family's `usual` pattern without that field."""
+        types = self.value.get("layer_types")
+        if types is None:
+            return usual
+        if not isinstance(types, list) or len(types) != len(usual) or any(x not in _LAYER_TYPES for x in types):
+            raise self.error(
+                "layer_types", f"is not {len(usual)} times one of {', '.join(_LAYER_TYPES)}: fix the file"
+            )
+        return tuple(_LAYER_TYPES[x] for x in types)
+
+    def config(self, **special: Any) -> DecoderConfig:
+        """The fields every family has, and the `special` ones of this."""
+        rope = self.rope()
+        values: dict[str, Any] = {name: self.integer(name) for name in _SIZES}
+        for name in ("num_key_value_heads", "head_dim"):
+            if self.value.get(name) is not None:
+                values[name] = self.integer(name)
+        values |= {
+            "max_position_embeddings": self.integer("max_position_embeddings"),
+            "rms_norm_eps": self.real("rms_norm_eps"),
+            "tie_word_embeddings": bool(self.value.get("tie_word_embeddings")),
+            "bos_token_id": next(iter(self.tokens("bos_token_id")), None),
+            "eos_token_ids": self.tokens("eos_token_id"),
+        }
+        if "rope_theta" not in special:
+            theta = self.real("rope_theta", rope) or self.real("rope_theta") or 10000.0
+            values |= {"rope_theta": theta, "rope_scaling": self.scaling(rope)}
+        for share in (rope.get("partial_rotary_factor"), self.value.get("partial_rotary_factor")):
+            if share not in (None, 1):
+                raise self.error("partial_rotary_factor", f"is {share}: duomem rotates whole heads only")
+        if "sliding_layers" not in special and any(self.sliding((False,) * values["num_hidden_layers"])):
+            raise self.error("layer_types", "has sliding layers: duomem does not compute them in this family")
+        config = DecoderConfig(**values | special)
+        if config.num_attention_heads % config.num_key_value_heads:
+            raise self.error("num_key_value_heads", "does not divide num_attention_heads: fix the file")
+        if config.head_dim % 2:
+            raise self.error("head_dim", f"is {config.head_dim}, an odd number: duomem rotates pairs")
+        if any(config.sliding_layers) and not config.sliding_window:
+            raise self.error("sliding_window", "is missing though layers slide: give a complete model folder")
+        return config

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from duomem.base.errors import UserError
+from duomem.compile import checkpoint as module
 from duomem.compile.checkpoint import Checkpoint
+from duomem.compile.models import gemma3
 
 
 def all_tensors(folder: Path) -> dict[str, np.ndarray]:
@@ -86,3 +88,31 @@ def test_damaged_folders_are_one_line_errors(
     with pytest.raises(UserError, match=message) as error:
         all_tensors(copy)
     assert "\n" not in str(error.value)
+
+
+def test_blocks_are_the_matrix_in_rows(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of few rows, that end within a fused matrix's parts."""
+    whole = all_tensors(tiny_model)
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 1000)
+    checkpoint = Checkpoint(tiny_model)
+    for weight in checkpoint.config.weights():
+        blocks = list(checkpoint.blocks(weight))
+        assert max(block.size for block in blocks) <= 1000
+        assert np.array_equal(np.concatenate(blocks), whole[weight.name])
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        ("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
+        ("model.language_model.norm.weight", "model.norm.weight"),
+        ("language_model.model.norm.weight", "model.norm.weight"),
+        ("language_model.lm_head.weight", "lm_head.weight"),
+        ("lm_head.weight", "lm_head.weight"),
+        ("vision_tower.vision_model.embeddings.patch_embedding.weight", None),
+        ("model.vision_tower.vision_model.embeddings.patch_embedding.weight", None),
+        ("multi_modal_projector.mm_input_projection_weight", None),
+    ],
+)
+def test_gemma3s_text_decoder_is_found_in_every_layout(stored: str, name: str | None) -> None:
+    assert gemma3.text_tensor(stored) == name

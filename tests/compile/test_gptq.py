@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from duomem.compile import gptq as module
 from duomem.compile.bundle import compile_bundle
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.gptq import Calibration, gptq, quantise_calibrated
-from duomem.compile.quantise import dequantise_int4, quantise_int4, to_bfloat16
+from duomem.compile.quantise import SCHEMES, dequantise, quantise, to_bfloat16
 from duomem.compile.target import load_target
 from duomem.device.bundle import read_bundle
 from duomem.memory_packs.build import build_pack
@@ -37,23 +39,34 @@ def matrix(n: int, k: int, seed: int = 1) -> np.ndarray:
 
 
 def output_error(x: np.ndarray, w: np.ndarray, stored: tuple[np.ndarray, np.ndarray]) -> float:
-    return float(np.linalg.norm(x @ (dequantise_int4(*stored) - w).T))
+    return float(np.linalg.norm(x @ (dequantise(*stored) - w).T))
 
 
-@pytest.mark.parametrize(("n", "k"), [(8, 32), (48, 96), (40, 256)])
-def test_outputs_are_nearer_than_with_plain_rounding(n: int, k: int) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "n", "k"),
+    [("q4f32_1", 8, 32), ("q4f32_1", 48, 96), ("q4f32_1", 40, 256), ("q4f16_1", 48, 96), ("q8f16_1", 48, 96)],
+)
+def test_outputs_are_nearer_than_with_plain_rounding(scheme: str, n: int, k: int) -> None:
     x, w = correlated(512, k), matrix(n, k)
-    q, scale = stored = gptq(w, x.T @ x)
-    assert (q.dtype, q.shape, scale.dtype, scale.shape) == (np.uint32, (n, k // 8), np.float32, (n, k // 32))
-    assert np.array_equal(scale, to_bfloat16(scale))
-    assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantise_int4(w))
+    q, scale = stored = gptq(w, x.T @ x, scheme)
+    assert q.dtype == np.uint32 and q.shape == (n, k * SCHEMES[scheme].bits // 32)
+    assert scale.dtype == np.float32 and scale.shape == (n, k // 32)
+    assert np.array_equal(scale, SCHEMES[scheme].round_scale(scale))
+    assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantise(w, scheme))
+
+
+def test_scales_are_rounded_as_the_scheme_stores_them() -> None:
+    x, w = correlated(512, 96), matrix(48, 96)
+    bfloat16, half = (gptq(w, x.T @ x, scheme)[1] for scheme in ("q4f32_1", "q4f16_0"))
+    assert np.array_equal(bfloat16, to_bfloat16(bfloat16)) and not np.array_equal(half, to_bfloat16(half))
+    assert np.array_equal(half, half.astype(np.float16))
 
 
 def test_rows_do_not_depend_on_each_other() -> None:
     """So that fused matrices are rounded as their parts would be."""
     x, w = correlated(256, 64), matrix(12, 64)
-    whole = dequantise_int4(*gptq(w, x.T @ x))
-    parts = [dequantise_int4(*gptq(part, x.T @ x)) for part in (w[:5], w[5:])]
+    whole = dequantise(*gptq(w, x.T @ x, "q4f32_1"))
+    parts = [dequantise(*gptq(part, x.T @ x, "q4f32_1")) for part in (w[:5], w[5:])]
     assert np.allclose(whole, np.concatenate(parts), rtol=0, atol=1e-5)
 
 
@@ -70,7 +83,7 @@ def test_the_weights_given_are_left_as_they_are() -> None:
     x, w = correlated(64, 64), matrix(4, 64)
     hessian, before = x.T @ x, w.copy()
     kept = hessian.copy()
-    gptq(w, hessian)
+    gptq(w, hessian, "q4f32_1")
     assert np.array_equal(w, before) and np.array_equal(hessian, kept)
 
 
@@ -78,13 +91,13 @@ def test_the_weights_given_are_left_as_they_are() -> None:
 def test_inputs_that_are_always_zero(live: int) -> None:
     x, w = np.zeros((16, 64), np.float32), matrix(4, 64)
     x[:, :live] = correlated(16, 32)[:, :live]
-    back = dequantise_int4(*gptq(w, x.T @ x))
+    back = dequantise(*gptq(w, x.T @ x, "q4f32_1"))
     assert np.all(np.isfinite(back)) and np.abs(back - w).max() < 1.0
 
 
 def test_zero_weights_stay_zero() -> None:
     x = correlated(64, 64)
-    assert not dequantise_int4(*gptq(np.zeros((3, 64), np.float32), x.T @ x)).any()
+    assert not dequantise(*gptq(np.zeros((3, 64), np.float32), x.T @ x, "q4f32_1")).any()
 
 
 def calibration(checkpoint: Checkpoint, seed: int = 0) -> Calibration:
@@ -100,15 +113,15 @@ def test_every_matrix_computes_nearer_than_with_plain_rounding(
     """On the inputs it was calibrated on: |X (Q - W)^T|^2 is the trace of (Q - W) X^T X (Q - W)^T."""
     errors = []
 
-    def watched(w: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        stored = gptq(w, hessian)
-        off = [dequantise_int4(*s) - w for s in (stored, quantise_int4(w))]
+    def watched(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+        stored = gptq(w, hessian, "q4f32_1")
+        off = [dequantise(*s) - w for s in (stored, quantise(w, "q4f32_1"))]
         errors.append([float(np.einsum("nk,kl,nl->", d, hessian, d, optimize=True)) for d in off])
         return stored
 
     monkeypatch.setattr(module, "gptq", watched)
     checkpoint = Checkpoint(make_model(tmp_path / "m", tie_word_embeddings=tied))
-    rounded = quantise_calibrated(checkpoint, calibration(checkpoint))
+    rounded = quantise_calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
     matrices = {weight.name: weight for weight in checkpoint.config.weights() if len(weight.shape) == 2}
     assert set(rounded) == set(matrices)
     for name, (q, scale) in rounded.items():
@@ -122,7 +135,7 @@ def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: p
     import torch
 
     checkpoint = Checkpoint(tiny_model)
-    run = module._Run(checkpoint)
+    run = module._Run(checkpoint, "q4f32_1")
     monkeypatch.setattr(run, "_keep", lambda *_: None)
     tokens = torch.tensor([calibration(checkpoint).episodes[0]])
     with torch.no_grad():
@@ -133,8 +146,8 @@ def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: p
 
 def test_same_episodes_same_bytes(tiny_model: Path) -> None:
     checkpoint = Checkpoint(tiny_model)
-    first, second = (quantise_calibrated(checkpoint, calibration(checkpoint)) for _ in range(2))
-    other = quantise_calibrated(checkpoint, calibration(checkpoint, seed=1))
+    first, second = (quantise_calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
+    other = quantise_calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
     for name, stored in first.items():
         assert all(np.array_equal(a, b) for a, b in zip(stored, second[name], strict=True)), name
     assert any(not np.array_equal(first[name][0], other[name][0]) for name in first)
@@ -142,7 +155,7 @@ def test_same_episodes_same_bytes(tiny_model: Path) -> None:
 
 def test_a_foreign_tokenizer_is_found_out(tiny_model: Path) -> None:
     with pytest.raises(UserError, match="not this model's tokenizer"):
-        quantise_calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}))
+        quantise_calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
 
 
 def episode(i: int, split: str = "train") -> Trajectory:
@@ -174,11 +187,14 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
     tiny_model: Path, tiny_bundle: Path, played: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def reuse(checkpoint: Any, scheme: str, target: Any, chunk: int, library: Path) -> dict:
-        shutil.copyfile(read_bundle(tiny_bundle).library, library)
-        return {"mcpu": "copied"}
+    @contextlib.contextmanager
+    def reuse(checkpoint: Any, scheme: str, target: Any, chunk: int, folder: Path) -> Iterator[Callable[[], list]]:
+        entries = read_bundle(tiny_bundle).manifest["target"]["libraries"]
+        for entry in entries:
+            shutil.copyfile(tiny_bundle / entry["file"], folder / entry["file"])
+        yield lambda: entries
 
-    monkeypatch.setattr(writer, "build_library", reuse)
+    monkeypatch.setattr(writer, "building", reuse)
     pack, out = tmp_path / "p.dmpack", tmp_path / "b"
     build_pack(played, pack, "p")
     arguments = [tiny_model, "--context", 256, "--calibrate", played, "--out", out]
@@ -195,7 +211,7 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
 
 def test_another_calibration_is_another_bundle(tiny_model: Path, tiny_bundle: Path, played: Path) -> None:
     checkpoint = Checkpoint(tiny_model)
-    digest = lambda record: writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record)  # noqa: E731
+    digest = lambda record: writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record, None)  # noqa: E731
     records = [None, *(cli._calibration(played, None, tiny_model).record | {"tokens": n} for n in (1, 2))]
     assert len({digest(record) for record in records}) == 3
     assert read_bundle(tiny_bundle).manifest["inputs"] == digest(None)

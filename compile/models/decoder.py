@@ -1,0 +1,168 @@
+"""A decoder of any family on TVM's nn frontend, with a paged KV cache. Imported by the build process only.
+
+Works for one sequence a call; tokens int32 [1, s], logits float32 [1, s or 1, vocab].
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import tvm
+from tvm import te, tirx
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
+
+from duomem.compile.kernels.softcap import softcap
+from duomem.compile.kernels.swiglu import swiglu
+from duomem.compile.kernels.tile import Cpu
+from duomem.compile.models.attention import Attention, Rotations
+from duomem.compile.models.config import DecoderConfig
+from duomem.compile.models.kv_cache import create_cpu_kv_cache
+from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
+from duomem.compile.models.norm import RMSNorm
+
+
+class MLP(nn.Module):
+    """Gated feed-forward: SwiGLU or GeGLU."""
+
+    def __init__(self, config: DecoderConfig, matrix: Any) -> None:
+        super().__init__()
+        self.size, self.activation = config.intermediate_size, config.activation
+        self.gate_up_proj = matrix(2 * config.intermediate_size, config.hidden_size)
+        self.down_proj = matrix(config.hidden_size, config.intermediate_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = x.shape[1]
+        kernel = swiglu(self.size, self.activation)
+        return self.down_proj(call_kernel(kernel, "swiglu", [self.gate_up_proj(x)], (1, s, self.size)))
+
+
+class Block(nn.Module):
+    """One pre-norm decoder layer, with `config.sandwich_norms` also norms after attention and feed-forward.
+
+    What a layer adds to the residual stream is handed on beside it: the next norm adds and normalises in one
+    pass.
+    """
+
+    def __init__(self, config: DecoderConfig, matrix: Any, layer: int) -> None:
+        super().__init__()
+        self.sandwich = config.sandwich_norms
+        self.self_attn = Attention(config, matrix, layer)
+        self.mlp = MLP(config, matrix)
+        self.input_layernorm = _norm(config)
+        self.post_attention_layernorm = _norm(config)
+        if self.sandwich:
+            self.pre_feedforward_layernorm = _norm(config)
+            self.post_feedforward_layernorm = _norm(config)
+
+    def forward(
+        self, stream: Tensor, added: Tensor | None, rotations: Rotations, cache: PagedKVCache
+    ) -> tuple[Tensor, Tensor]:
+        """(stream, what is still to be added to it) -> the same after this layer, float32 [1, s, hidden]."""
+        if added is None:
+            x = self.input_layernorm(stream)
+        else:
+            x, stream = self.input_layernorm.add(added, stream)
+        mixed = self.self_attn(x, rotations, cache)
+        if not self.sandwich:
+            x, stream = self.post_attention_layernorm.add(mixed, stream)
+            return stream, self.mlp(x)
+        x, stream = self.pre_feedforward_layernorm.add(self.post_attention_layernorm(mixed), stream)
+        return stream, self.post_feedforward_layernorm(self.mlp(x))
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks and final norm."""
+
+    def __init__(self, config: DecoderConfig, matrix: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens: Matrix = matrix(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([Block(config, matrix, i) for i in range(config.num_hidden_layers)])
+        self.norm = _norm(config)
+
+    def forward(self, ids: Tensor, cache: PagedKVCache) -> Tensor:
+        """int32 ids [1, s] -> what the head multiplies, float32 [1, s, hidden]."""
+        stream, added = self.embed_tokens.rows(ids), None
+        if self.config.embedding_scale != 1:
+            stream = stream * self.config.embedding_scale
+        rotations = Rotations(self.config, cache, ids.shape[1])
+        for layer in self.layers:
+            stream, added = layer(stream, added, rotations, cache)
+        return self.norm.add(added, stream)[0]
+
+
+class Model(nn.Module):
+    """The functions a library exports, over one set of parameters, named alike for all families."""
+
+    def __init__(self, config: DecoderConfig, scheme: str, cpu: Cpu) -> None:
+        super().__init__()
+        self.config, self.cpu = config, cpu
+        matrix = partial(MATRICES[scheme], cpu=cpu)
+        self.model = Decoder(config, matrix)
+        if not config.tie_word_embeddings:
+            self.lm_head: Matrix = matrix(config.vocab_size, config.hidden_size)
+
+    def _head(self, x: Tensor) -> Tensor:
+        logits = self.model.embed_tokens(x) if self.config.tie_word_embeddings else self.lm_head(x)
+        cap, size = self.config.final_softcap, self.config.vocab_size
+        if not cap:
+            return logits
+        rows = logits.shape[1]
+        flat = op.reshape(logits, (rows, size))
+        return op.reshape(call_kernel(softcap(size, cap), "softcap", [flat], (rows, size)), (1, rows, size))
+
+    def prefill(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        """Append the tokens; logits after the last."""
+        x = op.tensor_expr_op(_last_position, "last_position", [self.model(ids, cache)])
+        return self._head(x), cache
+
+    def prefill_all(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        """Append the tokens; logits after each."""
+        return self._head(self.model(ids, cache)), cache
+
+    def decode(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        """Append one token; logits after it."""
+        return self._head(self.model(ids, cache)), cache
+
+    def create_kv_cache(
+        self, max_batch: tirx.Var, max_tokens: tirx.Var, chunk: tirx.Var, page_size: tirx.Var
+    ) -> PagedKVCache:
+        """A cache for `max_batch` sequences with `max_tokens` tokens in all."""
+        return create_cpu_kv_cache(self.config, self.cpu, max_batch, max_tokens, chunk, page_size)
+
+
+def _norm(config: DecoderConfig) -> RMSNorm:
+    return RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+def _last_position(x: te.Tensor) -> te.Tensor:
+    _, s, d = x.shape
+
+    def take(_batch: tirx.Var, _row: tirx.Var, i: tirx.Var) -> Any:
+        return x[0, s - 1, i]
+
+    return te.compute((1, 1, d), take, name="last_position")
+
+
+def export(
+    config: DecoderConfig, scheme: str, cpu: Cpu, target: tvm.target.Target
+) -> tuple[tvm.IRModule, list[tuple[str, Any]]]:
+    """The model as an IRModule, and its parameters by name, in the order every function takes them."""
+    cache = nn.spec.Object(object_type=PagedKVCache)
+    packed = {"param_mode": "packed", "effect_mode": "none"}
+    alone = {"param_mode": "none", "effect_mode": "none"}
+    spec: dict[str, Any] = {
+        "prefill": {"ids": nn.spec.Tensor([1, "n"], "int32"), "cache": cache, "$": packed},
+        "prefill_all": {"ids": nn.spec.Tensor([1, "n"], "int32"), "cache": cache, "$": packed},
+        "decode": {"ids": nn.spec.Tensor([1, 1], "int32"), "cache": cache, "$": packed},
+        "create_kv_cache": {
+            name: int for name in ("max_batch", "max_tokens", "chunk", "page_size")
+        }
+        | {"$": alone},
+    }
+    with target:
+        module, params, _ = Model(config, scheme, cpu).export_tvm(spec, allow_extern=True)
+    return module, params

@@ -1,0 +1,23 @@
+"""Qwen 3: Llama with RMS norms on each head's queries and keys, and heads of a size of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from duomem.compile.models.config import DecoderConfig, Reader
+
+_DEFAULTS = {
+    "hidden_act": "silu",
+    "num_key_value_heads": 32,
+    "head_dim": 128,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+}
+
+
+def read_config(value: Mapping[str, Any], where: str) -> DecoderConfig:
+    """The decoder a Qwen3ForCausalLM config.json describes. UserError on what is wrong or not computed."""
+    reader = Reader(value, where, _DEFAULTS)
+    reader.refuse("attention_bias", "use_sliding_window")
+    return reader.config(activation=reader.activation("hidden_act"), qk_norm=True, stored_qkv=("c_attn",))
