@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from duomem.compile.gptq import Calibration
@@ -20,6 +20,8 @@ _MEMORY_SHARE = 0.5
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb to the `duomem` command."""
+    from duomem.device.bundle import SCHEMES
+
     parser = subparsers.add_parser(
         "compile", help="compile a model folder into a bundle", description=__doc__.strip().splitlines()[0]
     )
@@ -29,8 +31,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--target", default="host", help="what to compile for: a name in configs/targets (%(default)s)"
     )
-    parser.add_argument("--quant", default="q4f32_1", help="weight storage: q4f32_1 or q0f32 (%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    parser.add_argument(
+        "--format", choices=("bundle", "mlc"), default="bundle",
+        help="bundle: what duomem plays; mlc: a folder for mlc-llm's command line and apps (%(default)s)"
+    )
+    parser.add_argument(
+        "--compiler", choices=("tvm", "mlc"), default="tvm",
+        help="mlc: an mlc folder whose library an installed mlc_llm compiles, for its own --target names (%(default)s)"
+    )
+    parser.add_argument("--quant", default="q4f32_1", help=f"weight storage: {', '.join(SCHEMES)} (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--context", type=int, metavar="TOKENS", help="KV budget in tokens (the model's own, at most 4096)"
     )
@@ -41,27 +51,88 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--calibrate-pack", type=Path, metavar="PACK", help="memories that half of those episodes are shown"
     )
+    parser.add_argument(
+        "--min-agreement", type=_share, metavar="SHARE",
+        help="write the bundle if its choices agree with float32's on this share of the recorded steps that have a "
+        "clear one, 0 to 1 (by --quant: 0.9 for 4 bits, more for more)"
+    )
     parser.set_defaults(func=run)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return share
 
 
 def run(args: argparse.Namespace) -> None:
     """Compile, or say that there is nothing to do. Raises UserError."""
+    if args.format == "mlc" or args.compiler == "mlc":
+        _run_mlc(args)
+    else:
+        _run_bundle(args)
+
+
+def _run_bundle(args: argparse.Namespace) -> None:
     from duomem.compile.bundle import compile_bundle
     from duomem.compile.target import load_target
 
     target = load_target(args.target)
     calibration = _calibration(args.calibrate, args.calibrate_pack, args.model_dir)
-    bundle, new = compile_bundle(args.model_dir, target, args.quant, args.out, args.context, calibration)
+    bundle, new = compile_bundle(
+        args.model_dir, target, args.quant, args.out, args.context, calibration, args.min_agreement
+    )
     if not new:
         print(f"{args.out}: up to date, nothing to do")
         return
-    gate, drift = bundle.manifest["gate"], bundle.manifest["gate"]["drift"]
+    gate, drift, actions = (bundle.manifest["gate"], *(bundle.manifest["gate"][n] for n in ("drift", "actions")))
     size = sum(entry["size"] for entry in bundle.manifest["files"].values())
     print(
         f"{args.out}: {bundle.quantisation} for {bundle.manifest['target']['name']}, {size / 1e6:.1f} MB, "
         f"context {bundle.context_length}\n"
         f"parity with transformers: max |diff| {gate['max_abs_diff']:.1e} (bound {gate['bound']:g})\n"
-        f"drift from float32: mean KL {drift['mean_kl']:.2e}, same best token {drift['top1_agreement']:.1%}"
+        f"drift from float32: mean KL {drift['mean_kl']:.2e}, same best token {drift['top1_agreement']:.1%}\n"
+        f"{_actions(actions)}"
+    )
+    if gate.get("unchecked"):
+        print(f"not run on this machine, so not checked by it: {', '.join(gate['unchecked'])}")
+
+
+def _actions(actions: dict[str, Any]) -> str:
+    if not actions["steps"]:
+        return "choices of actions: not compared, no recorded step fits this --context"
+    line = f"choices of actions: {actions['agreement']:.1%} of {actions['steps']} recorded steps as float32"
+    if actions["clear_steps"]:
+        line += (f", {actions['clear_agreement']:.1%} of the {actions['clear_steps']} with a clear choice "
+                 f"(bound {actions['bound']:.0%})")
+    return f"{line}, free {actions['free_agreement']:.1%}"
+
+
+def _run_mlc(args: argparse.Namespace) -> None:
+    from duomem.base.errors import UserError
+    from duomem.compile.mlc_folder import compile_mlc, library_name
+
+    device = None
+    if args.compiler == "mlc":
+        device = "cpu" if args.target == "host" else args.target
+    elif args.target != "host":
+        raise UserError(f"--target {args.target}: --format mlc compiles nothing: leave it out, or add --compiler mlc")
+    if args.min_agreement is not None:
+        raise UserError("--min-agreement: mlc-llm's libraries are not checked by duomem: leave it out")
+    calibration = _calibration(args.calibrate, args.calibrate_pack, args.model_dir)
+    if not compile_mlc(args.model_dir, args.quant, args.out, args.context, calibration, device):
+        print(f"{args.out}: up to date, nothing to do")
+        return
+    size = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())
+    print(
+        f"{args.out}: {args.quant} for mlc-llm, {size / 1e6:.1f} MB"
+        + (f", library {library_name(device)}" if device is not None else "")
+        + "\nnot checked by the parity gate, which runs duomem's own libraries; "
+        f"how to go on: {args.out / 'README.md'}"
     )
 
 

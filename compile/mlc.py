@@ -6,6 +6,7 @@ Tensors stream through, one shard in memory at a time.
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from duomem.base.files import write_json
-from duomem.compile.checkpoint import TOKENIZER_FILES, Checkpoint
+from duomem.compile.checkpoint import Checkpoint
+from duomem.compile.mlc_config import chat_config, tokenizer_sources
 from duomem.compile.quantise import Stored
 from duomem.device.weights import TENSOR_CACHE
 
@@ -25,58 +27,66 @@ _SHARD_BYTES = 32 << 20
 def write_weights(tensors: Iterable[Stored], folder: Path) -> None:
     """Write `tensors` to `folder` as shards of about 32 MiB and list them in tensor-cache.json.
 
-    A tensor of at least half a shard gets one of its own, as in TVM's own writer.
+    A tensor of at least half a shard gets one of its own, as in TVM's own writer, and goes there block by
+    block.
     """
     shards: list[dict[str, Any]] = []
     pending: list[dict[str, Any]] = []
-    data = bytearray()
-    parameters = total = bits = 0
+    data: list[bytes] = []
+    parameters = total = values = size = 0
 
-    def flush(content: bytes | bytearray, records: list[dict[str, Any]]) -> None:
+    def flush(content: Iterable[bytes], records: list[dict[str, Any]]) -> None:
         name = f"params_shard_{len(shards)}.bin"
-        (folder / name).write_bytes(content)
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        md5 = hashlib.md5(usedforsecurity=False)
+        with open(folder / name, "wb") as f:
+            for part in content:
+                f.write(part)
+                md5.update(part)
         shards.append(
             {
                 "dataPath": name,
                 "format": "raw-shard",
-                "nbytes": len(content),
+                "nbytes": sum(record["nbytes"] for record in records),
                 "records": records,
-                "md5sum": md5,
+                "md5sum": md5.hexdigest(),
             }
         )
 
     for tensor in tensors:
-        content = _encode(tensor)
+        count = math.prod(tensor.shape)
+        width = np.dtype(tensor.dtype).itemsize
+        nbytes = count * (2 if tensor.half else width)
         record = {
             "name": tensor.name,
-            "shape": list(tensor.array.shape),
-            "dtype": str(tensor.array.dtype),
+            "shape": list(tensor.shape),
+            "dtype": tensor.dtype,
             "format": "f32-to-bf16" if tensor.half else "raw",
-            "nbytes": len(content),
+            "nbytes": nbytes,
             "byteOffset": 0,
         }
         parameters += 1
-        total += tensor.array.nbytes
-        bits += tensor.array.size * (8 if tensor.array.dtype == np.uint32 else 0 if tensor.half else 1)
-        if len(content) * 2 >= _SHARD_BYTES:
+        total += count * width
+        values += tensor.values
+        content = (_encode(block, tensor.half) for block in tensor.blocks())
+        if nbytes * 2 >= _SHARD_BYTES:
             flush(content, [record])
             continue
-        if len(data) + len(content) > _SHARD_BYTES:
+        if size + nbytes > _SHARD_BYTES:
             flush(data, pending)
-            data, pending = bytearray(), []
-        record["byteOffset"] = len(data)
+            data, pending, size = [], [], 0
+        record["byteOffset"] = size
+        size += nbytes
         data += content
         pending.append(record)
     if pending:
         flush(data, pending)
-    metadata = {"ParamSize": parameters, "ParamBytes": total, "BitsPerParam": total * 8 / bits}
+    metadata = {"ParamSize": parameters, "ParamBytes": total, "BitsPerParam": total * 8 / values}
     write_json(folder / TENSOR_CACHE, {"metadata": metadata, "records": shards})
 
 
-def _encode(tensor: Stored) -> bytes:
-    array = np.ascontiguousarray(tensor.array)
-    if tensor.half:
+def _encode(array: np.ndarray, half: bool) -> bytes:
+    array = np.ascontiguousarray(array)
+    if half:
         return (array.view(np.uint32) >> np.uint32(16)).astype("<u2").tobytes()
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
@@ -88,53 +98,6 @@ def write_chat_config(
 
     duomem itself takes these figures from bundle.json.
     """
-    config = checkpoint.config
-    tokenizer_files = [name for name in TOKENIZER_FILES if (checkpoint.folder / name).is_file()]
-    for name in tokenizer_files:
-        shutil.copyfile(checkpoint.folder / name, folder / name)
-    model_config = {
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_attention_heads": config.num_attention_heads,
-        "num_hidden_layers": config.num_hidden_layers,
-        "rms_norm_eps": config.rms_norm_eps,
-        "vocab_size": config.vocab_size,
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "position_embedding_base": config.rope_theta,
-        "rope_scaling": config.rope_scaling or None,
-        "num_key_value_heads": config.num_key_value_heads,
-        "head_dim": config.head_dim,
-        "context_window_size": context_length,
-        "prefill_chunk_size": prefill_chunk,
-        "tensor_parallel_shards": 1,
-        "pipeline_parallel_stages": 1,
-        "max_batch_size": 1,
-    }
-    plain_template = {
-        "name": "LM",
-        "system_template": "{system_message}",
-        "system_message": "",
-        "roles": {"user": "", "assistant": ""},
-        "seps": [""],
-        "role_content_sep": "",
-        "role_empty_sep": "",
-        "stop_str": [],
-        "stop_token_ids": list(config.eos_token_ids),
-    }
-    chat_config = {
-        "version": "0.1.0",
-        "model_type": "llama",
-        "quantization": scheme,
-        "model_config": model_config,
-        "vocab_size": config.vocab_size,
-        "context_window_size": context_length,
-        "sliding_window_size": -1,
-        "prefill_chunk_size": prefill_chunk,
-        "attention_sink_size": -1,
-        "tensor_parallel_shards": 1,
-        "tokenizer_files": tokenizer_files,
-        "conv_template": plain_template,
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": list(config.eos_token_ids),
-    }
-    write_json(folder / CHAT_CONFIG, chat_config)
+    for file in tokenizer_sources(checkpoint):
+        shutil.copyfile(file, folder / file.name)
+    write_json(folder / CHAT_CONFIG, chat_config(checkpoint, scheme, context_length, prefill_chunk))

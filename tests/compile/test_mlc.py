@@ -22,11 +22,11 @@ numpy.savez(sys.argv[2], **{name: value.numpy() for name, value in params.items(
 def tensors() -> list[Stored]:
     rng = np.random.default_rng(0)
     return [
-        Stored("a.q_weight", rng.integers(0, 1 << 32, (300, 64), dtype=np.uint32)),
-        Stored("a.q_scale", to_bfloat16(rng.standard_normal((300, 16)).astype(np.float32)), half=True),
-        Stored("norm.weight", rng.standard_normal(48).astype(np.float32)),
-        Stored("big.weight", rng.standard_normal((64, 512)).astype(np.float32)),
-        Stored("last.weight", rng.standard_normal((3, 5)).astype(np.float32)),
+        Stored.of("a.q_weight", rng.integers(0, 1 << 32, (300, 64), dtype=np.uint32), 300 * 512),
+        Stored.of("a.q_scale", to_bfloat16(rng.standard_normal((300, 16)).astype(np.float32)), 0, half=True),
+        Stored.of("norm.weight", rng.standard_normal(48).astype(np.float32)),
+        Stored.of("big.weight", rng.standard_normal((64, 512)).astype(np.float32)),
+        Stored.of("last.weight", rng.standard_normal((3, 5)).astype(np.float32)),
     ]
 
 
