@@ -1,0 +1,56 @@
+"""Counting a decoder's work from its definition: the bytes and operations that `device.bench.work` describes.
+
+Needs neither TVM nor torch; `duomem compile` stores the result in bundle.json.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from fractions import Fraction
+
+from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.device.bench.work import Attention, Work
+
+_GROUP = 32
+_HALF = 2
+_MATRIX_BYTES = {
+    "q0f32": Fraction(4),
+    "q0f16": Fraction(2),
+    "q4f32_1": Fraction(1, 2) + Fraction(_HALF, _GROUP),
+    "q4f16_1": Fraction(1, 2) + Fraction(_HALF, _GROUP),
+    "q4f16_0": Fraction(1, 2) + Fraction(_HALF, _GROUP),
+    "q8f16_1": Fraction(1) + Fraction(_HALF, _GROUP),
+}
+"""Stored bytes a weight, its share of a group's 16-bit scale included."""
+_KV_BYTES = 4
+
+
+def work(config: DecoderConfig, scheme: str) -> Work:
+    """Cost of `config` stored in `scheme`, with float32 keys and values. KeyError on an unknown scheme."""
+    tables = [w for w in config.weights() if _is_table(w)]
+    head = tables[-1]
+    looked_up = [] if config.tie_word_embeddings else tables[:1]
+    read = [w for w in config.weights() if w not in looked_up]
+    layers = sum(math.prod(w.shape) for w in read if w.is_matrix and w != head)
+    windows = Counter(config.window(i) for i in range(config.num_hidden_layers))
+    return Work(
+        weight_bytes=sum(_stored_bytes(w, scheme) for w in read),
+        layer_flops=2 * layers,
+        head_flops=2 * math.prod(head.shape),
+        attention=tuple(
+            Attention(count, window, 4 * config.q_size, 2 * config.kv_size * _KV_BYTES)
+            for window, count in sorted(windows.items())
+        ),
+    )
+
+
+def _is_table(weight: Weight) -> bool:
+    return weight.name.endswith(("embed_tokens", "lm_head"))
+
+
+def _stored_bytes(weight: Weight, scheme: str) -> int:
+    size = math.prod(weight.shape)
+    if weight.is_matrix:
+        return math.ceil(size * _MATRIX_BYTES[scheme])
+    return size * (4 if "f32" in scheme else 2)

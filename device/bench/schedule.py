@@ -1,0 +1,46 @@
+"""Turns: two engines are timed alternately, so that both meet the same clock, caches and neighbours.
+
+Never at once. What is compared is each turn with the one right after it, not two averages.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Turn = Callable[[], float]
+
+
+def take_turns(turns: Sequence[Turn], repetitions: int, tick: Callable[[], object] = lambda: None) -> list[list[float]]:
+    """Seconds of each turn, [len(turns)][repetitions], taken as A B A B ... after one warm-up of each.
+
+    tick: called after every turn, warm-ups included.
+    """
+    seconds: list[list[float]] = [[] for _ in turns]
+    for warm_up in (True, *[False] * repetitions):
+        for turn, taken in zip(turns, seconds, strict=True):
+            value = turn()
+            if not warm_up:
+                taken.append(value)
+            tick()
+    return seconds
+
+
+def rates(tokens: int, seconds: Sequence[float]) -> dict[str, Any]:
+    """Tokens a second over repetitions: mean, sd (of a sample; 0 for one), median, min, max, and the seconds."""
+    each = [tokens / s for s in seconds]
+    return {
+        "mean": statistics.fmean(each),
+        "sd": statistics.stdev(each) if len(each) > 1 else 0.0,
+        "median": statistics.median(each),
+        "min": min(each),
+        "max": max(each),
+        "seconds": list(seconds),
+    }
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """How many times faster we were in each pair of turns, from their seconds: median and every pair."""
+    pairs = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return {"median": statistics.median(pairs), "pairs": pairs}

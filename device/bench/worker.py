@@ -1,0 +1,145 @@
+"""An engine in a process of its own: threads are a process-wide setting, and peaks of memory are a process's.
+
+The child answers one JSON line for each JSON line it is sent, does nothing in between, and ends with its input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from duomem.base.errors import UserError
+from duomem.device.bench.machine import peak_rss
+
+if TYPE_CHECKING:
+    from duomem.device.bench.player import Player
+
+_THREADS = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
+_END_SECONDS = 10.0
+
+
+def serve(load: Callable[[dict[str, Any]], Player]) -> None:
+    """Be the child: make the player by `load` of the first line's options, then answer for it.
+
+    The engine may print what it likes: what goes to standard output is sent to the error stream instead.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        player: Player | None = None
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                if player is None:
+                    player = load(request)
+                    answer: Any = player.facts()
+                else:
+                    answer = _answer(player, request)
+                reply = {"answer": answer}
+            except UserError as e:
+                reply = {"error": str(e)}
+            print(json.dumps(reply), file=answers, flush=True)
+
+
+def _answer(player: Player, request: dict[str, Any]) -> Any:
+    name = request["call"]
+    if name == "peak_rss":
+        return peak_rss()
+    if name == "logits":
+        return np.save(request["file"], player.logits(request["tokens"]))
+    return getattr(player, name)(request["tokens"])
+
+
+class Worker:
+    """The parent's end: a `Player` whose calls run in a child. Use it as a context manager.
+
+    Every call raises UserError, naming the engine, if the child fails or dies.
+    """
+
+    def __init__(self, name: str, module: str, options: dict[str, Any], threads: int) -> None:
+        """Start `python -m module`, whose `serve` loads a player from `options`, with `threads` threads."""
+        self.name, self.started = name, time.perf_counter()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            env=os.environ | dict.fromkeys(_THREADS, str(threads)), text=True,
+        )
+        try:
+            self._facts = self._ask(options)
+        except BaseException:
+            self.close()
+            raise
+        self.load_seconds = time.perf_counter() - self.started
+        """From the start of the process to the model being ready."""
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # type: ignore[union-attr]
+        try:
+            self._process.wait(_END_SECONDS)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()  # type: ignore[union-attr]
+        self._errors.close()
+
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
+    def prefill(self, tokens: Sequence[int]) -> float:
+        return self._ask({"call": "prefill", "tokens": list(tokens)})
+
+    def decode(self, tokens: Sequence[int]) -> float:
+        return self._ask({"call": "decode", "tokens": list(tokens)})
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        self._ask({"call": "extend", "tokens": list(tokens)})
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        with tempfile.TemporaryDirectory(prefix="duomem-bench-") as folder:
+            file = Path(folder) / "logits.npy"
+            self._ask({"call": "logits", "tokens": list(tokens), "file": str(file)})
+            return np.load(file)
+
+    def peak_rss(self) -> int:
+        """Bytes of the child's largest resident set so far."""
+        return self._ask({"call": "peak_rss"})
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise UserError(f"{self.name}: its process ended ({self._end()}): {self._last_words()}")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise UserError(reply["error"])
+        return reply["answer"]
+
+    def _end(self) -> str:
+        code = self._process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit {code}"
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read()[-4096:].decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
