@@ -5,21 +5,27 @@ The same inputs are compiled once: bundle.json records their digest.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.metadata
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import atomic_folder, digest_of, sha256_file, write_json
 from duomem.base.progress import progress
-from duomem.compile.build import build_library
+from duomem.compile.build import building
 from duomem.compile.checkpoint import Checkpoint, model_id
-from duomem.compile.gate import check_parity
+from duomem.compile.emulated import check_emulated
+from duomem.compile.gate import comparing
 from duomem.compile.gptq import Calibration, quantise_calibrated
 from duomem.compile.mlc import write_chat_config, write_weights
-from duomem.compile.quantise import Stored, check_scheme, store, store_int4
-from duomem.compile.target import Target
+from duomem.compile.models.accounting import work as work_of
+from duomem.compile.quantise import SCHEMES as FORMATS
+from duomem.compile.quantise import Stored, check_scheme, store, store_quantised
+from duomem.compile.target import Target, load_target
 from duomem.device.bundle import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
@@ -30,7 +36,7 @@ from duomem.device.bundle import (
     check_manifest,
     read_bundle,
 )
-from duomem.device.cpu import cpu_features
+from duomem.device.cpu import cpu_arch
 from duomem.device.prompt import PROMPT_VERSION
 
 PREFILL_CHUNK = 512
@@ -47,80 +53,109 @@ def compile_bundle(
     out: Path,
     context_length: int | None = None,
     calibration: Calibration | None = None,
+    min_agreement: float | None = None,
 ) -> tuple[Bundle, bool]:
     """Compile the model in `model_dir` for `target` into the folder `out`; (bundle, whether it is new).
 
-    scheme: "q0f32" or "q4f32_1". context_length: KV budget in tokens, by default the model's own but at
+    scheme: one of device.bundle.SCHEMES. context_length: KV budget in tokens, by default the model's own but at
     most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
-    rounded by itself, one in memory at a time. A valid bundle of the same inputs in `out` is left alone.
+    rounded by itself, one in memory at a time. min_agreement: see gate.check_parity. A target of another CPU
+    family than this machine's is checked through a stand-in, a library for this machine of the same kernels and
+    weights, which does not go into the bundle, and where there is an emulator there (see emulated); `gate` lists the
+    libraries that ran nowhere as `unchecked`. A valid bundle of the same inputs in `out` is left alone.
     Raises UserError on a model, scheme, context or calibration that does not fit, if `out` holds something
     else than a bundle, if the compiler fails, and if the parity gate does.
     """
-    checkpoint = Checkpoint(model_dir)
-    if scheme not in SCHEMES:
-        raise UserError(f"--quant {scheme}: no such scheme: use one of {', '.join(SCHEMES)}")
-    check_scheme(scheme, checkpoint.config, str(checkpoint.folder))
-    if calibration is not None and scheme == "q0f32":
-        raise UserError("--calibrate: q0f32 rounds nothing: use --quant q4f32_1, or leave it out")
-    longest = checkpoint.config.max_position_embeddings
-    length = context_length if context_length is not None else min(4096, longest)
-    if not 64 <= length <= longest:
-        raise UserError(f"--context {length}: this model takes 64..{longest} tokens")
+    checkpoint, length = check_inputs(model_dir, scheme, context_length, calibration)
     record = calibration.record if calibration is not None else None
-    inputs = _inputs_digest(checkpoint, target, scheme, length, record)
+    inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement)
     if (existing := _existing(out, inputs)) is not None:
         return existing, False
     chunk = min(PREFILL_CHUNK, length)
+    stand_in = load_target("host") if target.arch != cpu_arch() else None
     with atomic_folder(out) as work:
         for name in FOLDERS:
             (work / name).mkdir()
-        write_weights(_stored(checkpoint, scheme, calibration), work / "model")
-        write_chat_config(checkpoint, scheme, length, chunk, work / "model")
-        chosen = build_library(checkpoint, scheme, target, chunk, work / target.library)
-        manifest: dict[str, Any] = {
-            "format": BUNDLE_FORMAT,
-            "version": BUNDLE_VERSION,
-            "model": {
-                "id": model_id(checkpoint.folder),
-                "digest": checkpoint.digest,
-                "architecture": checkpoint.architecture,
-                "vocab_size": checkpoint.config.vocab_size,
-                "eos_token_ids": list(checkpoint.config.eos_token_ids),
-            },
-            "quantisation": scheme,
-            "calibration": record,
-            "prompt_version": PROMPT_VERSION,
-            "context": {
-                "length": length,
-                "prefill_chunk": chunk,
-                "page_size": PAGE_SIZE,
-                "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
-            },
-            "target": {
-                "name": target.name,
-                "device": target.device,
-                "arch": target.arch,
-                "mcpu": chosen["mcpu"],
-                "cpu_features": sorted(cpu_features() or ()) if target.native else [],
-                "library": target.library,
-            },
-            "tools": _tool_versions(),
-            "inputs": inputs,
-            "files": _files(work),
-        }
-        manifest["gate"] = check_parity(Bundle(work, manifest), checkpoint)
+        with contextlib.ExitStack() as running:
+            finish = running.enter_context(building(checkpoint, scheme, target, chunk, work))
+            if stand_in is not None:
+                finish_stand_in = running.enter_context(building(checkpoint, scheme, stand_in, chunk, work))
+            write_weights(stored_tensors(checkpoint, scheme, calibration), work / "model")
+            write_chat_config(checkpoint, scheme, length, chunk, work / "model")
+            judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
+            described = _describe(target, finish())
+            runs_here = described if stand_in is None else _describe(stand_in, finish_stand_in())
+            manifest: dict[str, Any] = {
+                "format": BUNDLE_FORMAT,
+                "version": BUNDLE_VERSION,
+                "model": {
+                    "id": model_id(checkpoint.folder),
+                    "digest": checkpoint.digest,
+                    "architecture": checkpoint.architecture,
+                    "config": checkpoint.config.to_json(),
+                    "vocab_size": checkpoint.config.vocab_size,
+                    "eos_token_ids": list(checkpoint.config.eos_token_ids),
+                },
+                "quantisation": scheme,
+                "calibration": record,
+                "prompt_version": PROMPT_VERSION,
+                "context": {
+                    "length": length,
+                    "prefill_chunk": chunk,
+                    "page_size": PAGE_SIZE,
+                    "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
+                },
+                "target": described,
+                "work": work_of(checkpoint.config, scheme).to_json(),
+                "tools": _tool_versions(target),
+                "inputs": inputs,
+            }
+            manifest["files"] = _files(work)
+            checked = Bundle(work, {**manifest, "target": runs_here})
+            gate = judge(checked, min_agreement)
+        if stand_in is not None:
+            gate["stand_in"] = {"mcpu": runs_here["libraries"][0]["mcpu"], "max_abs_diff": gate["max_abs_diff"]}
+            gate["libraries"] = check_emulated(Bundle(work, manifest), checked)
+            for library in checked.libraries:
+                (work / library.file).unlink()
+                del manifest["files"][library.file]
+        files = [entry["file"] for entry in described["libraries"]]
+        gate["unchecked"] = [file for file in files if file not in gate["libraries"]]
+        manifest["gate"] = gate
         write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
     return Bundle(Path(out), manifest), True
 
 
-def _stored(checkpoint: Checkpoint, scheme: str, calibration: Calibration | None) -> Iterator[Stored]:
-    rounded = {} if calibration is None else quantise_calibrated(checkpoint, calibration)
+def check_inputs(
+    model_dir: Path, scheme: str, context_length: int | None, calibration: Calibration | None
+) -> tuple[Checkpoint, int]:
+    """The checkpoint, and the KV budget in tokens, of these arguments of `compile_bundle`. Raises UserError."""
+    checkpoint = Checkpoint(model_dir)
+    if scheme not in SCHEMES:
+        raise UserError(f"--quant {scheme}: no such scheme: use one of {', '.join(SCHEMES)}")
+    check_scheme(scheme, checkpoint.config, str(checkpoint.folder))
+    if calibration is not None and not FORMATS[scheme].bits:
+        raise UserError(f"--calibrate: {scheme} rounds nothing: use --quant q4f32_1, or leave it out")
+    longest = checkpoint.config.max_position_embeddings
+    length = context_length if context_length is not None else min(4096, longest)
+    if not 64 <= length <= longest:
+        raise UserError(f"--context {length}: this model takes 64..{longest} tokens")
+    return checkpoint, length
+
+
+def _describe(target: Target, libraries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": target.name, "device": target.device, "arch": target.arch, "libraries": libraries}
+
+
+def stored_tensors(checkpoint: Checkpoint, scheme: str, calibration: Calibration | None) -> Iterator[Stored]:
+    """The model's tensors as `scheme` stores them, in MLC's names."""
+    rounded = {} if calibration is None else quantise_calibrated(checkpoint, calibration, scheme)
     weights = list(checkpoint.config.weights())
     for weight in progress(weights, f"weights to {scheme}", unit="matrix"):
         if weight.name in rounded:
-            yield from store_int4(weight, *rounded.pop(weight.name))
+            yield from store_quantised(weight, *rounded.pop(weight.name), scheme)
         else:
-            yield from store(weight, checkpoint.matrix(weight), scheme)
+            yield from store(weight, partial(checkpoint.blocks, weight), scheme)
 
 
 def _existing(out: Path, inputs: str) -> Bundle | None:
@@ -137,18 +172,23 @@ def _existing(out: Path, inputs: str) -> Bundle | None:
 
 
 def _inputs_digest(
-    checkpoint: Checkpoint, target: Target, scheme: str, length: int, calibration: dict[str, Any] | None
+    checkpoint: Checkpoint,
+    target: Target,
+    scheme: str,
+    length: int,
+    calibration: dict[str, Any] | None,
+    min_agreement: float | None,
 ) -> str:
     return digest_of(
         {
             "model": checkpoint.digest,
-            "target": [target.name, target.device, target.arch, target.llvm],
-            "cpu_features": sorted(cpu_features() or ()) if target.native else [],
+            "target": dataclasses.asdict(target),
             "quantisation": scheme,
             "calibration": calibration,
+            "min_agreement": min_agreement,
             "context": length,
             "prompt_version": PROMPT_VERSION,
-            "tools": _tool_versions(),
+            "tools": _tool_versions(target),
             "sources": _source_digests(),
         }
     )
@@ -159,13 +199,15 @@ def _source_digests() -> dict[str, str]:
     root = Path(__file__).resolve().parent.parent
     files = [
         *root.glob("compile/**/*.py"),
-        *(root / "device" / f"{n}.py" for n in ("bundle", "engine", "weights")),
+        *root.glob("compile/probes/*.jsonl"),
+        *(root / "device" / f"{n}.py" for n in ("bundle", "engine", "weights", "bench/work")),
     ]
     return {path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(files)}
 
 
-def _tool_versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _TOOLS}
+def _tool_versions(target: Target) -> dict[str, str]:
+    tools = (*_TOOLS, "ziglang") if target.link else _TOOLS
+    return {name: importlib.metadata.version(name) for name in tools}
 
 
 def _files(work: Path) -> dict[str, dict[str, Any]]:

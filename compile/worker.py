@@ -5,9 +5,12 @@ It runs apart because the TVM compiler is 260 MB of C++ that may crash, and may 
 
 from __future__ import annotations
 
-import importlib
 import json
+import os
+import subprocess
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,10 @@ import tvm
 from tvm import relax, tirx
 
 from duomem.base.files import write_json
-from duomem.compile.kernels.tile import Tile, tile_for
-from duomem.compile.models import FAMILIES
+from duomem.compile.kernels.tile import cpu_of
+from duomem.compile.models import decoder, gpu
+from duomem.compile.models.config import DecoderConfig
+from duomem.compile.target import LLVM_NAMES
 
 METADATA = "_metadata"
 
@@ -24,46 +29,84 @@ METADATA = "_metadata"
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """Compile what `job` describes (see compile.build) to job["library"]; returns {"mcpu": ...}."""
     target = resolve_target(job["llvm"])
-    family = FAMILIES[job["architecture"]]
-    decoder = importlib.import_module(family.decoder)
-    config = family.config(**job["config"])
-    module, params = decoder.export(config, job["scheme"], cpu_tile(target), target)
-    chunk = job["prefill_chunk"]
-    for name, bound in {"prefill": chunk, "prefill_all": job["all_chunk"]}.items():
-        module[name] = module[name].with_attr("tir_var_upper_bound", {"n": bound})
-    module = with_metadata(module, params)
-    with target, tvm.transform.PassContext(opt_level=3):
-        executable = tvm.compile(module, target=target, relax_pipeline=pipeline(target))
-    executable.export_library(job["library"])
+    executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)
+    executable.export_library(job["library"], fcompile=zig_linker(job["link"]) if job["link"] else None)
     return {"mcpu": str(target.attrs.get("mcpu", ""))}
 
 
+def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.relax.VMExecutable:
+    """The decoder that `job` describes, compiled for the CPU `target`."""
+    config = DecoderConfig(**job["config"])
+    module, params = decoder.export(config, job["scheme"], cpu_of(target), target)
+    return _compile(with_metadata(module, params, config), job, target, pipeline(target))
+
+
+def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.relax.VMExecutable:
+    """The decoder that `job` describes, its kernels compiled for job["gpu"], what calls them for `host`."""
+    config = DecoderConfig(**job["config"])
+    target = tvm.target.Target(job["gpu"], host=host)
+    module, params = gpu.export(config, target)
+    return _compile(with_metadata(module, params, config, transposed=True), job, target, gpu.pipeline(target))
+
+
+def _compile(
+    module: tvm.IRModule, job: dict[str, Any], target: tvm.target.Target, passes: tvm.transform.Pass
+) -> tvm.relax.VMExecutable:
+    for name, bound in {"prefill": job["prefill_chunk"], "prefill_all": job["all_chunk"]}.items():
+        module[name] = module[name].with_attr("tir_var_upper_bound", {"n": bound})
+    with target, tvm.transform.PassContext(opt_level=3):
+        return tvm.compile(module, target=target, relax_pipeline=passes)
+
+
 def resolve_target(options: dict[str, Any]) -> tvm.target.Target:
-    """TVM's target for `options`, mcpu "native" replaced by this machine's."""
+    """TVM's target for `options`, mcpu "native" replaced by this machine's.
+
+    LLVM goes by the CPU's model number, which a virtual machine may give wrongly or LLVM not know: the features
+    are those the CPU itself reports, as far as they are of use to kernels.
+    """
     options = dict(options)
     if options.get("mcpu") == "native":
         options["mcpu"] = str(tvm.get_global_func("target.llvm_get_system_cpu")())
+        reported = tvm.get_global_func("tvm.codegen.llvm.GetHostCPUFeatures")()
+        has = {str(name): bool(value) for name, value in reported.items()} if reported is not None else {}
+        useful = set(LLVM_NAMES.values())
+        options["mattr"] = sorted(
+            ("+" if present else "-") + name for name, present in has.items() if name in useful or not present
+        )
     return tvm.target.Target(options)
 
 
-def cpu_tile(target: tvm.target.Target) -> Tile:
-    """The kernel tile for the vector registers of `target`."""
-    has_feature = tvm.get_global_func("target.target_has_feature")
-    if has_feature("avx512f", target):
-        return tile_for(512, 32)
-    if has_feature("avx", target):
-        return tile_for(256, 16)
-    if has_feature("neon", target):
-        return tile_for(128, 32)
-    return tile_for(128, 16)
+def zig_linker(triple: str) -> Callable[..., None]:
+    """What export_library calls to link for `triple` ("aarch64-linux-gnu.2.28": the oldest glibc it runs on)."""
+
+    def link(output: str, objects: list[str], options: list[str] | None = None, **_: Any) -> None:
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-shared", "-fPIC", "-s"]
+        subprocess.run([*command, "-o", output, *objects, *(options or ())], check=True, stdin=subprocess.DEVNULL)
+
+    link.output_format = "so"  # type: ignore[attr-defined]
+    link.get_target_triple = lambda: triple  # type: ignore[attr-defined]
+    return link
 
 
-def with_metadata(module: tvm.IRModule, params: list[tuple[str, Any]]) -> tvm.IRModule:
-    """Add `_metadata() -> str`: JSON with the parameters' names, shapes and dtypes in calling order."""
-    entries = [{"name": n, "shape": [int(d) for d in p.shape], "dtype": str(p.dtype)} for n, p in params]
+def with_metadata(
+    module: tvm.IRModule, params: list[tuple[str, Any]], config: DecoderConfig, transposed: bool = False
+) -> tvm.IRModule:
+    """Add `_metadata() -> str`: JSON with the parameters' names, shapes and dtypes in calling order, and the
+    names of the stored tensors that, stacked along their output rows, make each of them; `transposed`: whether
+    matrices are taken with rows and columns exchanged.
+    """
+    entries = [
+        {
+            "name": name,
+            "stored": config.stored_names(name),
+            "shape": [int(n) for n in param.shape],
+            "dtype": str(param.dtype),
+        }
+        for name, param in params
+    ]
     builder = relax.BlockBuilder(module)
     with builder.function(METADATA, params=[]):
-        builder.emit_func_output(tvm.ir.StringImm(json.dumps({"params": entries})))
+        builder.emit_func_output(tvm.ir.StringImm(json.dumps({"params": entries, "transposed": transposed})))
     return builder.get()
 
 
@@ -76,10 +119,10 @@ def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
             t.LegalizeOps(),
             t.AnnotateTIROpPattern(),
             t.FoldConstant(),
+            t.RewriteDataflowReshape(),  # before fusion, which would make copies of views
             t.FuseOps(),
             t.FuseTIR(),
             t.DeadCodeElimination(),
-            t.RewriteDataflowReshape(),
             t.ToNonDataflow(),
             t.RemovePurityChecking(),
             t.CallTIRRewrite(),
@@ -93,6 +136,17 @@ def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
     )
 
 
+def main(path: Path) -> None:
+    """Do the job in `path` and write result.json beside it. What fails ends the log and the process."""
+    try:
+        write_json(path.with_name("result.json"), build(json.loads(path.read_text())))
+    except Exception as e:
+        traceback.print_exc()
+        lines = [line.strip() for line in str(e).splitlines() if line.strip(" |^~-")] or ["no message"]
+        reason = next((line for line in lines if "error:" in line.lower()), lines[-1])
+        print(f"{type(e).__name__}: {reason}", file=sys.stderr, flush=True)
+        os._exit(1)  # TVM's own exit would write warnings after the error
+
+
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    write_json(path.with_name("result.json"), build(json.loads(path.read_text())))
+    main(Path(sys.argv[1]))

@@ -14,18 +14,33 @@ from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import read_json, sha256_file
+from duomem.device.bench.work import Work
 
 BUNDLE_FORMAT = "duomem-bundle"
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
 MANIFEST = "bundle.json"
 FOLDERS = ("model", "lib", "packs")
-SCHEMES = ("q0f32", "q4f32_1")
+SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
 _REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
 _MANIFEST_LIMIT = 4 << 20
 _MAX_FILES = 10_000
+_MAX_LIBRARIES = 32
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REMAKE = "make it again with duomem compile"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A compiled library for one CPU baseline.
+
+    file: its path inside the bundle. mcpu: what LLVM tuned it for. cpu_features: what a CPU must have to run it,
+    as Linux names them (see device.cpu).
+    """
+
+    file: str
+    mcpu: str
+    cpu_features: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -44,9 +59,38 @@ class Bundle:
         return self.folder / "model" / "tokenizer.json"
 
     @property
-    def library(self) -> Path:
-        """The compiled library of the bundle's target."""
-        return self.folder / self.manifest["target"]["library"]
+    def libraries(self) -> tuple[Library, ...]:
+        """The compiled libraries of the bundle's target, best first."""
+        return tuple(
+            Library(entry["file"], entry["mcpu"], frozenset(entry["cpu_features"]))
+            for entry in self.manifest["target"]["libraries"]
+        )
+
+    @property
+    def arch(self) -> str:
+        """CPU family the libraries are for: "x86_64", "aarch64"."""
+        return self.manifest["target"]["arch"]
+
+    def runnable(self, features: frozenset[str] | None) -> tuple[Library, ...]:
+        """The libraries a CPU of this bundle's family with `features` can run, best first.
+
+        features: as device.cpu.cpu_features gives them; where the system does not tell (None), it is the last
+        library alone, which asks for the least.
+        """
+        if features is None:
+            return self.libraries[-1:]
+        return tuple(library for library in self.libraries if library.cpu_features <= features)
+
+    def library_for(self, features: frozenset[str] | None) -> Library:
+        """The best library for a CPU with `features`. UserError, saying what is missing, if there is none."""
+        if chosen := self.runnable(features):
+            return chosen[0]
+        least = min(self.libraries, key=lambda library: len(library.cpu_features - (features or frozenset())))
+        missing = ", ".join(sorted(least.cpu_features - (features or frozenset())))
+        raise UserError(
+            f"{self.folder}: needs a CPU with {missing}: compile it on this machine, or for a target with an "
+            "older baseline"
+        )
 
     @property
     def device(self) -> str:
@@ -129,6 +173,7 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
     model.text("id")
     model.text("architecture")
     model.digest("digest")
+    model.object("config")
     model.integer("vocab_size", 1)
     model.integers("eos_token_ids")
     context = fields.object("context")
@@ -138,8 +183,13 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
     target.text("name")
     target.text("device")
     target.text("arch")
-    target.texts("cpu_features")
-    library = target.text("library")
+    libraries = [entry.text("file") for entry in target.objects("libraries", _MAX_LIBRARIES)]
+    for entry in target.objects("libraries", _MAX_LIBRARIES):
+        if not entry.text("file").startswith("lib/"):
+            entry.wrong("file", "a path inside lib")
+        entry.text("mcpu")
+        entry.texts("cpu_features")
+    Work.from_json(value.get("work"), str(where))
     gate = fields.object("gate")
     gate.number("max_abs_diff")
     gate.number("bound")
@@ -151,7 +201,7 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
         entry = files.object(name)
         entry.integer("size", 0)
         entry.digest("sha256")
-    for name in (*_REQUIRED, library):
+    for name in (*_REQUIRED, *libraries):
         if name not in files.value:
             raise UserError(f"{where}: field files does not list {name!r}: {_REMAKE}")
     return value
@@ -237,6 +287,12 @@ class _Fields:
         if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
             self.wrong(name, "a list of token ids")
         return value  # type: ignore[return-value]
+
+    def objects(self, name: str, most: int) -> list[_Fields]:
+        value = self.value.get(name)
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            self.wrong(name, f"a list of 1 to {most} objects")
+        return [_Fields(self.where, item, f"{self.path}{name}.{i}.") for i, item in enumerate(value)]  # type: ignore[arg-type]
 
     def object(self, name: str) -> _Fields:
         return _Fields(self.where, self.value.get(name), f"{self.path}{name}.")

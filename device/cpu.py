@@ -5,17 +5,28 @@ A library built for a CPU with AVX-512 dies with an illegal instruction on one w
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import sys
 from pathlib import Path
 
 _KNOWN = frozenset(
     {
-        *("sse4_2", "avx", "avx2", "fma", "f16c", "bmi2", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"),
-        *("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
-        *("asimd", "asimdhp", "asimddp", "sve", "sve2", "i8mm", "bf16"),
+        *("sse4_1", "sse4_2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"),
+        *("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd", "avx512_vnni", "avx512_bf16"),
+        *("avx512_fp16", "avx512ifma", "avx512vbmi", "avx512_vbmi2", "avx512_bitalg", "avx512_vpopcntdq"),
+        *("avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "gfni", "vaes", "vpclmulqdq", "sha_ni"),
     }
 )
 _CPUINFO = Path("/proc/cpuinfo")
+
+# Bits of the words Linux hands every AArch64 process (uapi/asm/hwcap.h), under their /proc/cpuinfo names.
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
+_HWCAP = {"asimd": 1, "atomics": 8, "fphp": 9, "asimdhp": 10, "asimdrdm": 12, "asimddp": 20, "sve": 22}
+_HWCAP2 = {"sve2": 1, "i8mm": 13, "bf16": 14}
+
+# x86-64 Linux gives AMX's 8 kB of tile state only to a process that asks (uapi/asm/prctl.h).
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 
 def cpu_arch() -> str:
@@ -25,13 +36,48 @@ def cpu_arch() -> str:
 
 
 def cpu_features() -> frozenset[str] | None:
-    """Vector extensions of this CPU as Linux names them, or None where the system does not list them."""
+    """Vector extensions this process may use, as Linux names them; None where the system does not list them.
+
+    Asks Linux for AMX where the CPU has it: what is returned has been granted to the whole process.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    if cpu_arch() == "aarch64":
+        return _aarch64_features()
+    found = _x86_features()
+    if found is not None and "amx_tile" in found and not _request_amx():
+        found = frozenset(name for name in found if not name.startswith("amx_"))
+    return found
+
+
+def _aarch64_features() -> frozenset[str] | None:
+    """From the auxiliary vector, which an emulator fills in too, where its /proc/cpuinfo is the host's."""
+    try:
+        read = ctypes.CDLL(None).getauxval
+    except (OSError, AttributeError):
+        return None
+    read.argtypes, read.restype = [ctypes.c_ulong], ctypes.c_ulong
+    words = ((int(read(_AT_HWCAP)), _HWCAP), (int(read(_AT_HWCAP2)), _HWCAP2))
+    return frozenset(name for word, bits in words for name, bit in bits.items() if word >> bit & 1)
+
+
+def _x86_features() -> frozenset[str] | None:
     try:
         text = _CPUINFO.read_text()
     except OSError:
         return None
     for line in text.splitlines():
         key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
+        if key.strip() == "flags":
             return _KNOWN & frozenset(value.split())
     return None
+
+
+def _request_amx() -> bool:
+    """Whether Linux grants this process, and the threads it starts from now on, AMX's tile registers."""
+    try:
+        call = ctypes.CDLL(None).syscall
+    except (OSError, AttributeError):
+        return False
+    call.argtypes, call.restype = [ctypes.c_long] * 3, ctypes.c_long
+    return call(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from duomem.base.errors import UserError
-from duomem.device.bundle import Bundle, read_bundle
+from duomem.device.bundle import Bundle, Library, read_bundle
 from duomem.device.cpu import cpu_arch, cpu_features
+from duomem.device.preflight import available_memory, check_memory, memory_need
 from duomem.device.session import ContextFull
 from duomem.device.weights import library_weight, read_tensor_cache
 
@@ -32,10 +33,15 @@ class TvmEngine:
     """
 
     def __init__(
-        self, bundle: Bundle, device: str = "cpu", context_length: int | None = None, max_sessions: int = 4
+        self,
+        bundle: Bundle,
+        device: str = "cpu",
+        context_length: int | None = None,
+        max_sessions: int = 4,
+        library: str | None = None,
     ) -> None:
-        """Load the library and weights of a verified bundle. See `load` for the arguments."""
-        _check_device(bundle, device)
+        """Load a library and the weights of a verified bundle. See `load` for the arguments."""
+        chosen = _choose_library(bundle, device, library)
         if context_length is None:
             context_length = bundle.context_length
         if not 1 <= context_length <= bundle.context_length:
@@ -45,7 +51,9 @@ class TvmEngine:
             )
         if max_sessions < 1:
             raise UserError(f"max_sessions is {max_sessions}: give at least 1")
-        self.bundle = bundle
+        need = memory_need(bundle, context_length, max_sessions)
+        check_memory(need, available_memory(), bundle, context_length, max_sessions)
+        self.bundle, self.library = bundle, chosen
         self._context_length = context_length
         self._max_sessions = max_sessions
         self._open_sessions = 0
@@ -55,12 +63,12 @@ class TvmEngine:
         self._tensor = tvm.runtime.tensor
         self._cpu = tvm.cpu()
         try:
-            library = tvm.runtime.load_module(str(bundle.library))
-            self._vm = tvm.runtime.vm.VirtualMachine(library, self._cpu)
+            module = tvm.runtime.load_module(str(bundle.folder / chosen.file))
+            self._vm = tvm.runtime.vm.VirtualMachine(module, self._cpu)
             metadata = json.loads(self._vm["_metadata"]())
         except (RuntimeError, OSError, AttributeError, ValueError) as e:
             raise UserError(
-                f"{bundle.library}: cannot be loaded ({_last_line(e)}): compile the bundle again"
+                f"{bundle.folder / chosen.file}: cannot be loaded ({_last_line(e)}): compile the bundle again"
             ) from None
         self._params = tvm.runtime.convert(self._load_params(metadata))
         self._functions = {name: self._vm[name] for name in ("prefill", "prefill_all", "decode")}
@@ -81,15 +89,21 @@ class TvmEngine:
 
     @classmethod
     def load(
-        cls, bundle_dir: Path, device: str = "cpu", context_length: int | None = None, max_sessions: int = 4
+        cls,
+        bundle_dir: Path,
+        device: str = "cpu",
+        context_length: int | None = None,
+        max_sessions: int = 4,
+        library: str | None = None,
     ) -> TvmEngine:
         """Verify the bundle in `bundle_dir` and load it.
 
         device: "cpu". context_length: most tokens a session may hold, the bundle's own by default.
-        max_sessions: sessions open at once. Raises UserError if the bundle is damaged, for another
+        max_sessions: sessions open at once. library: file of one of the bundle's libraries, by default the best
+        this CPU can run (`engine.library` says which). Raises UserError if the bundle is damaged, for another
         machine, or an argument does not fit it.
         """
-        return cls(read_bundle(bundle_dir), device, context_length, max_sessions)
+        return cls(read_bundle(bundle_dir), device, context_length, max_sessions, library)
 
     @property
     def vocab_size(self) -> int:
@@ -178,11 +192,11 @@ class TvmEngine:
         records = read_tensor_cache(self.bundle.model_dir)
         params = []
         for entry in metadata["params"]:
-            if entry["name"] not in records:
-                raise UserError(
-                    f"{self.bundle.model_dir}: holds no {entry['name']}: compile the bundle again"
-                )
-            array = library_weight(records[entry["name"]], tuple(entry["shape"]), entry["dtype"])
+            for name in entry["stored"]:
+                if name not in records:
+                    raise UserError(f"{self.bundle.model_dir}: holds no {name}: compile the bundle again")
+            stored = [records[name] for name in entry["stored"]]
+            array = library_weight(stored, tuple(entry["shape"]), entry["dtype"], self.bundle.quantisation)
             params.append(self._tensor(array, self._cpu))
         return params
 
@@ -267,23 +281,36 @@ def _last_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def _check_device(bundle: Bundle, device: str) -> None:
-    target, where = bundle.manifest["target"], bundle.folder
+def _choose_library(bundle: Bundle, device: str, file: str | None) -> Library:
+    where = bundle.folder
     if device != bundle.device:
         raise UserError(f"{where}: is compiled for {bundle.device}, not for {device}: ask for {bundle.device}")
-    if target["arch"] != cpu_arch():
-        raise UserError(f"{where}: is compiled for {target['arch']}, this is {cpu_arch()}: compile it for this")
+    if bundle.arch != cpu_arch():
+        raise UserError(f"{where}: is compiled for {bundle.arch}, this is {cpu_arch()}: compile it for this")
     features = cpu_features()
-    missing = sorted(set(target["cpu_features"]) - features) if features is not None else []
-    if missing:
-        raise UserError(f"{where}: needs a CPU with {', '.join(missing)}: compile it on this machine")
+    if file is None:
+        return bundle.library_for(features)
+    for library in bundle.runnable(features):
+        if library.file == file:
+            return library
+    runnable = ", ".join(library.file for library in bundle.runnable(features)) or "none"
+    raise UserError(f"{where}: {file} is no library of it that this CPU can run: those are {runnable}")
 
 
 def _import_tvm_runtime() -> Any:
-    """TVM, without its compiler unless this process has already loaded it."""
+    """TVM, without its compiler and without torch unless this process has already loaded them.
+
+    tvm_ffi imports torch wherever it is installed: 2 s and 150 MB on a host that only wants to play.
+    """
     if "tvm" not in sys.modules:
         os.environ["TVM_USE_RUNTIME_LIB"] = "1"
-    import tvm
-    import tvm.runtime.vm
-
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        import tvm
+        import tvm.runtime.vm
+    finally:
+        if hide:
+            del sys.modules["torch"]
     return tvm

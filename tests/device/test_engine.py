@@ -241,10 +241,22 @@ def test_wrong_arguments(tiny_bundle: Path, options: dict, message: str) -> None
         TvmEngine.load(tiny_bundle, **options)
 
 
-def test_a_cache_too_large_for_memory(tiny_bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (True, r"needs \d+ MB of memory .* give a context_length"),
+        (False, r"KV cache of 4 sessions .* smaller context_length"),
+    ],
+)
+def test_a_cache_too_large_for_memory(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, told: bool, message: str
+) -> None:
+    """Told before anything is loaded where the system says what is free, else by the allocation."""
+    if not told:
+        monkeypatch.setattr(engine_module, "available_memory", lambda: None)
     bundle = engine_module.read_bundle(tiny_bundle)
     bundle.manifest["context"]["length"] = 1 << 40
-    with pytest.raises(UserError, match=r"KV cache of 4 sessions .* smaller context_length"):
+    with pytest.raises(UserError, match=message):
         TvmEngine(bundle)
 
 
@@ -264,15 +276,38 @@ def rewrite(bundle: Path, change: dict) -> Path:
     [({"cpu_features": ["avx1024"]}, "needs a CPU with avx1024"), ({"arch": "riscv64"}, "compiled for riscv64")],
 )
 def test_another_machines_bundle(tiny_bundle: Path, tmp_path: Path, change: dict, message: str) -> None:
-    copy = rewrite(Path(shutil.copytree(tiny_bundle, tmp_path / "b")), change)
-    with pytest.raises(UserError, match=message):
-        TvmEngine.load(copy)
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
+    (library,) = json.loads((copy / "bundle.json").read_text())["target"]["libraries"]
+    if "cpu_features" in change:
+        change = {"libraries": [library | change]}
+    with pytest.raises(UserError, match=message) as error:
+        TvmEngine.load(rewrite(copy, change))
+    assert "\n" not in str(error.value)
+
+
+def test_the_best_library_the_cpu_runs_is_loaded(tiny_bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
+    (native,) = json.loads((copy / "bundle.json").read_text())["target"]["libraries"]
+    better = native | {"cpu_features": [*native["cpu_features"], "avx1024"]}
+    plain = native | {"cpu_features": []}
+    rewrite(copy, {"libraries": [better, plain, native]})
+    assert TvmEngine.load(copy).library.cpu_features == frozenset()
+    with pytest.raises(UserError, match=r"lib/x.so is no library of it that this CPU can run: those are lib/cpu"):
+        TvmEngine.load(copy, library="lib/x.so")
+
+
+def test_a_library_the_cpu_cannot_run_is_not_loaded_on_request(tiny_bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
+    (native,) = json.loads((copy / "bundle.json").read_text())["target"]["libraries"]
+    rewrite(copy, {"libraries": [native | {"cpu_features": ["avx1024"]}]})
+    with pytest.raises(UserError, match="that this CPU can run: those are none"):
+        TvmEngine.load(copy, library=native["file"])
 
 
 @pytest.mark.parametrize("content", [b"not a library", b"\x7fELF" + bytes(60)])
 def test_a_library_that_does_not_load(tiny_bundle: Path, tmp_path: Path, content: bytes) -> None:
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
-    engine_module.read_bundle(copy).library.write_bytes(content)
+    (copy / engine_module.read_bundle(copy).libraries[0].file).write_bytes(content)
     with pytest.raises(UserError, match="cannot be loaded") as error:
         TvmEngine.load(rewrite(copy, {}))
     assert "\n" not in str(error.value)
@@ -287,15 +322,14 @@ def test_weights_of_another_model(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_device_process_stays_small(tiny_bundle: Path) -> None:
-    """To decode, the TVM compiler is not loaded, and torch (which tvm_ffi imports if it can) not needed."""
+    """To decode, neither the TVM compiler is loaded nor torch (which tvm_ffi would import where it is installed)."""
     code = """
 import sys
-sys.modules["torch"] = None
 from duomem.device.engine import TvmEngine
 session = TvmEngine.load(sys.argv[1]).session()
 session.prefill([1, 2, 3]); session.decode(4)
 assert "libtvm_runtime" in open("/proc/self/maps").read()
 assert "libtvm_compiler" not in open("/proc/self/maps").read()
-assert not {"transformers", "duomem.compile"} & set(sys.modules), "heavy import"
+assert not {"torch", "transformers", "duomem.compile"} & set(sys.modules), "heavy import"
 """
     subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], check=True, timeout=120)

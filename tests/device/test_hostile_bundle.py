@@ -21,15 +21,17 @@ FILES = {
     "model/tensor-cache.json": b'{"records": []}',
     "model/tokenizer.json": b"{}",
     "model/params_shard_0.bin": bytes(100),
-    "lib/cpu-x86_64.so": b"\x7fELF",
+    "lib/cpu-x86_64-avx512_vnni.so": b"\x7fELF",
+    "lib/cpu-x86_64-avx2.so": b"\x7fELF",
 }
 MANIFEST: dict[str, Any] = {
     "format": "duomem-bundle",
-    "version": 1,
+    "version": 2,
     "model": {
         "id": "tiny",
         "digest": "0" * 64,
         "architecture": "LlamaForCausalLM",
+        "config": {},
         "vocab_size": 300,
         "eos_token_ids": [2],
     },
@@ -40,8 +42,16 @@ MANIFEST: dict[str, Any] = {
         "name": "host",
         "device": "cpu",
         "arch": "x86_64",
-        "cpu_features": [],
-        "library": "lib/cpu-x86_64.so",
+        "libraries": [
+            {"file": "lib/cpu-x86_64-avx512_vnni.so", "mcpu": "x86-64-v4", "cpu_features": ["avx2", "avx512_vnni"]},
+            {"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x86-64-v3", "cpu_features": ["avx2"]},
+        ],
+    },
+    "work": {
+        "weight_bytes": 1,
+        "layer_flops": 1,
+        "head_flops": 1,
+        "attention": [{"layers": 2, "window": 0, "flops_per_pair": 4, "kv_bytes_per_token": 8}],
     },
     "tools": {},
     "inputs": "0" * 64,
@@ -69,7 +79,8 @@ def refused(folder: Path, message: str) -> None:
 
 def test_a_whole_bundle_is_read(bundle: Path) -> None:
     read = read_bundle(bundle)
-    assert read.library == bundle / "lib/cpu-x86_64.so" and read.context_length == 256
+    assert [library.file for library in read.libraries] == [name for name in FILES if name.startswith("lib/")]
+    assert read.arch == "x86_64" and read.context_length == 256
     assert (read.vocab_size, read.prompt_version, read.eos_token_ids) == (300, 1, (2,))
 
 
@@ -157,9 +168,10 @@ def test_paths_outside_the_folders_are_refused(bundle: Path, name: str) -> None:
     ("path", "value"),
     [
         ("format", "zip"),
-        ("version", 2),
+        ("version", 1),
+        ("version", 3),
         ("version", True),
-        ("version", "1"),
+        ("version", "2"),
         ("quantisation", "q9"),
         ("quantisation", 4),
         ("prompt_version", "one"),
@@ -174,8 +186,21 @@ def test_paths_outside_the_folders_are_refused(bundle: Path, name: str) -> None:
         ("context.length", -5),
         ("context.length", 1 << 60),
         ("context.page_size", None),
-        ("target.library", 3),
-        ("target.cpu_features", "avx2"),
+        ("target.arch", 64),
+        ("target.libraries", {}),
+        ("target.libraries", []),
+        ("target.libraries", ["lib/cpu-x86_64-avx2.so"]),
+        ("target.libraries", [{}]),
+        ("target.libraries", [{"file": 3, "mcpu": "x", "cpu_features": []}]),
+        ("target.libraries", [{"file": "model/tokenizer.json", "mcpu": "x", "cpu_features": []}]),
+        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "", "cpu_features": []}]),
+        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": "avx2"}]),
+        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": [2]}]),
+        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": []}] * 33),
+        ("model.config", []),
+        ("work", None),
+        ("work.weight_bytes", -1),
+        ("work.attention", []),
         ("gate", {}),
         ("gate.max_abs_diff", float("nan")),
         ("gate.bound", "1"),
@@ -199,9 +224,9 @@ def test_wrong_fields_are_named(bundle: Path, path: str, value: Any) -> None:
 
 def test_an_unlisted_library_is_refused(bundle: Path) -> None:
     manifest = copy.deepcopy(MANIFEST)
-    manifest["target"]["library"] = "../../lib/evil.so"
+    manifest["target"]["libraries"][1]["file"] = "lib/../../evil.so"
     (bundle / "bundle.json").write_text(json.dumps(manifest))
-    refused(bundle, "field files does not list '../../lib/evil.so'")
+    refused(bundle, "field files does not list 'lib/../../evil.so'")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "null", "{", "[" * 100_000, "\xff", '{"format": "x"}'])

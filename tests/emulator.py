@@ -1,0 +1,92 @@
+"""AArch64 code on this machine: qemu running the Python that scripts/aarch64_env.sh makes.
+
+`run_kernel` takes one TIR function across: compiled and linked here, called there. Also a command:
+python tests/emulator.py checks that the environment works.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = Path(os.environ.get("DUOMEM_AARCH64_PYTHON", ROOT / "runs" / "aarch64" / "python"))
+CPUS = {"neon": "cortex-a53", "dotprod": "cortex-a76", "i8mm": "max"}
+"""For each AArch64 baseline (configs/targets/aarch64.toml), qemu's CPU that has its features and no more of ours."""
+
+_CALL = """
+import sys
+import numpy as np
+import tvm
+folder = sys.argv[1]
+arrays = [np.load(f"{folder}/{i}.npy") for i in range(int(sys.argv[2]))]
+module = tvm.runtime.load_module(f"{folder}/kernel.so")
+tensors = [tvm.runtime.tensor(array, tvm.cpu()) for array in arrays]
+module["kernel"](*tensors)
+for i, tensor in enumerate(tensors):
+    np.save(f"{folder}/{i}.npy", tensor.numpy())
+"""
+
+
+def missing() -> str | None:
+    """Why AArch64 code cannot run here, None if it can."""
+    return None if PYTHON.is_file() else f"no {PYTHON}: run scripts/aarch64_env.sh"
+
+
+def run(cpu: str, *args: str, timeout: float = 600) -> str:
+    """Output of the AArch64 Python with `args` on qemu's `cpu`; RuntimeError with its errors if it fails."""
+    done = subprocess.run(
+        [str(PYTHON), "-cpu", cpu, *args], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        raise RuntimeError(f"exit {done.returncode}: {done.stderr[-4000:]}")
+    return done.stdout
+
+
+def baseline_target(name: str, target: str = "aarch64") -> Any:
+    """TVM's target of a baseline of configs/targets."""
+    from duomem.compile.target import load_target
+    from duomem.compile.worker import resolve_target
+
+    return resolve_target(next(b for b in load_target(target).baselines if b.name == name).llvm)
+
+
+def build_kernel(function: Any, baseline: str, library: Path, target: str = "aarch64") -> None:
+    """Compile a PrimFunc for a baseline of a target into `library`, under the name "kernel"."""
+    import tvm
+
+    from duomem.compile.target import load_target
+    from duomem.compile.worker import zig_linker
+
+    module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
+    built = tvm.compile(module, target=baseline_target(baseline, target))
+    built.export_library(str(library), fcompile=zig_linker(load_target(target).link))
+
+
+def run_kernel(function: Any, arrays: list[np.ndarray], baseline: str = "neon") -> list[np.ndarray]:
+    """The arguments of a PrimFunc after calling it on AArch64 with `arrays` (outputs included, of their shape).
+
+    baseline: "neon", "dotprod" or "i8mm": what it is compiled for, and the CPU it runs on.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build_kernel(function, baseline, folder / "kernel.so")
+        for i, array in enumerate(arrays):
+            np.save(folder / f"{i}.npy", array)
+        (folder / "call.py").write_text(_CALL)
+        run(CPUS[baseline], str(folder / "call.py"), name, str(len(arrays)))
+        return [np.load(folder / f"{i}.npy") for i in range(len(arrays))]
+
+
+if __name__ == "__main__":
+    if why := missing():
+        sys.exit(why)
+    for cpu in CPUS.values():
+        code = "from duomem.device import cpu; print(cpu.cpu_arch(), *sorted(cpu.cpu_features()))"
+        print(f"{cpu}: {run(cpu, '-c', code).strip()}")
