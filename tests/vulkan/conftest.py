@@ -1,0 +1,51 @@
+"""Fixtures of the Vulkan plugin's tests: they run on whatever adapter is there, Mesa's lavapipe among them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def adapter() -> dict[str, Any]:
+    """The best adapter's facts; skips where the plugin or a Vulkan driver is missing."""
+    if importlib.util.find_spec("duomem_vulkan") is None:
+        pytest.skip("duomem-vulkan is not installed (pip install ./device/vulkan)")
+    import duomem_vulkan
+    import tvm  # noqa: F401  (loads the plugin)
+
+    adapters = duomem_vulkan.adapters()
+    if not adapters:
+        pytest.skip("no Vulkan driver (Debian: apt install mesa-vulkan-drivers libvulkan1)")
+    return adapters[0]
+
+
+@pytest.fixture(scope="session")
+def device(adapter: dict[str, Any]) -> Any:
+    import tvm
+
+    return tvm.device("webgpu", 0)
+
+
+@pytest.fixture(scope="session")
+def run_python(adapter: dict[str, Any]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """run_python(program, **environment) runs a program in a fresh process that can import `wgsl`."""
+
+    def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
