@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from duomem.base.files import digest_of
     from duomem.device.evaluate import Condition, evaluate, summarise
 
-    condition = Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps)
+    condition = Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context)
     games = select_games(args)
     record = condition.record()
     name = digest_of([record, args.split, [str(g) for g in games]])[:16]

@@ -54,6 +54,8 @@ def add_student(parser: argparse.ArgumentParser) -> None:
                         help="constrained: likeliest admissible command; free: the student writes it "
                         "(default: constrained)")
     parser.add_argument("--k", type=count, default=1, help="memories shown (default: 1)")
+    parser.add_argument("--context", type=count, metavar="TOKENS",
+                        help="most tokens an episode may take: less needs less memory (default: the bundle's)")
     parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
 
 

@@ -6,7 +6,7 @@ The episode file it leaves is a trajectory file too, so a student's own rollouts
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,27 +28,30 @@ from duomem.memory_packs.pack import read_pack
 
 @dataclass(frozen=True)
 class Condition:
-    """What an evaluation is of. bundle: compiled student; pack: memories shown, None for none; k: how many."""
+    """What an evaluation is of. bundle: compiled student; pack: memories shown, None for none; k: how many;
+    context_length: most tokens an episode may take, the bundle's own if None.
+    """
 
     bundle: Path
     pack: Path | None
     protocol: str
     k: int
     max_steps: int
+    context_length: int | None = None
 
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing bundle or pack."""
         return {"bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
                 "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
                 "protocol": self.protocol, "k": self.k if self.pack else 0, "max_steps": self.max_steps,
-                "prompt_version": PROMPT_VERSION}
+                "context_length": self.context_length, "prompt_version": PROMPT_VERSION}
 
 
 def load_agent(condition: Condition) -> Agent:
     """The agent of a condition, its engine loaded from the bundle. Raises UserError."""
     from duomem.device.engine import TvmEngine
 
-    engine = TvmEngine.load(condition.bundle)
+    engine = TvmEngine.load(condition.bundle, context_length=condition.context_length)
     if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
         raise UserError(f"{condition.bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
                         f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem")
@@ -92,8 +95,7 @@ def read_episodes(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path, jobs: int,
-             on_episode: Callable[[dict[str, Any]], None] = lambda row: None) -> list[dict[str, Any]]:
+def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path, jobs: int) -> list[dict[str, Any]]:
     """Play `games` and write one row an episode to the file `out`, in their order; returns the rows.
 
     An interrupted run of the same inputs is resumed, a finished one only read. Raises UserError.
@@ -102,8 +104,6 @@ def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path,
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
     with ResumableLines(out, inputs) as lines:
-        for row in lines.rows:
-            on_episode(row)
         if lines.done:
             return lines.rows
         left = games[len(lines.rows):]
@@ -112,7 +112,6 @@ def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path,
         with progress(None, condition.protocol, len(games), "game", len(lines.rows)) as bar:
             for row in map_processes(_play, left, jobs, _setup, (condition, split, threads)):
                 lines.append(row)
-                on_episode(row)
                 won += row["won"]
                 bar.update(1)
                 bar.set_postfix(won=f"{won}/{len(lines.rows)}")

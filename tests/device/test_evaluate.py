@@ -12,6 +12,7 @@ from fakes import FakeEngine, random_opinion
 
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_bytes, sha256_file
+from duomem.base.lines import ResumableLines
 from duomem.base.trajectory import read_trajectories
 from duomem.device import evaluate as evaluate_module
 from duomem.device.agent import Agent
@@ -51,9 +52,8 @@ def _played(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_a_row_an_episode(condition: Condition, games: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out" / "e.jsonl"
-    seen: list[dict[str, Any]] = []
-    rows = evaluate(condition, games, "valid_seen", out, 1, seen.append)
-    assert rows == seen == read_episodes(out) and len(rows) == 6
+    rows = evaluate(condition, games, "valid_seen", out, 1)
+    assert rows == read_episodes(out) and len(rows) == 6
     assert [row["game"] for row in rows] == [sha256_file(g) for g in games]
     assert {row["split"] for row in rows} == {"valid_seen"} and all(len(row["steps"]) <= 2 for row in rows)
     assert [t.game for t in read_trajectories(out)] == [row["game"] for row in rows]
@@ -61,28 +61,32 @@ def test_a_row_an_episode(condition: Condition, games: list[Path], tmp_path: Pat
     assert evaluate(condition, games, "valid_seen", out, 1) == rows
 
 
-def test_an_interrupted_run_goes_on(condition: Condition, games: list[Path], tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on(
+    condition: Condition, games: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = evaluate(condition, games, "valid_seen", tmp_path / "whole.jsonl", 1)
     out, played = tmp_path / "e.jsonl", []
 
-    def interrupt(row: dict[str, Any]) -> None:
+    def append(self: ResumableLines, row: dict[str, Any]) -> None:
+        really_append(self, row)
         played.append(row)
         if len(played) == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(condition, games, "valid_seen", out, 1, interrupt)
+    really_append = ResumableLines.append
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ResumableLines, "append", append)
+        evaluate(condition, games, "valid_seen", out, 1)
     assert not out.exists()
-    seen: list[dict[str, Any]] = []
-    rows = evaluate(condition, games, "valid_seen", out, 1, seen.append)
-    assert rows[:3] == played and rows == seen and _played(rows) == _played(whole)
+    rows = evaluate(condition, games, "valid_seen", out, 1)
+    assert rows[:3] == played and _played(rows) == _played(whole)
 
 
 def test_other_inputs_are_refused(condition: Condition, games: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "e.jsonl"
     evaluate(condition, games, "valid_seen", out, 1)
     others = [replace(condition, pack=None), replace(condition, protocol="constrained"),
-              replace(condition, max_steps=3), replace(condition, k=2)]
+              replace(condition, max_steps=3), replace(condition, k=2), replace(condition, context_length=512)]
     for other in others:
         with pytest.raises(UserError, match="made from other inputs"):
             evaluate(other, games, "valid_seen", out, 1)
