@@ -100,6 +100,9 @@ def _run_bundle(args: argparse.Namespace) -> None:
     )
     if gate.get("unchecked"):
         print(f"not run on this machine, so not checked by it: {', '.join(gate['unchecked'])}")
+    for entry in bundle.manifest["target"]["libraries"]:
+        if "inspected" in entry:
+            print(f"{entry['file']}: compiled and inspected ({entry['inspected']}), not executed")
 
 
 def _actions(actions: dict[str, Any]) -> str:

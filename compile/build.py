@@ -19,6 +19,7 @@ from duomem.base.files import read_json, write_json
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.process import Process
 from duomem.compile.target import Target
+from duomem.compile.toolchains import nvcc
 
 TIME_LIMIT = 1800.0
 ALL_CHUNK = 64
@@ -38,11 +39,12 @@ def building(
     """Start compiling the model's decoder for each baseline of `target`, side by side, into folder/lib.
 
     What it gives waits for the end and returns bundle.json's `target.libraries`: [{file, device, mcpu, cpu_features}],
-    best first. Leaving the `with` before that stops the compilers.
+    best first; those for CUDA and Metal say what was found `inspected` in them. Leaving the `with` before that
+    stops the compilers.
     prefill_chunk: most tokens a prefill call takes. time_limit: seconds. Raises UserError if there is nothing to
-    link with, and when a worker crashes, fails or runs out of time.
+    compile CUDA or link with, and when a worker crashes, fails or runs out of time.
     """
-    _check_linker(target)
+    _check_tools(target)
     with tempfile.TemporaryDirectory(prefix="duomem-build-") as work, contextlib.ExitStack() as stack:
         running = []
         for baseline in target.baselines:
@@ -79,6 +81,7 @@ def building(
                         "device": baseline.device,
                         "mcpu": result["mcpu"],
                         "cpu_features": list(baseline.cpu_features),
+                        **({"inspected": result["inspected"]} if "inspected" in result else {}),
                     }
                 )
             return libraries
@@ -86,7 +89,9 @@ def building(
         yield finish
 
 
-def _check_linker(target: Target) -> None:
+def _check_tools(target: Target) -> None:
+    if any(baseline.gpu.get("kind") == "cuda" for baseline in target.baselines) and (reason := nvcc.missing()):
+        raise UserError(f"--target {target.name}: {reason}")
     if target.link and importlib.util.find_spec("ziglang") is None:
         raise UserError(f"--target {target.name}: nothing to link its libraries with: pip install ziglang")
     if not target.link and not any(shutil.which(name) for name in ("g++", "gcc", "clang++", "clang", "c++", "cc")):

@@ -21,11 +21,14 @@ from duomem.compile.checkpoint import Checkpoint, model_id
 from duomem.compile.emulated import check_emulated
 from duomem.compile.gate import comparing
 from duomem.compile.gptq import Calibration, quantise_calibrated
+from duomem.compile.gpu_limits import check_gpu
 from duomem.compile.mlc import write_chat_config, write_weights
 from duomem.compile.models.accounting import work as work_of
 from duomem.compile.quantise import SCHEMES as FORMATS
 from duomem.compile.quantise import Stored, check_scheme, store, store_quantised
 from duomem.compile.target import Target, load_target
+from duomem.compile.toolchains import nvcc
+from duomem.device.adapter import has_adapter
 from duomem.device.bundle import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
@@ -61,18 +64,22 @@ def compile_bundle(
     most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
     rounded by itself, one in memory at a time. min_agreement: see gate.check_parity. A target of another CPU
     family than this machine's is checked through a stand-in, a library for this machine of the same kernels and
-    weights, which does not go into the bundle, and where there is an emulator there (see emulated); `gate` lists the
-    libraries that ran nowhere as `unchecked`. A valid bundle of the same inputs in `out` is left alone.
-    Raises UserError on a model, scheme, context or calibration that does not fit, if `out` holds something
+    weights, which does not go into the bundle, and where there is an emulator there (see emulated); so is one of
+    GPU libraries alone where there is no such GPU. `gate` lists the libraries that ran nowhere as `unchecked`. A
+    valid bundle of the same inputs in `out` is left alone.
+    Raises UserError on a model, scheme, context or calibration that does not fit, or that a GPU's kernels do not
+    compute, if `out` holds something
     else than a bundle, if the compiler fails, and if the parity gate does.
     """
     checkpoint, length = check_inputs(model_dir, scheme, context_length, calibration)
+    if kinds := {baseline.gpu["kind"] for baseline in target.baselines if baseline.gpu}:
+        check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)
     record = calibration.record if calibration is not None else None
     inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement)
     if (existing := _existing(out, inputs)) is not None:
         return existing, False
     chunk = min(PREFILL_CHUNK, length)
-    stand_in = load_target("host") if target.arch != cpu_arch() else None
+    stand_in = None if _runs_here(target) else load_target("host")
     with atomic_folder(out) as work:
         for name in FOLDERS:
             (work / name).mkdir()
@@ -124,6 +131,12 @@ def compile_bundle(
         manifest["gate"] = gate
         write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
     return Bundle(Path(out), manifest), True
+
+
+def _runs_here(target: Target) -> bool:
+    """Whether this machine may have a device for one of the libraries."""
+    devices = {baseline.device for baseline in target.baselines}
+    return target.arch == cpu_arch() and ("cpu" in devices or ("vulkan" in devices and has_adapter()))
 
 
 def check_inputs(
@@ -200,14 +213,16 @@ def _source_digests() -> dict[str, str]:
     files = [
         *root.glob("compile/**/*.py"),
         *root.glob("compile/probes/*.jsonl"),
-        *(root / "device" / f"{n}.py" for n in ("bundle", "engine", "weights", "bench/work")),
+        *(root / "device" / f"{n}.py" for n in ("adapter", "bundle", "engine", "weights", "bench/work")),
     ]
     return {path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(files)}
 
 
 def _tool_versions(target: Target) -> dict[str, str]:
     tools = (*_TOOLS, "ziglang") if target.link else _TOOLS
-    return {name: importlib.metadata.version(name) for name in tools}
+    versions = {name: importlib.metadata.version(name) for name in tools}
+    compiler = nvcc.find_nvcc() if any(b.gpu.get("kind") == "cuda" for b in target.baselines) else None
+    return {**versions, "nvcc": nvcc.nvcc_version(compiler)} if compiler is not None else versions
 
 
 def _files(work: Path) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 from duomem.base.errors import UserError
 from duomem.base.files import write_json
 from duomem.compile.process import run_process
-from duomem.device.bundle import Bundle
+from duomem.device.bundle import Bundle, Library
 from duomem.device.engine import TvmEngine
 from duomem.device.prompt import PromptTokenizer
 
@@ -37,14 +37,14 @@ def check_emulated(bundle: Bundle, stand_in: Bundle) -> dict[str, float]:
     Both hold the same weights. Raises UserError if a library differs by BOUND or more, or does not run.
     """
     python = os.environ.get(PYTHON)
-    if python is None or bundle.arch != "aarch64":
+    if python is None or bundle.arch != "aarch64" or not _cpu_libraries(bundle):
         return {}
     tokens = PromptTokenizer(bundle.tokenizer_file).encode(_TEXT)[:_TOKENS]
     with tempfile.TemporaryDirectory(prefix="duomem-emulated-") as folder:
         (expected,) = _logits(stand_in, tokens, sys.executable, Path(folder) / "here")
         measured = _logits(bundle, tokens, python, Path(folder) / "there")
     found = {}
-    for library, logits in zip(bundle.libraries, measured, strict=True):
+    for library, logits in zip(_cpu_libraries(bundle), measured, strict=True):
         found[library.file] = float(np.abs(logits - expected).max())
         if not found[library.file] < BOUND:
             raise UserError(
@@ -66,13 +66,17 @@ def _logits(bundle: Bundle, tokens: list[int], python: str, folder: Path) -> np.
     return np.load(folder / "logits.npy")
 
 
+def _cpu_libraries(bundle: Bundle) -> list[Library]:
+    return [library for library in bundle.libraries if library.device == "cpu"]
+
+
 def main(path: Path) -> None:
     """Run every library of the bundle in the job at `path` and write logits.npy beside it."""
     job: dict[str, Any] = json.loads(path.read_text())
     bundle, tokens = Bundle(Path(job["bundle"]), job["manifest"]), job["tokens"]
     results = []
-    for library in bundle.libraries:
-        session = TvmEngine(bundle, context_length=64, max_sessions=1, library=library.file).session()
+    for library in _cpu_libraries(bundle):
+        session = TvmEngine(bundle, "cpu", context_length=64, max_sessions=1, library=library.file).session()
         logits = [session.prefill(tokens[:-_DECODED])]
         results.append(np.stack([*logits, *(session.decode(token) for token in tokens[-_DECODED:])]))
     np.save(path.with_name("logits.npy"), np.stack(results))

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from duomem.base.errors import UserError
 from duomem.base.files import read_json, sha256_file, write_json
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.gate_steps import STEPS_FILE, Choices, Episode, compared, read_steps
 from duomem.compile.process import Process, run_process
-from duomem.device.bundle import Bundle
+from duomem.device.adapter import has_adapter
+from duomem.device.bundle import Bundle, Library
 from duomem.device.cpu import cpu_features
 from duomem.device.prompt import PromptTokenizer
 
@@ -55,6 +58,8 @@ _PROBES = (
     "def area(radius):\n    return 3.14159 * radius ** 2\n\nprint(area(2))\n",
 )
 _LONGEST = 192
+_CHECKED = 32
+"""Tokens, and at least as many logits after the last, that an engine checks a GPU with."""
 _REFERENCE = (sys.executable, "-m", "duomem.compile.gate_reference")
 _ENGINE = (sys.executable, "-m", "duomem.compile.gate_engine")
 _PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -109,13 +114,14 @@ def comparing(
             def judge(bundle: Bundle, min_agreement: float | None) -> dict[str, Any]:
                 reference.wait("parity gate, reference")
                 expected = _result(job)
-                runnable = bundle.runnable(cpu_features())
+                runnable = runnable_here(bundle)
                 measured: dict[str, dict[str, Any]] = {}
                 for library in runnable:
                     engine_job = folder / f"engine{len(measured)}.json"
                     ours = {"bundle": str(bundle.folder.resolve()), "manifest": bundle.manifest}
                     steps = [] if measured else inputs["episodes"]
-                    write_json(engine_job, {**ours, "library": library.file, "probes": probes, "episodes": steps})
+                    chosen = {"library": library.file, "device": library.device}
+                    write_json(engine_job, {**ours, **chosen, "probes": probes, "episodes": steps})
                     run_process(
                         [*engine_command, str(engine_job)], folder / "engine.log", time_limit,
                         f"the parity gate's engine, {library.file},", f"parity gate, {Path(library.file).stem}",
@@ -138,9 +144,25 @@ def comparing(
                     "libraries": {file: _largest(result) for file, result in measured.items()},
                     "drift": best["drift"],
                     "actions": {**actions, "bound": least, "recorded": sha256_file(STEPS_FILE)},
+                    "self_check": _self_check(probes[0], np.load(folder / "expected.npy", mmap_mode="r")),
                 }
 
             yield judge
+
+
+def runnable_here(bundle: Bundle) -> list[Library]:
+    """The bundle's libraries that this machine can run, best first, a software rasteriser counted as a device."""
+    features = cpu_features()
+    devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_adapter())]
+    return [library for name in reversed(devices) for library in bundle.runnable(features, name)]
+
+
+def _self_check(probe: list[int], expected: np.ndarray) -> dict[str, Any]:
+    """What an engine compares a GPU with: the best logits, and some others, after the first tokens of `probe`."""
+    tokens = probe[:_CHECKED]
+    logits = expected[len(tokens) - 1]
+    ids = sorted({*np.argsort(logits)[-_CHECKED:].tolist(), *range(0, len(logits), -(-len(logits) // _CHECKED))})
+    return {"tokens": tokens, "ids": ids, "logits": [round(float(logits[i]), 5) for i in ids]}
 
 
 def _result(job: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     longest = max(2 * max(map(len, probes)), *(len(episode.tokens) for episode in episodes), 0)
     bundle = Bundle(Path(job["bundle"]), job["manifest"])
     length = min(bundle.context_length, longest)
-    engine = TvmEngine(bundle, context_length=length, max_sessions=2, library=job["library"])
+    engine = TvmEngine(bundle, job["device"], context_length=length, max_sessions=2, library=job["library"])
     worst: dict[str, float] = {}
     measured = []
     begin = 0

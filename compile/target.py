@@ -13,6 +13,7 @@ from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import read_toml
+from duomem.compile.toolchains.link import library_suffix
 from duomem.device.cpu import cpu_arch, cpu_features
 
 TARGETS = Path(__file__).resolve().parent.parent / "configs" / "targets"
@@ -66,7 +67,7 @@ class Target:
 
     def library(self, baseline: Baseline) -> str:
         """Where the library for `baseline` goes inside a bundle."""
-        return f"lib/{baseline.device}-{self.arch}-{baseline.name}.so"
+        return f"lib/{baseline.device}-{self.arch}-{baseline.name}{library_suffix(self.link)}"
 
 
 def known_targets() -> list[str]:
@@ -89,8 +90,14 @@ def read_target(path: Path) -> Target:
         baselines = tuple(_baseline(entry, device) for entry in value["baselines"])
         if not baselines or len({baseline.name for baseline in baselines}) < len(baselines):
             raise ValueError("baselines: none, or two of one name")
+        link = str(value.get("link", ""))
+        for gpu in (baseline.gpu for baseline in baselines if baseline.gpu):
+            if gpu["kind"] in ("cuda", "metal") and not link:
+                raise ValueError(f"link: needed for {gpu['kind']}")
+            if gpu["kind"] == "cuda" and not gpu["archs"]:
+                raise ValueError("archs: none")
         arch = cpu_arch() if value["arch"] == "native" else str(value["arch"])
-        return Target(str(value["name"]), device, arch, baselines, str(value.get("link", "")))
+        return Target(str(value["name"]), device, arch, baselines, link)
     except (KeyError, TypeError, ValueError) as e:
         raise UserError(
             f"{path}: not a target file ({type(e).__name__}: {e}): compare it with host.toml"

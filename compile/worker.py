@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,28 @@ from duomem.compile.kernels.tile import cpu_of
 from duomem.compile.models import decoder, gpu
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.target import LLVM_NAMES
+from duomem.compile.toolchains.export import CHECKED, export, gpu_target
+from duomem.compile.toolchains.link import ARCHIVE, linker_for
 
 METADATA = "_metadata"
+SYSTEM_LIB_PREFIX = "duomem_"
+"""By which an app that has linked an archive in asks TVM's runtime for it."""
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Compile what `job` describes (see compile.build) to job["library"]; returns {"mcpu": ...}."""
+    """Compile what `job` describes (see compile.build) to job["library"]; returns {"mcpu": ...}.
+
+    For CUDA and Metal also {"inspected": what was found in the library}.
+    """
     target = resolve_target(job["llvm"])
     executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)
-    executable.export_library(job["library"], fcompile=zig_linker(job["link"]) if job["link"] else None)
-    return {"mcpu": str(target.attrs.get("mcpu", ""))}
+    library, link = Path(job["library"]), job["link"]
+    result = {"mcpu": str(target.attrs.get("mcpu", "")) or "generic"}
+    if job["gpu"].get("kind") in CHECKED:
+        result["inspected"] = export(executable, library, link, job["gpu"])
+    else:
+        executable.export_library(str(library), fcompile=linker_for(library, link) if link else None)
+    return result
 
 
 def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.relax.VMExecutable:
@@ -44,8 +54,10 @@ def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.relax
 def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.relax.VMExecutable:
     """The decoder that `job` describes, its kernels compiled for job["gpu"], what calls them for `host`."""
     config = DecoderConfig(**job["config"])
-    target = tvm.target.Target(job["gpu"], host=host)
+    target = gpu_target(job["gpu"], host)
     module, params = gpu.export(config, target)
+    if Path(job["library"]).suffix == ARCHIVE:
+        module = module.with_attr("system_lib_prefix", SYSTEM_LIB_PREFIX)
     return _compile(with_metadata(module, params, config, transposed=True), job, target, gpu.pipeline(target))
 
 
@@ -74,18 +86,6 @@ def resolve_target(options: dict[str, Any]) -> tvm.target.Target:
             ("+" if present else "-") + name for name, present in has.items() if name in useful or not present
         )
     return tvm.target.Target(options)
-
-
-def zig_linker(triple: str) -> Callable[..., None]:
-    """What export_library calls to link for `triple` ("aarch64-linux-gnu.2.28": the oldest glibc it runs on)."""
-
-    def link(output: str, objects: list[str], options: list[str] | None = None, **_: Any) -> None:
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-shared", "-fPIC", "-s"]
-        subprocess.run([*command, "-o", output, *objects, *(options or ())], check=True, stdin=subprocess.DEVNULL)
-
-    link.output_format = "so"  # type: ignore[attr-defined]
-    link.get_target_triple = lambda: triple  # type: ignore[attr-defined]
-    return link
 
 
 def with_metadata(

@@ -13,34 +13,40 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import read_json, sha256_file
+from duomem.base.files import digest_of, read_json, sha256_file
 from duomem.device.bench.work import Work
 
 BUNDLE_FORMAT = "duomem-bundle"
 BUNDLE_VERSION = 2
 MANIFEST = "bundle.json"
 FOLDERS = ("model", "lib", "packs")
+KIT_FOLDERS = ("wheels", "games", "licenses")
+KIT_FILES = ("install.sh", "play", "bench", "check", "README.md", "LICENSES.md")
+"""What `duomem kit` adds for an offline install; only a manifest with a `kit` entry may list it."""
 SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
 _REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
 _MANIFEST_LIMIT = 4 << 20
 _MAX_FILES = 10_000
 _MAX_LIBRARIES = 32
+_LEAST_CHECKED = 4
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,190}\.whl")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REMAKE = "make it again with duomem compile"
 
 
 @dataclass(frozen=True)
 class Library:
-    """A compiled library for one CPU baseline.
+    """A compiled library for one CPU baseline, or for GPUs.
 
     file: its path inside the bundle. mcpu: what LLVM tuned it for. cpu_features: what a CPU must have to run it,
-    as Linux names them (see device.cpu).
+    as Linux names them (see device.cpu). device: where its kernels run, "cpu" or "vulkan".
     """
 
     file: str
     mcpu: str
     cpu_features: frozenset[str]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Bundle:
     def libraries(self) -> tuple[Library, ...]:
         """The compiled libraries of the bundle's target, best first."""
         return tuple(
-            Library(entry["file"], entry["mcpu"], frozenset(entry["cpu_features"]))
+            Library(entry["file"], entry["mcpu"], frozenset(entry["cpu_features"]), entry.get("device", "cpu"))
             for entry in self.manifest["target"]["libraries"]
         )
 
@@ -71,21 +77,32 @@ class Bundle:
         """CPU family the libraries are for: "x86_64", "aarch64"."""
         return self.manifest["target"]["arch"]
 
-    def runnable(self, features: frozenset[str] | None) -> tuple[Library, ...]:
-        """The libraries a CPU of this bundle's family with `features` can run, best first.
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices there are libraries for, the CPU last."""
+        found = dict.fromkeys(library.device for library in self.libraries)
+        return tuple(sorted(found, key="cpu".__eq__))
+
+    def runnable(self, features: frozenset[str] | None, device: str = "cpu") -> tuple[Library, ...]:
+        """The libraries for `device` that a CPU of this bundle's family with `features` can run, best first.
 
         features: as device.cpu.cpu_features gives them; where the system does not tell (None), it is the last
         library alone, which asks for the least.
         """
+        libraries = tuple(library for library in self.libraries if library.device == device)
         if features is None:
-            return self.libraries[-1:]
-        return tuple(library for library in self.libraries if library.cpu_features <= features)
+            return libraries[-1:]
+        return tuple(library for library in libraries if library.cpu_features <= features)
 
-    def library_for(self, features: frozenset[str] | None) -> Library:
-        """The best library for a CPU with `features`. UserError, saying what is missing, if there is none."""
-        if chosen := self.runnable(features):
+    def library_for(self, features: frozenset[str] | None, device: str = "cpu") -> Library:
+        """The best library for `device` and a CPU with `features`; there is one for that device.
+
+        Raises UserError, saying what is missing, if this CPU can run none of them.
+        """
+        if chosen := self.runnable(features, device):
             return chosen[0]
-        least = min(self.libraries, key=lambda library: len(library.cpu_features - (features or frozenset())))
+        libraries = [library for library in self.libraries if library.device == device]
+        least = min(libraries, key=lambda library: len(library.cpu_features - (features or frozenset())))
         missing = ", ".join(sorted(least.cpu_features - (features or frozenset())))
         raise UserError(
             f"{self.folder}: needs a CPU with {missing}: compile it on this machine, or for a target with an "
@@ -94,8 +111,8 @@ class Bundle:
 
     @property
     def device(self) -> str:
-        """Device the library is for: "cpu"."""
-        return self.manifest["target"]["device"]
+        """The device to ask an engine for: the one there are libraries for, "auto" if there are several."""
+        return self.devices[0] if len(self.devices) == 1 else "auto"
 
     @property
     def quantisation(self) -> str:
@@ -189,15 +206,26 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
             entry.wrong("file", "a path inside lib")
         entry.text("mcpu")
         entry.texts("cpu_features")
+        if "device" in entry.value:
+            entry.text("device")
     Work.from_json(value.get("work"), str(where))
     gate = fields.object("gate")
     gate.number("max_abs_diff")
     gate.number("bound")
+    if "self_check" in gate.value:
+        check = gate.object("self_check")
+        for name in ("tokens", "ids"):
+            if not all(i < model.value["vocab_size"] for i in check.integers(name)):
+                check.wrong(name, "a list of this model's token ids")
+        if len(check.reals("logits")) != len(check.value["ids"]) or len(check.value["tokens"]) < _LEAST_CHECKED:
+            check.wrong("logits", f"one for each id, after at least {_LEAST_CHECKED} tokens")
     files = fields.object("files")
     if len(files.value) > _MAX_FILES:
         raise UserError(f"{where}: field files lists more than {_MAX_FILES} files: not a bundle duomem wrote")
+    if "kit" in value:
+        _check_kit(fields.object("kit"), value)
     for name in files.value:
-        _check_name(name, where)
+        _check_name(name, where, "kit" in value)
         entry = files.object(name)
         entry.integer("size", 0)
         entry.digest("sha256")
@@ -207,11 +235,33 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
     return value
 
 
-def _check_name(name: str, where: Path) -> None:
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 over a manifest with a `kit` entry, but for the field kit.manifest that holds it."""
+    kit = {name: value for name, value in manifest["kit"].items() if name != "manifest"}
+    return digest_of({**manifest, "kit": kit})
+
+
+def _check_kit(kit: _Fields, manifest: dict[str, Any]) -> None:
+    for name in ("platform", "system", "machine"):
+        kit.text(name)
+    kit.texts("pythons")
+    kit.digest("inputs")
+    if kit.digest("manifest") != manifest_digest(manifest):
+        raise UserError(f"{kit.where}: is not as duomem kit wrote it: copy the bundle again")
+
+
+def _check_name(name: str, where: Path, kit: bool) -> None:
     parts = name.split("/")
-    if len(parts) < 2 or parts[0] not in FOLDERS or not all(_PART.fullmatch(part) for part in parts):
+    folders = FOLDERS + KIT_FOLDERS if kit else FOLDERS
+    if kit and name in KIT_FILES:
+        return
+    if kit and parts[0] == "wheels":
+        plain = len(parts) == 2 and _WHEEL.fullmatch(parts[1]) is not None
+    else:
+        plain = len(parts) > 1 and parts[0] in folders and all(_PART.fullmatch(part) for part in parts)
+    if not plain:
         raise UserError(
-            f"{where}: field files: {name[:200]!r} is no path inside {', '.join(FOLDERS)}: {_REMAKE}"
+            f"{where}: field files: {name[:200]!r} is no path inside {', '.join(folders)}: {_REMAKE}"
         )
 
 
@@ -286,6 +336,14 @@ class _Fields:
         value = self.value.get(name)
         if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
             self.wrong(name, "a list of token ids")
+        return value  # type: ignore[return-value]
+
+    def reals(self, name: str) -> list[float]:
+        value = self.value.get(name)
+        if not isinstance(value, list) or not all(
+            type(item) in (int, float) and abs(item) < float("inf") for item in value
+        ):
+            self.wrong(name, "a list of numbers")
         return value  # type: ignore[return-value]
 
     def objects(self, name: str, most: int) -> list[_Fields]:

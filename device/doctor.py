@@ -117,7 +117,7 @@ def check_bundle(folder: Path) -> str:
     bundle = read_bundle(folder)
     if bundle.arch != cpu_arch():
         raise UserError(f"{folder}: is compiled for {bundle.arch}, this is {cpu_arch()}: compile it for this")
-    bundle.library_for(cpu_features())
+    bundle.library_for(cpu_features(), bundle.devices[-1])
     need, limit, sessions = memory_need(bundle), available_memory(), 4
     check_memory(need, limit, bundle, bundle.context_length, sessions)
     done = _command([sys.executable, "-c", _TRY_BUNDLE, str(bundle.folder.resolve()), bundle.device], _LOAD_TIMEOUT)

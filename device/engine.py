@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from duomem.base.errors import UserError
+from duomem.device.adapter import choose_adapter, software_allowed
 from duomem.device.bundle import Bundle, Library, read_bundle
 from duomem.device.cpu import cpu_arch, cpu_features
 from duomem.device.preflight import available_memory, check_memory, memory_need
@@ -22,6 +23,17 @@ from duomem.device.session import ContextFull
 from duomem.device.weights import library_weight, read_tensor_cache
 
 ALL_CHUNK = 64
+MAX_SESSIONS = 4
+"""Sessions an engine has room for unless told otherwise."""
+SELF_CHECK_BOUND = 0.05
+"""Largest difference of a logit from the gate's record for a GPU to be trusted. Rounding makes 1e-3, a driver or a
+kernel that computes something else makes more than 1."""
+
+RUNTIME_DEVICES = {
+    "cuda": "an NVIDIA GPU, its driver and the CUDA 13 runtime (JetPack 7 on a Jetson)",
+    "metal": "a Mac with Apple silicon",
+}
+"""Devices that TVM's own runtime knows, and what each needs."""
 
 
 class TvmEngine:
@@ -35,13 +47,13 @@ class TvmEngine:
     def __init__(
         self,
         bundle: Bundle,
-        device: str = "cpu",
+        device: str = "auto",
         context_length: int | None = None,
-        max_sessions: int = 4,
+        max_sessions: int = MAX_SESSIONS,
         library: str | None = None,
     ) -> None:
         """Load a library and the weights of a verified bundle. See `load` for the arguments."""
-        chosen = _choose_library(bundle, device, library)
+        candidates = _choose_libraries(bundle, device, library)
         if context_length is None:
             context_length = bundle.context_length
         if not 1 <= context_length <= bundle.context_length:
@@ -53,25 +65,13 @@ class TvmEngine:
             raise UserError(f"max_sessions is {max_sessions}: give at least 1")
         need = memory_need(bundle, context_length, max_sessions)
         check_memory(need, available_memory(), bundle, context_length, max_sessions)
-        self.bundle, self.library = bundle, chosen
+        self.bundle = bundle
         self._context_length = context_length
         self._max_sessions = max_sessions
-        self._open_sessions = 0
         self._next_id = 0
         tvm = _import_tvm_runtime()
         self._shape = tvm.runtime.ShapeTuple
         self._tensor = tvm.runtime.tensor
-        self._cpu = tvm.cpu()
-        try:
-            module = tvm.runtime.load_module(str(bundle.folder / chosen.file))
-            self._vm = tvm.runtime.vm.VirtualMachine(module, self._cpu)
-            metadata = json.loads(self._vm["_metadata"]())
-        except (RuntimeError, OSError, AttributeError, ValueError) as e:
-            raise UserError(
-                f"{bundle.folder / chosen.file}: cannot be loaded ({_last_line(e)}): compile the bundle again"
-            ) from None
-        self._params = tvm.runtime.convert(self._load_params(metadata))
-        self._functions = {name: self._vm[name] for name in ("prefill", "prefill_all", "decode")}
         self._kv = {
             name: tvm.get_global_func(f"vm.builtin.kv_state_{name}")
             for name in (
@@ -85,25 +85,90 @@ class TvmEngine:
         }
         self._count_free = tvm.get_global_func("vm.builtin.attention_kv_cache_get_num_available_pages")
         self._page_size = bundle.manifest["context"]["page_size"]
-        self._cache = self._create_cache()
+        for i, chosen in enumerate(candidates, 1):
+            try:
+                self._open(tvm, chosen, device)
+                break
+            except UserError as e:
+                if i == len(candidates):
+                    raise
+                print(f"{e}; going on with {candidates[i].device}", file=sys.stderr)
 
     @classmethod
     def load(
         cls,
         bundle_dir: Path,
-        device: str = "cpu",
+        device: str = "auto",
         context_length: int | None = None,
-        max_sessions: int = 4,
+        max_sessions: int = MAX_SESSIONS,
         library: str | None = None,
     ) -> TvmEngine:
         """Verify the bundle in `bundle_dir` and load it.
 
-        device: "cpu". context_length: most tokens a session may hold, the bundle's own by default.
-        max_sessions: sessions open at once. library: file of one of the bundle's libraries, by default the best
-        this CPU can run (`engine.library` says which). Raises UserError if the bundle is damaged, for another
-        machine, or an argument does not fit it.
+        device: "cpu", "vulkan", "cuda", "metal", or "auto": the first the bundle has a library for that this
+        machine has too, that is no software rasteriser (unless the environment allows it, see device.adapter)
+        and that gives the logits the bundle records; each that is passed over is named in one line on the error stream.
+        context_length: most tokens a session may hold, the bundle's own by default.
+        max_sessions: sessions open at once. library: file of one of the bundle's libraries for that device, by
+        default the best this CPU can run (`engine.library` says which). Raises UserError if the bundle is damaged,
+        for another machine, or an argument does not fit it.
         """
         return cls(read_bundle(bundle_dir), device, context_length, max_sessions, library)
+
+    def _open(self, tvm: Any, library: Library, asked: str) -> None:
+        """Load `library`, the weights and an empty cache on its device. asked: the device this engine was asked for."""
+        where = self.bundle.folder / library.file
+        if library.device == "cpu":
+            self._device = tvm.cpu()
+        elif library.device == "vulkan":
+            adapter = choose_adapter(tvm, software=asked == "vulkan" or software_allowed())
+            self._device = tvm.device("webgpu", adapter.index)
+        elif library.device in RUNTIME_DEVICES:
+            self._device = tvm.device(library.device)
+            if not self._device.exist:
+                raise UserError(f"device {library.device}: none here: it needs {RUNTIME_DEVICES[library.device]}")
+        else:
+            raise UserError(f"{where}: is for the device {library.device}, which this duomem does not know: update it")
+        try:
+            module = tvm.runtime.load_module(str(where))
+            if library.device == "vulkan":
+                tvm.get_global_func("duomem_vulkan.prepare")(module, adapter.index)
+            self._vm = tvm.runtime.vm.VirtualMachine(module, self._device)
+            metadata = json.loads(self._vm["_metadata"]())
+        except (RuntimeError, OSError, AttributeError, ValueError) as e:
+            raise UserError(f"{where}: cannot be loaded ({_last_line(e)}): compile the bundle again") from None
+        try:
+            self._params = tvm.runtime.convert(self._load_params(metadata))
+        except MemoryError as e:
+            raise UserError(f"{where}: no memory for the weights ({_last_line(e)}): use another device") from None
+        self._functions = {name: self._vm[name] for name in ("prefill", "prefill_all", "decode")}
+        self.library = library
+        self._cache = self._create_cache()
+        self._open_sessions = 0
+        if asked == "auto" and library.device != "cpu":
+            self._check_itself()
+
+    def _check_itself(self) -> None:
+        """Compare logits with those the gate recorded. Raises UserError if they differ, or cannot be computed."""
+        where = f"{self.bundle.folder / self.library.file}: self-check"
+        check = self.bundle.manifest["gate"].get("self_check")
+        if check is None:
+            raise UserError(f"{where}: bundle.json records no logits to compare with: compile the bundle again")
+        tokens = check["tokens"]
+        try:
+            session = self.session()
+            session.prefill(tokens[: len(tokens) // 2])
+            session.prefill(tokens[len(tokens) // 2 : -1])
+            logits = session.decode(tokens[-1])
+            session.close()
+        except (RuntimeError, MemoryError, ValueError, ContextFull) as e:
+            raise UserError(f"{where}: the device fails ({_last_line(e)}): update its driver") from None
+        largest = float(np.abs(logits[check["ids"]] - np.array(check["logits"], np.float32)).max(initial=0.0))
+        if not largest < SELF_CHECK_BOUND:
+            raise UserError(
+                f"{where}: logits differ by {largest:.2g} from those recorded when it was compiled, the bound is "
+                f"{SELF_CHECK_BOUND:g}: the driver computes something else"
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -153,7 +218,7 @@ class TvmEngine:
         self._kv["begin_forward"](self._cache, self._shape([sequence]), self._shape([len(tokens)]))
         try:
             logits, _ = self._functions[function](
-                self._tensor(tokens[None], self._cpu), self._cache, self._params
+                self._tensor(tokens[None], self._device), self._cache, self._params
             )
             result = logits.numpy()[0]
         except BaseException:
@@ -196,8 +261,14 @@ class TvmEngine:
                 if name not in records:
                     raise UserError(f"{self.bundle.model_dir}: holds no {name}: compile the bundle again")
             stored = [records[name] for name in entry["stored"]]
-            array = library_weight(stored, tuple(entry["shape"]), entry["dtype"], self.bundle.quantisation)
-            params.append(self._tensor(array, self._cpu))
+            array = library_weight(
+                stored,
+                tuple(entry["shape"]),
+                entry["dtype"],
+                self.bundle.quantisation,
+                metadata.get("transposed", False),
+            )
+            params.append(self._tensor(array, self._device))
         return params
 
 
@@ -281,20 +352,29 @@ def _last_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def _choose_library(bundle: Bundle, device: str, file: str | None) -> Library:
+def _choose_libraries(bundle: Bundle, device: str, file: str | None) -> list[Library]:
+    """The libraries to try, in this order: one, or with device "auto" the best of each device, the CPU's last.
+
+    Raises UserError if this CPU can run none of those.
+    """
     where = bundle.folder
-    if device != bundle.device:
-        raise UserError(f"{where}: is compiled for {bundle.device}, not for {device}: ask for {bundle.device}")
+    if device not in (*bundle.devices, "auto"):
+        devices = " and ".join(bundle.devices)
+        raise UserError(f"{where}: is compiled for {devices}, not for {device}: ask for {devices}")
     if bundle.arch != cpu_arch():
         raise UserError(f"{where}: is compiled for {bundle.arch}, this is {cpu_arch()}: compile it for this")
     features = cpu_features()
+    devices_tried = bundle.devices if device == "auto" else (device,)
+    runnable = [library for name in devices_tried for library in bundle.runnable(features, name)]
     if file is None:
-        return bundle.library_for(features)
-    for library in bundle.runnable(features):
+        best = {library.device: library for library in reversed(runnable)}
+        chosen = [best[name] for name in devices_tried if name in best]
+        return chosen or [bundle.library_for(features, devices_tried[-1])]
+    for library in runnable:
         if library.file == file:
-            return library
-    runnable = ", ".join(library.file for library in bundle.runnable(features)) or "none"
-    raise UserError(f"{where}: {file} is no library of it that this CPU can run: those are {runnable}")
+            return [library]
+    names = ", ".join(library.file for library in runnable) or "none"
+    raise UserError(f"{where}: {file} is no library of it that this CPU can run: those are {names}")
 
 
 def _import_tvm_runtime() -> Any:

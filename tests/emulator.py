@@ -62,11 +62,11 @@ def build_kernel(function: Any, baseline: str, library: Path, target: str = "aar
     import tvm
 
     from duomem.compile.target import load_target
-    from duomem.compile.worker import zig_linker
+    from duomem.compile.toolchains.link import linker
 
     module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
     built = tvm.compile(module, target=baseline_target(baseline, target))
-    built.export_library(str(library), fcompile=zig_linker(load_target(target).link))
+    built.export_library(str(library), fcompile=linker(load_target(target).link))
 
 
 def run_kernel(function: Any, arrays: list[np.ndarray], baseline: str = "neon") -> list[np.ndarray]:

@@ -1,0 +1,282 @@
+"""A Llama decoder for GPUs on TVM's nn frontend, with a paged KV cache. Imported by the build process only.
+
+float32 throughout over 4-bit matrices; 9 dispatches a layer and token, fused by hand where TVM's passes do not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import relax, te, tirx
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+from tvm.relax.frontend.nn.llm import kv_cache as tvm_kernels
+from tvm.relax.frontend.nn.llm.kv_cache import AttnKind, PagedKVCache, RopeMode
+from tvm.s_tir import dlight
+
+from duomem.compile.kernels.gpu import int4
+from duomem.compile.kernels.gpu.merge import merge
+from duomem.compile.models.config import DecoderConfig
+from duomem.compile.models.layers import call_kernel
+
+PAGE = 16
+"""Tokens a KV page."""
+
+_UNUSED_WINDOW = 1024
+
+
+class Matrix(nn.Module):
+    """A 4-bit matrix [n, k] in the layout of kernels.gpu.int4: parameters q_weight and q_scale."""
+
+    def __init__(self, n: int, k: int) -> None:
+        super().__init__()
+        self.n, self.k = n, k
+        self.q_weight = nn.Parameter((k // int4.LEVELS, n), "uint32")
+        self.q_scale = nn.Parameter((k // int4.GROUP, n), "float32")
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """float32 x [1, s, k] -> x @ W.T (+ residual), float32 [1, s, n]."""
+        make = int4.matvec if _is_one(x) else int4.matmul
+        args = [x, self.q_weight, self.q_scale, *([residual] if residual is not None else [])]
+        name = f"{make.__name__}_{self.n}_{self.k}"
+        return call_kernel(make(self.n, self.k, residual is not None), name, args, (1, x.shape[1], self.n))
+
+    def gated(self, x: Tensor) -> Tensor:
+        """float32 x [1, s, k] -> silu(gate) * other [1, s, n / 2], from the two halves of x @ W.T."""
+        n = self.n // 2
+        if _is_one(x):
+            args = [x, self.q_weight, self.q_scale]
+            return call_kernel(int4.matvec(n, self.k, gated=True), f"gated_{n}_{self.k}", args, (1, 1, n))
+        return op.tensor_expr_op(_swiglu, "swiglu", [self(x)])
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """int32 ids [1, s] -> the rows they name, float32 [1, s, k]."""
+
+        def embedding(ids: te.Tensor, words: te.Tensor, scales: te.Tensor) -> te.Tensor:
+            def take(_batch: tirx.Var, i: tirx.Var, j: tirx.Var) -> Any:
+                row = ids[0, i]
+                shift = tirx.Cast("uint32", j % int4.LEVELS * 4)
+                level = tirx.bitwise_and(words[j // int4.LEVELS, row] >> shift, tirx.const(15, "uint32"))
+                return (tirx.Cast("float32", level) - 7.0) * scales[j // int4.GROUP, row]
+
+            return te.compute((1, ids.shape[1], self.k), take, name="embedding")
+
+        return op.tensor_expr_op(embedding, "embedding", [ids, self.q_weight, self.q_scale])
+
+
+class Attention(nn.Module):
+    """Attention of one layer, without what is added to it."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        self.config, self.layer = config, layer
+        self.qkv_proj = Matrix(config.qkv_size, config.hidden_size)
+        self.o_proj = Matrix(config.hidden_size, config.q_size)
+
+    def forward(self, x: Tensor, stream: Tensor, cache: PagedKVCache) -> Tensor:
+        """float32 x, stream [1, s, hidden] -> stream + attention of x; the tokens are appended to the cache."""
+        config, s = self.config, x.shape[1]
+        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+        qkv = op.reshape(self.qkv_proj(x), (1, s, heads + 2 * kv_heads, config.head_dim))
+        mixed = cache.attention_with_fused_qkv(self.layer, qkv, heads, config.attention_scale)
+        return self.o_proj(op.reshape(mixed, (1, s, config.q_size)), stream)
+
+
+class MLP(nn.Module):
+    """SwiGLU feed-forward."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.gate_up_proj = Matrix(2 * config.intermediate_size, config.hidden_size)
+        self.down_proj = Matrix(config.hidden_size, config.intermediate_size)
+
+    def forward(self, x: Tensor, stream: Tensor) -> Tensor:
+        """float32 x, stream [1, s, hidden] -> stream + feed-forward of x."""
+        return self.down_proj(self.gate_up_proj.gated(x), stream)
+
+
+class Block(nn.Module):
+    """One pre-norm decoder layer."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer)
+        self.mlp = MLP(config)
+        self.input_layernorm = _norm(config)
+        self.post_attention_layernorm = _norm(config)
+
+    def forward(self, stream: Tensor, cache: PagedKVCache) -> Tensor:
+        """float32 [1, s, hidden] -> like it."""
+        stream = self.self_attn(self.input_layernorm(stream), stream, cache)
+        return self.mlp(self.post_attention_layernorm(stream), stream)
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks and final norm."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.embed_tokens = Matrix(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([Block(config, i) for i in range(config.num_hidden_layers)])
+        self.norm = _norm(config)
+
+    def forward(self, ids: Tensor, cache: PagedKVCache) -> Tensor:
+        """int32 ids [1, s] -> the residual stream behind the last layer, float32 [1, s, hidden]."""
+        stream = self.embed_tokens.rows(ids)
+        for layer in self.layers:
+            stream = layer(stream, cache)
+        return stream
+
+
+class Model(nn.Module):
+    """The functions a library exports, those of models.decoder.Model, over parameters of the same names."""
+
+    def __init__(self, config: DecoderConfig, target: tvm.target.Target) -> None:
+        super().__init__()
+        self.config, self.target = config, target
+        self.model = Decoder(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = Matrix(config.vocab_size, config.hidden_size)
+
+    def _head(self, stream: Tensor) -> Tensor:
+        x = self.model.norm(stream)
+        return self.model.embed_tokens(x) if self.config.tie_word_embeddings else self.lm_head(x)
+
+    def prefill(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        """Append the tokens; logits after the last."""
+        return self._head(op.tensor_expr_op(_last_position, "last_position", [self.model(ids, cache)])), cache
+
+    def prefill_all(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        """Append the tokens; logits after each."""
+        return self._head(self.model(ids, cache)), cache
+
+    def decode(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        """Append one token; logits after it."""
+        return self._head(self.model(ids, cache)), cache
+
+    def create_kv_cache(
+        self, max_batch: tirx.Var, max_tokens: tirx.Var, chunk: tirx.Var, page_size: tirx.Var
+    ) -> PagedKVCache:
+        """A cache for `max_batch` sequences with `max_tokens` tokens in all."""
+        return _create_kv_cache(self.config, self.target, [max_batch, max_tokens, chunk, page_size])
+
+
+def export(
+    config: DecoderConfig, target: tvm.target.Target
+) -> tuple[tvm.IRModule, list[tuple[str, Any]]]:
+    """The model as an IRModule, and its parameters by name, in the order every function takes them."""
+    cache = nn.spec.Object(object_type=PagedKVCache)
+    packed = {"param_mode": "packed", "effect_mode": "none"}
+    lengths: dict[str, Any] = {"prefill": "n", "prefill_all": "n", "decode": 1}
+    spec: dict[str, Any] = {
+        name: {"ids": nn.spec.Tensor([1, n], "int32"), "cache": cache, "$": packed} for name, n in lengths.items()
+    }
+    sizes = dict.fromkeys(("max_batch", "max_tokens", "chunk", "page_size"), int)
+    spec["create_kv_cache"] = {**sizes, "$": {"param_mode": "none", "effect_mode": "none"}}
+    with target:
+        module, params, _ = Model(config, target).export_tvm(spec, allow_extern=True)
+    return module, params
+
+
+def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
+    """Relax passes from the model to VM code.
+
+    dlight's RMSNorm rule makes vectors wider than WGSL's four lanes; GeneralReduction does for norms.
+    """
+    t, gpu = relax.transform, dlight.gpu
+    return tvm.transform.Sequential(
+        [
+            tirx.transform.BindTarget(target),
+            t.LegalizeOps(),
+            t.AnnotateTIROpPattern(),
+            t.FoldConstant(),
+            t.RewriteDataflowReshape(),  # before fusion, which would make copies of views
+            t.FuseOps(),
+            t.FuseTIR(),
+            t.DeadCodeElimination(),
+            dlight.ApplyDefaultSchedule(gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()),
+            t.ToNonDataflow(),
+            t.RemovePurityChecking(),
+            t.CallTIRRewrite(),
+            t.StaticPlanBlockMemory(),
+            t.LowerAllocTensor(),
+            t.KillAfterLastUse(),
+            t.LowerRuntimeBuiltin(),
+            t.VMShapeLower(),
+            t.AttachGlobalSymbol(),
+        ]
+    )
+
+
+def _create_kv_cache(config: DecoderConfig, target: tvm.target.Target, sizes: list[tirx.Var]) -> PagedKVCache:
+    """A float32 cache over TVM's GPU kernels, but for the merge, which is ours (see kernels.gpu.merge)."""
+    builder = relax.BlockBuilder.current()
+    heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    dtype = "float32"
+
+    def kernel(function: tirx.PrimFunc, name: str) -> relax.Tuple:
+        return relax.Tuple([tvm.ir.StringImm("tirx"), builder.add_func(function, name)])
+
+    absent = relax.Tuple([])
+    rope = tvm_kernels.llama_rope_with_position_map(config.rope_theta, 1, dim, heads, kv_heads, dtype, {}, dim)
+    args = [
+        relax.ShapeExpr([*sizes, 0, _UNUSED_WINDOW]),
+        relax.ShapeExpr([0, config.num_hidden_layers]),
+        *(relax.prim_value(n) for n in (heads, kv_heads, dim, dim)),
+        relax.ShapeExpr([int(AttnKind.MHA)] * config.num_hidden_layers),
+        relax.prim_value(False),
+        relax.prim_value(RopeMode.NORMAL),
+        relax.prim_value(1),
+        relax.prim_value(config.rope_theta),
+        relax.prim_value(0),
+        relax.op.zeros((), dtype),
+        builder.add_func(tvm_kernels._kv_cache_transpose_append(kv_heads, dim, dtype), "kv_append"),
+        relax.prim_value(0),
+        kernel(
+            tvm_kernels._attention_prefill_ragged(kv_heads, heads, dim, dim, dtype, {}, target), "attention_ragged"
+        ),
+        kernel(
+            tvm_kernels._attention_prefill(kv_heads, heads, dim, dtype, False, {}, target), "attention_paged"
+        ),
+        kernel(
+            tvm_kernels._attention_decode(kv_heads, heads, dim, dtype, False, {}, target), "attention_decode"
+        ),
+        *[absent] * 5,
+        relax.Tuple([builder.add_func(merge(heads, dim), "attention_merge")]),
+        builder.add_func(rope, "rope_split"),
+        builder.add_func(tvm_kernels._copy_single_page(kv_heads, PAGE, dim, dtype, target), "kv_copy_page"),
+        builder.add_func(
+            tvm_kernels._kv_cache_debug_get_kv(config.num_hidden_layers, kv_heads, dim, dtype), "kv_read"
+        ),
+        builder.add_func(tvm_kernels._compact_kv_copy(kv_heads, dim, dtype, target), "kv_compact"),
+    ]
+    call = relax.call_pure_packed("vm.builtin.paged_attention_kv_cache_create", *args, ty_args=relax.AnyType())
+    return PagedKVCache(_expr=call, _name="paged_kv_cache")
+
+
+def _norm(config: DecoderConfig) -> nn.RMSNorm:
+    return nn.RMSNorm(config.hidden_size, -1, config.rms_norm_eps, bias=False)
+
+
+def _is_one(x: Tensor) -> bool:
+    return isinstance(x.shape[1], int) and x.shape[1] == 1
+
+
+def _swiglu(x: te.Tensor) -> te.Tensor:
+    _, s, d = x.shape
+
+    def silu_times(_batch: tirx.Var, i: tirx.Var, j: tirx.Var) -> Any:
+        gate = x[0, i, j]
+        return gate / (1 + tirx.exp(-gate)) * x[0, i, j + d // 2]
+
+    return te.compute((1, s, d // 2), silu_times, name="swiglu")
+
+
+def _last_position(x: te.Tensor) -> te.Tensor:
+    _, s, d = x.shape
+
+    def take(_batch: tirx.Var, _row: tirx.Var, i: tirx.Var) -> Any:
+        return x[0, s - 1, i]
+
+    return te.compute((1, 1, d), take, name="last_position")

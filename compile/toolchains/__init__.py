@@ -1,0 +1,1 @@
+"""Compilers, linkers and inspection of what they made, for the devices that this machine does not have."""
