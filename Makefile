@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-full test lint clean
+.PHONY: help install demo demo-full test lint clean host phone jetson mac bench-phone bench-jetson
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
@@ -33,6 +33,26 @@ test: install  ## lint and all tests
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/python scripts/typecheck.py
+
+host: install  ## dist/host: this machine's student, pack and runtime, to install offline
+	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh host
+
+phone: install  ## dist/phone: the same for AArch64 Linux, and dist/phone-mlc for mlc-llm's apps
+	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh phone
+
+jetson: install  ## dist/jetson: AArch64 with the Python of JetPack 7
+	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh jetson
+
+mac: install  ## dist/mac: Metal, once its target is complete
+	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh mac
+
+bench-phone: phone  ## HOST=ssh://user@device or adb: deploy dist/phone, run its bench, merge into dist/bench/bench.md
+	@test -n "$(HOST)" || { echo "bench-phone: which device? give HOST=ssh://user@device or HOST=adb" >&2; exit 2; }
+	$(BIN)/duomem deploy "$(HOST)" dist/phone --bench dist/bench
+
+bench-jetson: jetson  ## the same for dist/jetson
+	@test -n "$(HOST)" || { echo "bench-jetson: which device? give HOST=ssh://user@device" >&2; exit 2; }
+	$(BIN)/duomem deploy "$(HOST)" dist/jetson --bench dist/bench
 
 clean:  ## remove the venv and everything made; games, models and results in runs/ included
 	rm -rf $(VENV) runs build dist *.egg-info

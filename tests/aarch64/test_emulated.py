@@ -12,7 +12,6 @@ import emulator
 import numpy as np
 import pytest
 
-from duomem.device.alfworld.catalogue import find_games
 from duomem.device.bundle import read_bundle
 from duomem.device.cpu import cpu_arch
 
@@ -22,28 +21,6 @@ pytestmark = [
     pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or ""),
     pytest.mark.skipif(cpu_arch() == "aarch64", reason="this machine is AArch64 itself"),
 ]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, make_model: Any) -> Path:
-    """A tiny model compiled for aarch64 with a context that holds a few steps, its libraries checked on qemu."""
-    for name in ("torch", "transformers", "ziglang"):
-        pytest.importorskip(name)
-    from duomem.compile.bundle import compile_bundle
-    from duomem.compile.target import load_target
-
-    folder = tmp_path_factory.mktemp("aarch64")
-    model = make_model(folder / "model", max_position_embeddings=8192)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DUOMEM_AARCH64_PYTHON", str(emulator.PYTHON))
-        compile_bundle(model, load_target("aarch64"), "q4f32_1", folder / "b", 8192, min_agreement=0.0)
-        compile_bundle(model, load_target("host"), "q4f32_1", folder / "host", 8192, min_agreement=0.0)
-    return folder / "b"
-
-
-@pytest.fixture(scope="module")
-def game(generated_games: Path) -> Path:
-    return find_games(generated_games, "train")[0]
 
 
 @pytest.fixture(scope="module")

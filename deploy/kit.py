@@ -1,0 +1,212 @@
+"""`duomem kit`: a compiled bundle becomes the folder, and the archive, that a device installs from offline.
+
+Adds wheels, pack, games, installer and starters to the bundle and lists them all in bundle.json. It stands with
+deploying, not with compiling: it changes nothing that was compiled, and runs without torch or TVM's compiler.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from duomem.base.errors import UserError
+from duomem.base.files import atomic_folder, digest_of, sha256_file, write_json
+from duomem.deploy.wheels import Platform, duomem_wheel, fetch_wheels, licences, own_files, pins, slim_tvm
+from duomem.device.alfworld.catalogue import DATA_FOLDER, find_games
+from duomem.device.bundle import FOLDERS, MANIFEST, Bundle, check_manifest, manifest_digest, read_bundle
+
+SPLIT = "valid_seen"
+_STARTERS = Path(__file__).with_name("starters")
+_ARCH = {"arm64": "aarch64"}
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What goes into a device's folder beside the bundle.
+
+    pythons: CPython versions to bring wheels for, as ("3.11",); empty: the platform's own. packs: .dmpack files; the
+    first is what `play` uses. games: a folder of games, of which `limit` of valid_seen go along, or None. wheels: more
+    of them, such as a device plugin's. cache: where fetched wheels are kept.
+    """
+
+    platform: Platform
+    cache: Path
+    pythons: tuple[str, ...] = ()
+    packs: Sequence[Path] = ()
+    games: Path | None = None
+    limit: int = 12
+    wheels: Sequence[Path] = field(default=())
+
+
+def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
+    """Write the bundle in `source` and everything `kit` says into the folder `out`; (bundle, whether it is new).
+
+    `out` exists only once it is whole and verified. A valid one of the same inputs is left alone. Raises UserError if
+    `source` is damaged or not for this platform, `out` holds something else, or a wheel cannot be had.
+    """
+    bundle = read_bundle(source)
+    platform, pythons = kit.platform, kit.pythons or kit.platform.pythons
+    if bundle.arch != _ARCH.get(platform.machine, platform.machine) or "kit" in bundle.manifest:
+        raise UserError(f"{source}: " + ("is a kit already: give the bundle it was made of" if "kit" in bundle.manifest
+                        else f"is compiled for {bundle.arch}, not for {platform.name}: compile it for that target"))
+    games = _games(kit)
+    named = [*(f"packs/{path.name}" for path in kit.packs), *(f"wheels/{path.name}" for path in kit.wheels)]
+    if len(set(named)) != len(named):
+        raise UserError(f"{out}: two packs or wheels have the same name: rename one")
+    inputs = digest_of({
+        "bundle": sha256_file(source / MANIFEST), "platform": platform.name, "pythons": pythons, "pins": pins(),
+        "games": {str(name): sha256_file(path) for name, path in games.items()},
+        "added": [(path.name, sha256_file(path)) for path in (*kit.packs, *kit.wheels)],
+        "code": {name: sha256_file(path) for name, path in own_files().items()},
+    })
+    if (existing := _existing(out, inputs)) is not None:
+        return existing, False
+    fetched = {wheel for python in pythons for wheel in fetch_wheels(platform, python, kit.cache / platform.name)}
+    with atomic_folder(out) as work:
+        for name in (*bundle.manifest["files"], *FOLDERS):
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            if name in FOLDERS:
+                (work / name).mkdir(exist_ok=True)
+            else:
+                shutil.copyfile(source / name, work / name)
+        for path in kit.packs:
+            shutil.copyfile(path, work / "packs" / path.name)
+        for name, path in games.items():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, work / name)
+        wheels = work / "wheels"
+        wheels.mkdir()
+        for wheel in sorted(fetched):
+            if wheel.name.startswith("apache_tvm-"):
+                slim_tvm(wheel, wheels)
+            else:
+                shutil.copyfile(wheel, wheels / wheel.name)
+        for wheel in kit.wheels:
+            shutil.copyfile(wheel, wheels / wheel.name)
+        own = duomem_wheel(wheels)
+        rows = licences(wheels.glob("*.whl"))
+        _write_licences(work, rows)
+        _write_starters(work, own, platform, pythons, kit.packs)
+        (work / "README.md").write_text(_readme(bundle, platform, pythons, bool(games), bool(kit.packs)))
+        manifest: dict[str, Any] = copy.deepcopy(bundle.manifest)
+        manifest["files"] = {
+            path.relative_to(work).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
+            for path in sorted(work.rglob("*")) if path.is_file()
+        }
+        manifest["kit"] = {"platform": platform.name, "system": platform.system, "machine": platform.machine,
+                           "pythons": list(pythons), "inputs": inputs}
+        manifest["kit"]["manifest"] = manifest_digest(manifest)
+        write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
+        read_bundle(work)
+    return Bundle(Path(out), manifest), True
+
+
+def sizes(bundle: Bundle) -> dict[str, int]:
+    """Bytes of each part of a kit: model, lib, packs, games, runtime (wheels) and rest; and in all."""
+    parts = {"model": 0, "lib": 0, "packs": 0, "games": 0, "runtime": 0, "rest": 0}
+    for name, entry in bundle.manifest["files"].items():
+        part = {"wheels": "runtime"}.get(name.split("/")[0], name.split("/")[0])
+        parts[part if part in parts else "rest"] += entry["size"]
+    parts["rest"] += (bundle.folder / MANIFEST).stat().st_size
+    return {**parts, "all": sum(parts.values())}
+
+
+def _existing(out: Path, inputs: str) -> Bundle | None:
+    """The kit in `out` if it is valid and of these inputs. UserError if `out` is not a bundle at all."""
+    if not out.exists():
+        return None
+    if not (out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file())):
+        raise UserError(f"--out {out}: exists and is no bundle: give another folder, or remove it")
+    try:
+        bundle = read_bundle(out)
+    except UserError:
+        return None
+    return bundle if bundle.manifest.get("kit", {}).get("inputs") == inputs else None
+
+
+def _games(kit: Kit) -> dict[str, Path]:
+    """The games that go along, by their path in the bundle: evenly chosen, so that all families are there."""
+    if kit.games is None:
+        return {}
+    found = find_games(kit.games, SPLIT)
+    if not found:
+        raise UserError(f"--games {kit.games}: has no {SPLIT} games: make some with duomem games generate")
+    chosen = found[:: max(1, len(found) // kit.limit)][: kit.limit]
+    return {"/".join(("games", DATA_FOLDER, SPLIT, *path.parts[-3:])): path for path in chosen}
+
+
+def _write_starters(work: Path, own: Path, platform: Platform, pythons: Sequence[str], packs: Sequence[Path]) -> None:
+    values = {
+        "PLATFORM": f"{platform.system} {platform.machine}",
+        "PYTHONS": ", ".join(pythons),
+        "NAMES": " ".join(f"python{python}" for python in pythons),
+        "WHEEL": own.name,
+        "SHA256": sha256_file(own),
+        "PACK": f' --pack "$here/packs/{packs[0].name}"' if packs else "",
+    }
+    for template in sorted(_STARTERS.iterdir()):
+        text = template.read_text(encoding="utf-8")
+        for name, value in values.items():
+            text = text.replace(f"@{name}@", value)
+        target = work / template.name
+        target.write_text(text, encoding="utf-8")
+        target.chmod(0o755)
+
+
+def _write_licences(work: Path, rows: Sequence[tuple[str, str, str, Sequence[str]]]) -> None:
+    """LICENSES.md, and every licence text of the wheels below licenses/, so that it is read without unpacking them."""
+    lines = ["# Licences of what this bundle holds", "", "| part | version | licence | texts |", "|---|---|---|---|"]
+    for name, version, licence, texts in rows:
+        lines.append(f"| {name} | {version} | {licence[:120]} | {len(texts)}, in licenses/{_plain(name)} |")
+    lines += ["", "The student in model/ and lib/ and the memories in packs/ are under the terms of the model they "
+              "were made from and of the trajectories they were learned from; see the project's README.", ""]
+    (work / "LICENSES.md").write_text("\n".join(lines), encoding="utf-8")
+    for wheel in sorted((work / "wheels").glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            name = _plain(wheel.name.split("-")[0])
+            texts = {row[0].lower().replace("-", "_"): row[3] for row in rows}.get(name.replace("-", "_"), ())
+            for i, text in enumerate(texts):
+                target = work / "licenses" / name / f"{i:02d}-{_plain(Path(text).name)}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(text))
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._" else "_" for c in name.lower()).lstrip(".")
+
+
+def _readme(bundle: Bundle, platform: Platform, pythons: Sequence[str], games: bool, packs: bool) -> str:
+    libraries = "\n".join(
+        f"| `{entry['file']}` | {entry.get('device', 'cpu')} | {', '.join(entry['cpu_features']) or 'any'} |"
+        for entry in bundle.manifest["target"]["libraries"])
+    memories = "`play` shows the student the memories in packs/." if packs else "No memories are in packs/."
+    other = "Other games" if games else "No games are in this bundle"
+    unchecked = ", ".join(bundle.manifest["gate"].get("unchecked", [])) or "none"
+    return f"""# duomem on {platform.system} {platform.machine}
+
+Student {bundle.manifest['model']['id']}, {bundle.quantisation}, {bundle.context_length} tokens of context. Needs
+{platform.system} on {platform.machine} and Python {' or '.join(pythons)}; no network, no pip, no root.
+
+```
+sh play --watch          # install what is not installed, then play a game{' of those in games/' if games else ''}
+sh install.sh            # verify, install, self-check
+sh check                 # does it run here? exit 0 yes, 3 cannot be told, else no
+sh bench                 # how fast it is here: a table and one JSON line
+```
+
+{memories} {other}: give `--games DIR` or set ALFWORLD_DATA.
+Less memory: `sh play --context TOKENS`. The runtime is unpacked to `$DUOMEM_HOME` (~/.local/share/duomem), once for
+all bundles with the same wheels; removing that folder uninstalls it. Every start verifies the bundle's digests.
+
+| library | device | CPU features it needs |
+|---|---|---|
+{libraries}
+
+Not executed before shipping (checked through a library of the same kernels): {unchecked}.
+Licences: LICENSES.md.
+"""

@@ -1,0 +1,106 @@
+"""Installing a bundle's runtime on the device that holds it: wheels unpacked with Python alone, no pip, no network.
+
+install.sh runs this from duomem's own wheel, before anything is installed: standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import stat
+import sys
+import zipfile
+from pathlib import Path
+
+from duomem.base.errors import UserError
+from duomem.base.files import atomic_folder, digest_of
+from duomem.device.bundle import Bundle, read_bundle
+
+_MAX_UNPACKED = 1 << 30
+_PART = re.compile(r"[^\x00-\x1f/\\:]{1,200}")
+
+
+def install(folder: Path, home: Path) -> Path:
+    """Verify the bundle in `folder` and unpack its wheels for this Python below `home`; the folder they are in.
+
+    What is there whole already is left alone: the folder's name is the digest of the wheels. Raises UserError if
+    the bundle is damaged, is for another machine or Python, or a wheel holds anything but plain files.
+    """
+    bundle = read_bundle(folder)
+    wheels = wheels_for(bundle, platform.system(), platform.machine(), sys.version_info[:2])
+    files = bundle.manifest["files"]
+    name = digest_of([files[wheel]["sha256"] for wheel in wheels])[:20]
+    runtime = home / f"runtime-{name}"
+    if not runtime.is_dir():
+        with atomic_folder(runtime) as work:
+            for wheel in wheels:
+                unpack_wheel(folder / wheel, work)
+    return runtime
+
+
+def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...]) -> list[str]:
+    """Names of the wheels that a Python of this version needs. Raises UserError if the bundle has none for it."""
+    kit = bundle.manifest.get("kit")
+    if kit is None:
+        raise UserError(f"{bundle.folder}: brings no wheels: make it with duomem kit")
+    if (kit["system"], kit["machine"]) != (system, machine):
+        raise UserError(f"{bundle.folder}: is for {kit['system']} {kit['machine']}, this is {system} {machine}: "
+                        "take the bundle for this machine")
+    version = ".".join(map(str, python[:2]))
+    if version not in kit["pythons"]:
+        raise UserError(f"{bundle.folder}: brings wheels for Python {', '.join(kit['pythons'])}, this is {version}: "
+                        f"install one of those, or make the bundle with duomem kit --python {version}")
+    tag = f"cp{version.replace('.', '')}"
+    wheels = []
+    for name in sorted(name for name in bundle.manifest["files"] if name.startswith("wheels/")):
+        interpreter, abi = name.removesuffix(".whl").split("-")[-3:-1]
+        if interpreter == tag or abi == "abi3" or interpreter.startswith("py"):
+            wheels.append(name)
+    return wheels
+
+
+def unpack_wheel(wheel: Path, out: Path) -> None:
+    """Unpack `wheel` into the folder `out`. UserError on links, paths that lead out of it and what is too large."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
+                raise UserError(f"{wheel}: unpacks to more than {_MAX_UNPACKED >> 20} MiB: not a wheel of a bundle")
+            for entry in entries:
+                parts = entry.filename.split("/")
+                kind = stat.S_IFMT(entry.external_attr >> 16)
+                plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
+                if not plain or kind not in (0, stat.S_IFREG):
+                    raise UserError(f"{wheel}: {entry.filename[:200]!r} is no plain file inside it: "
+                                    "make the bundle again")
+                if len(parts) > 2 and parts[0].endswith(".data"):  # what pip would move: libraries belong to the top
+                    parts = parts[2:] if parts[1] in ("purelib", "platlib") else []
+                if parts:
+                    target = out.joinpath(*parts)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(archive.read(entry))
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as e:
+        raise UserError(f"{wheel}: cannot be unpacked ({e}): copy the bundle again") from None
+
+
+def main() -> int:
+    """`python -m duomem.device.install BUNDLE HOME`: install, and print the runtime's folder."""
+    parser = argparse.ArgumentParser(prog="install.sh", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("home", type=Path)
+    args = parser.parse_args()
+    try:
+        print(install(args.bundle, args.home))
+    except UserError as e:
+        print(f"install.sh: {e}", file=sys.stderr)
+        return 1
+    except OSError as e:
+        print(f"install.sh: {e.filename or args.home}: {e.strerror}: free space, or set DUOMEM_HOME to a folder to "
+              "write in", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

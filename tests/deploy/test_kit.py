@@ -1,0 +1,348 @@
+"""Kits: what goes in, that the same inputs give the same bytes, and that nothing tampered with gets past the reader.
+
+The wheels are small ones made here; tests/aarch64/test_kit_emulated.py installs the real ones.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tomllib
+from bundles import write_bundle
+
+from duomem.base.errors import UserError
+from duomem.deploy import kit as module
+from duomem.deploy.archive import unpack_archive, write_archive
+from duomem.deploy.kit import Kit, make_kit, sizes
+from duomem.deploy.wheels import PLATFORMS, TOP_PACKAGES, own_files, pins, slim_tvm, write_wheel
+from duomem.device.bundle import Bundle, manifest_digest, read_bundle
+from duomem.device.install import unpack_wheel, wheels_for
+
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def fake_wheel(folder: Path, name: str, tag: str, files: dict[str, bytes], version: str = "1.0") -> Path:
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense: MIT\n\n{name}\n"
+    path = folder / f"{name}-{version}-{tag}.whl"
+    write_wheel(path, {**files, f"{info}/METADATA": metadata.encode(), f"{info}/WHEEL": b"Wheel-Version: 1.0\n",
+                       f"{info}/licenses/LICENSE": b"do what you like"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "memories.dmpack").write_bytes(b"memories")
+    game = folder / "games/json_2.1.1/valid_seen/pick_and_place_simple-A-None-B-1/trial_1/game.tw-pddl"
+    game.parent.mkdir(parents=True)
+    game.write_text('{"solvable": true}')
+    return Kit(PLATFORMS["x86_64"], folder / "cache", (PYTHON,), [folder / "memories.dmpack"], folder / "games")
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Kit, Path], tuple[Bundle, bool]]:
+    """make_kit, with wheels made here in place of the package index's."""
+    folder = tmp_path_factory.mktemp("wheels")
+    number = PYTHON.replace(".", "")
+    wheels = [
+        fake_wheel(folder, "apache_tvm", "py3-none-any", {
+            "tvm/__init__.py": b"", "tvm/LICENSE": b"apache", "tvm/NOTICE": b"tvm", "tvm/lib/libtvm_runtime.so": b"r",
+            "tvm/lib/libtvm_compiler.so": b"c" * 99999, "tvm/relax/a.py": b"", "tvm/runtime/b.py": b""}),
+        fake_wheel(folder, "tqdm", "py3-none-any", {"tqdm/__init__.py": b""}),
+        fake_wheel(folder, "numpy", f"cp{number}-cp{number}-manylinux2014_x86_64", {"numpy/__init__.py": b""}),
+        fake_wheel(folder, "other", "cp39-cp39-manylinux2014_x86_64", {"other/__init__.py": b""}),
+    ]
+
+    def run(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "fetch_wheels", lambda platform, python, cache: wheels)
+            return make_kit(source, kit, out)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("compiled") / "b")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, make: Callable, source: Path, settings: Kit) -> Bundle:
+    """A kit. Read it, do not change it."""
+    return make(source, settings, tmp_path_factory.mktemp("kits") / "phone")[0]
+
+
+def test_a_kit_holds_what_a_device_needs(whole: Bundle, source: Path) -> None:
+    files = set(read_bundle(whole.folder).manifest["files"])
+    assert set(read_bundle(source).manifest["files"]) < files
+    assert {"install.sh", "play", "bench", "check", "README.md", "LICENSES.md", "packs/memories.dmpack",
+            "wheels/apache_tvm-1.0+runtime-py3-none-any.whl", "licenses/tqdm/00-license",
+            "games/json_2.1.1/valid_seen/pick_and_place_simple-A-None-B-1/trial_1/game.tw-pddl"} <= files
+    parts = sizes(whole)
+    assert parts["all"] == sum(p.stat().st_size for p in whole.folder.rglob("*") if p.is_file())
+    assert parts["runtime"] == sum(p.stat().st_size for p in (whole.folder / "wheels").iterdir())
+    assert "@" not in (whole.folder / "install.sh").read_text().replace("$@", "").replace('"$@"', "")
+    for name in ("install.sh", "play", "bench", "check"):
+        assert os.access(whole.folder / name, os.X_OK)
+        assert subprocess.run(["sh", "-n", whole.folder / name], check=False).returncode == 0
+
+
+def test_the_cut_tvm_has_no_compiler_and_keeps_its_licence(whole: Bundle) -> None:
+    with zipfile.ZipFile(whole.folder / "wheels/apache_tvm-1.0+runtime-py3-none-any.whl") as archive:
+        names = set(archive.namelist())
+        assert {"tvm/LICENSE", "tvm/NOTICE", "tvm/lib/libtvm_runtime.so", "tvm/runtime/b.py",
+                "apache_tvm-1.0+runtime.dist-info/licenses/LICENSE"} <= names
+        assert not any("compiler" in name or "relax" in name for name in names)
+        assert b"Version: 1.0+runtime\n" in archive.read("apache_tvm-1.0+runtime.dist-info/METADATA")
+        assert b"duomem removed" in archive.read("tvm/NOTICE")
+        for line in archive.read("apache_tvm-1.0+runtime.dist-info/RECORD").decode().splitlines():
+            name, digest, size = line.split(",")
+            assert name.endswith("RECORD") or (int(size) == len(archive.read(name)) and digest.startswith("sha256="))
+
+
+def test_a_wheel_without_a_runtime_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no libtvm_runtime"):
+        slim_tvm(fake_wheel(tmp_path, "apache_tvm", "py3-none-any", {"tvm/__init__.py": b""}), tmp_path)
+
+
+def test_the_same_inputs_give_the_same_bytes_once(make: Callable, source: Path, settings: Kit, tmp_path: Path) -> None:
+    first, new = make(source, settings, tmp_path / "a" / "phone")
+    assert new and not make(source, settings, tmp_path / "a" / "phone")[1]
+    second = make(source, settings, tmp_path / "b" / "phone")[0]
+    for bundle in (first, second):
+        write_archive(bundle, bundle.folder.with_suffix(".tar.gz"))
+    assert (tmp_path / "a/phone.tar.gz").read_bytes() == (tmp_path / "b/phone.tar.gz").read_bytes()
+    assert make(source, replace(settings, packs=()), tmp_path / "a" / "phone")[1]
+    (tmp_path / "a/phone/play").write_text("echo hi")
+    assert make(source, replace(settings, packs=()), tmp_path / "a" / "phone")[1]
+    read_bundle(tmp_path / "a/phone")
+
+
+def test_what_does_not_fit_is_refused(make: Callable, source: Path, settings: Kit, whole: Bundle,
+                                      tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="compiled for x86_64, not for aarch64"):
+        make(source, replace(settings, platform=PLATFORMS["aarch64"]), tmp_path / "k")
+    with pytest.raises(UserError, match="is a kit already"):
+        make(whole.folder, settings, tmp_path / "k")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis").touch()
+    with pytest.raises(UserError, match="is no bundle"):
+        make(source, settings, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis").exists() and not (tmp_path / "k").exists()
+
+
+def test_a_device_takes_the_wheels_of_its_python(whole: Bundle) -> None:
+    python = sys.version_info[:2]
+    taken = {name.split("/")[1].split("-")[0] for name in wheels_for(whole, "Linux", "x86_64", python)}
+    assert taken == {"apache_tvm", "tqdm", "numpy", "duomem"}
+    for arguments in (("Linux", "aarch64", python), ("Darwin", "arm64", python), ("Linux", "x86_64", (3, 99))):
+        with pytest.raises(UserError):
+            wheels_for(whole, *arguments)
+
+
+def test_duomems_wheel_holds_all_of_its_packages() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    packages = project["tool"]["setuptools"]["packages"]
+    assert {name.split(".")[1] for name in packages} == set(TOP_PACKAGES)
+    assert {"device/engine.py", "deploy/starters/install.sh", "configs/targets/host.toml"} <= set(own_files())
+    assert not any(name.startswith("device/vulkan") for name in own_files())
+    assert set(pins()) >= {"apache-tvm", "numpy", "tokenizers"}
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a\\x", "c:/x", "a//x", "link"])
+def test_a_wheel_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.whl", "w") as archive:
+        entry = zipfile.ZipInfo("x")
+        entry.filename = name
+        entry.external_attr = (0o120777 if name == "link" else 0o100644) << 16
+        archive.writestr(entry, b"x")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="is no plain file"):
+        unpack_wheel(tmp_path / "w.whl", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir()) and not (tmp_path / "x").exists()
+
+
+def copy_of(bundle: Bundle, folder: Path) -> Path:
+    return Path(shutil.copytree(bundle.folder, folder / "copy"))
+
+
+def test_each_file_flipped_truncated_or_removed_is_refused(whole: Bundle, tmp_path: Path) -> None:
+    folder = copy_of(whole, tmp_path)
+    cases = 0
+    for name in ("bundle.json", *whole.manifest["files"]):
+        path, data = folder / name, (folder / name).read_bytes()
+        middle = len(data) // 2
+        changed = [data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if data else b"x", data[:-1] or b"x",
+                   data[:-1] + bytes([data[-1] ^ 64]) if data else b"y"]
+        if name == "bundle.json":
+            changed = [*changed[:1], data[:middle]]  # what stands after the last brace is space
+        for bad in changed:
+            path.write_bytes(bad)
+            with pytest.raises(UserError):
+                read_bundle(folder)
+            cases += 1
+        path.unlink()
+        with pytest.raises(UserError):
+            read_bundle(folder)
+        path.write_bytes(data)
+        cases += 1
+    read_bundle(folder)
+    assert cases >= 90
+
+
+@pytest.mark.parametrize("name", ["x", "site.py", ".hidden", "wheels/evil-1.0-py3-none-any.whl", "lib/cpu2.so",
+                                  "games/g", "model/extra.bin", "licenses/x", "duomem/__init__.py", "install.sh~"])
+def test_a_file_added_is_refused(whole: Bundle, tmp_path: Path, name: str) -> None:
+    folder = copy_of(whole, tmp_path)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"x")
+    with pytest.raises(UserError):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["play", "wheels", "bundle.json", "lib/cpu.so", "packs/memories.dmpack"])
+def test_a_link_in_place_of_a_file_is_refused(whole: Bundle, tmp_path: Path, name: str) -> None:
+    folder = copy_of(whole, tmp_path)
+    os.rename(folder / name, tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "wheels/../x", "wheels/a/b.whl", "wheels/x.so", "run.sh", "games",
+                                  "wheels/-x.whl", "model/a+b", "play/x", "etc/passwd", "bundle.json"])
+def test_a_name_no_kit_has_is_refused_even_if_listed(whole: Bundle, tmp_path: Path, name: str) -> None:
+    folder = copy_of(whole, tmp_path)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["files"][name] = {"size": 1, "sha256": "0" * 64}
+    manifest["kit"]["manifest"] = manifest_digest(manifest)
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="no path inside"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("change", [
+    {"kit": None}, {"kit": {}}, {"kit": "x"}, {"quantisation": "q8f16_1"}, {"tools": {"x": "y"}}, {"inputs": "1" * 64}])
+def test_a_changed_manifest_is_refused(whole: Bundle, tmp_path: Path, change: dict) -> None:
+    folder = copy_of(whole, tmp_path)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(UserError):
+        read_bundle(folder)
+    del manifest["kit"]
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="no path inside model, lib, packs"):
+        read_bundle(folder)
+
+
+def test_an_archive_is_unpacked_as_it_was(whole: Bundle, tmp_path: Path) -> None:
+    write_archive(whole, tmp_path / "phone.tar.gz")
+    unpacked = unpack_archive(tmp_path / "phone.tar.gz", tmp_path / "out")
+    assert unpacked.manifest == whole.manifest
+    assert read_bundle(tmp_path / "out").manifest == whole.manifest
+    assert os.access(tmp_path / "out/install.sh", os.X_OK) and not os.access(tmp_path / "out/bundle.json", os.X_OK)
+
+
+def entry(name: str, data: bytes = b"x", kind: bytes = tarfile.REGTYPE,
+          link: str = "") -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, len(data) if kind == tarfile.REGTYPE else 0
+    return info, data
+
+
+HOSTILE: dict[str, Callable[[list], None]] = {
+    "parent": lambda m: m.append(entry("phone/../../evil")),
+    "absolute": lambda m: m.append(entry("/tmp/duomem-evil")),
+    "dot": lambda m: m.append(entry("phone/./play")),
+    "double slash": lambda m: m.append(entry("phone//play")),
+    "another top": lambda m: m.append(entry("evil/play")),
+    "no top": lambda m: m.append(entry("play")),
+    "unlisted": lambda m: m.append(entry("phone/wheels/evil.whl")),
+    "twice": lambda m: m.append(m[1]),
+    "manifest twice": lambda m: m.append(m[0]),
+    "missing": lambda m: m.pop(),
+    "manifest missing": lambda m: m.pop(0),
+    "manifest last": lambda m: m.append(m.pop(0)),
+    "empty": lambda m: m.clear(),
+    "symbolic link": lambda m: m.append(entry("phone/x", kind=tarfile.SYMTYPE, link="/etc/passwd")),
+    "link for a file": lambda m: m.__setitem__(-1, entry(m[-1][0].name, kind=tarfile.SYMTYPE, link="/etc/passwd")),
+    "hard link": lambda m: m.__setitem__(-1, entry(m[-1][0].name, kind=tarfile.LNKTYPE, link="phone/play")),
+    "fifo": lambda m: m.append(entry("phone/x", kind=tarfile.FIFOTYPE)),
+    "device": lambda m: m.append(entry("phone/x", kind=tarfile.CHRTYPE)),
+    "folder": lambda m: m.append(entry("phone/x", kind=tarfile.DIRTYPE)),
+    "longer": lambda m: m.__setitem__(-1, entry(m[-1][0].name, m[-1][1] + b"x")),
+    "shorter": lambda m: m.__setitem__(-1, entry(m[-1][0].name, m[-1][1][:-1])),
+    "flipped": lambda m: m.__setitem__(-1, entry(m[-1][0].name, m[-1][1][:-1] + b"~")),
+    "bad manifest": lambda m: m.__setitem__(0, entry(m[0][0].name, b"{}")),
+    "odd top": lambda m: m.__setitem__(0, entry("../bundle.json", m[0][1])),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_archive_is_refused_and_leaves_nothing(whole: Bundle, tmp_path: Path, case: str) -> None:
+    names = ["bundle.json", *sorted(whole.manifest["files"])]
+    members = [entry(f"phone/{name}", (whole.folder / name).read_bytes()) for name in names]
+    HOSTILE[case](members)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for info, data in members:
+            archive.addfile(info, io.BytesIO(data))
+    with pytest.raises(UserError):
+        unpack_archive(tmp_path / "a.tar.gz", tmp_path / "deep" / "er" / "out")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "a.tar.gz"]
+    assert not Path("/tmp/duomem-evil").exists()
+
+
+def test_a_damaged_archive_is_refused(whole: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    write_archive(whole, path)
+    data = path.read_bytes()
+    for bad in (b"", data[:20], data[: len(data) // 2], data[:-1], b"x" + data[1:],
+                data[:5000] + bytes([data[5000] ^ 8]) + data[5001:], gzip.compress(b"no tar" * 1000)):
+        path.write_bytes(bad)
+        with pytest.raises(UserError):
+            unpack_archive(path, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="runs the installer of the Linux kit")
+def test_the_installer_says_why_it_cannot(whole: Bundle, tmp_path: Path) -> None:
+    def install(folder: Path, **env: str) -> tuple[int, str]:
+        done = subprocess.run(["sh", folder / "install.sh", "--check"], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **env})
+        return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1]
+
+    python = {"PYTHON": sys.executable}
+    (tmp_path / "none").mkdir()
+    for name in ("sh", "dirname", "mktemp", "rm"):
+        (tmp_path / "none" / name).symlink_to(shutil.which(name) or name)
+    status, line = install(whole.folder, PATH=str(tmp_path / "none"))
+    assert status == 3 and f"no Python {PYTHON} here" in line
+    folder = copy_of(whole, tmp_path)
+    (folder / "lib/cpu.so").write_bytes(b"\x7fELF librarz")
+    status, line = install(folder, **python)
+    assert status == 1 and "cpu.so" in line and "SHA-256" in line
+    own = next((folder / "wheels").glob("duomem-*.whl"))
+    own.write_bytes(own.read_bytes()[:-1] + b"x")
+    assert hashlib.sha256(own.read_bytes()).hexdigest() not in (folder / "install.sh").read_text()
+    status, line = install(folder, **python)
+    assert status == 1 and "duomem-" in line and "SHA-256" in line
+    status, line = install(whole.folder, **python)  # installs; the wheels here hold no numpy to run with
+    assert status == 1
+    [runtime] = (tmp_path / ".local/share/duomem").glob("runtime-*")
+    assert {"duomem", "tvm", "tqdm", "numpy"} <= {path.name for path in runtime.iterdir()}
+    assert not (runtime / "other").exists() and read_bundle(whole.folder)
