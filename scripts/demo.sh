@@ -51,7 +51,7 @@ stage "student: base model" duomem base --config $student
 base=$(duomem base --config $student)
 stage "student: merge LoRA" duomem merge --config $student --adapter "$adapter" --out "$out/merged"
 compile=(duomem compile --target host --quant q4f32_1 --calibrate "$train" --calibrate-pack "$pack")
-stage "compile: base, q4" "${compile[@]}" "$base" --out "$out/bundle-base"
+stage "compile: base, q4" "${compile[@]}" "$base" --min-agreement 0 --out "$out/bundle-base"
 stage "compile: DuoMem, q4" "${compile[@]}" "$out/merged" --out "$out/bundle"
 
 rows=()
