@@ -56,7 +56,8 @@ def test_from_games_to_table(tmp_path: Path, make_model: Callable[..., Path]) ->
     run("train", "--config", "tiny.toml", "--trajectories", "runs/train.jsonl", "--pack", "runs/expert.dmpack",
         "--minutes", 1, "--out", "runs/adapter")
     run("merge", "--config", "tiny.toml", "--adapter", "runs/adapter", "--out", "runs/merged")
-    run("compile", "runs/merged", "--target", "host", "--quant", "q4f32_1", "--min-agreement", "0", "--out", "runs/bundle")
+    run("compile", "runs/merged", "--target", "host", "--quant", "q4f32_1", "--min-agreement", "0",
+        "--out", "runs/bundle")
     page = run("play", "runs/bundle", "--pack", "runs/expert.dmpack", "--max-steps", 2, "--watch")
     assert "Your task is to:" in page and "memory: " in page and "lost in 2 steps" in page
     row = json.loads(run("eval", "runs/bundle", "--pack", "runs/expert.dmpack", "--protocol", "free", "--max-steps", 2,
