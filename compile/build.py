@@ -20,9 +20,9 @@ from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.process import Process
 from duomem.compile.target import Target
 from duomem.compile.toolchains import nvcc
+from duomem.device.bundle import ALL_CHUNK
 
 TIME_LIMIT = 1800.0
-ALL_CHUNK = 64
 _WORKER = (sys.executable, "-m", "duomem.compile.worker")
 
 

@@ -19,7 +19,7 @@ from duomem.base.progress import progress
 from duomem.compile.build import building
 from duomem.compile.checkpoint import Checkpoint, model_id
 from duomem.compile.emulated import check_emulated
-from duomem.compile.gate import comparing
+from duomem.compile.gate import BOUND, comparing
 from duomem.compile.gptq import Calibration, quantise_calibrated
 from duomem.compile.gpu_limits import check_gpu
 from duomem.compile.mlc import write_chat_config, write_weights
@@ -37,7 +37,8 @@ from duomem.device.bundle import (
     SCHEMES,
     Bundle,
     check_manifest,
-    read_bundle,
+    existing_bundle,
+    list_files,
 )
 from duomem.device.cpu import cpu_arch
 from duomem.device.prompt import PROMPT_VERSION
@@ -76,7 +77,7 @@ def compile_bundle(
         check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)
     record = calibration.record if calibration is not None else None
     inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement)
-    if (existing := _existing(out, inputs)) is not None:
+    if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
         return existing, False
     chunk = min(PREFILL_CHUNK, length)
     stand_in = None if _runs_here(target) else load_target("host")
@@ -117,12 +118,12 @@ def compile_bundle(
                 "tools": _tool_versions(target),
                 "inputs": inputs,
             }
-            manifest["files"] = _files(work)
+            manifest["files"] = list_files(work)
             checked = Bundle(work, {**manifest, "target": runs_here})
             gate = judge(checked, min_agreement)
         if stand_in is not None:
             gate["stand_in"] = {"mcpu": runs_here["libraries"][0]["mcpu"], "max_abs_diff": gate["max_abs_diff"]}
-            gate["libraries"] = check_emulated(Bundle(work, manifest), checked)
+            gate["libraries"] = check_emulated(Bundle(work, manifest), checked, BOUND)
             for library in checked.libraries:
                 (work / library.file).unlink()
                 del manifest["files"][library.file]
@@ -171,19 +172,6 @@ def stored_tensors(checkpoint: Checkpoint, scheme: str, calibration: Calibration
             yield from store(weight, partial(checkpoint.blocks, weight), scheme)
 
 
-def _existing(out: Path, inputs: str) -> Bundle | None:
-    """The bundle in `out` if it is valid and of these inputs. UserError if `out` is not a bundle at all."""
-    if not out.exists():
-        return None
-    if not (out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file())):
-        raise UserError(f"--out {out}: exists and is no bundle: give another folder, or remove it")
-    try:
-        bundle = read_bundle(out)
-    except UserError:
-        return None
-    return bundle if bundle.manifest["inputs"] == inputs else None
-
-
 def _inputs_digest(
     checkpoint: Checkpoint,
     target: Target,
@@ -223,11 +211,3 @@ def _tool_versions(target: Target) -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in tools}
     compiler = nvcc.find_nvcc() if any(b.gpu.get("kind") == "cuda" for b in target.baselines) else None
     return {**versions, "nvcc": nvcc.nvcc_version(compiler)} if compiler is not None else versions
-
-
-def _files(work: Path) -> dict[str, dict[str, Any]]:
-    paths = sorted(path for path in work.rglob("*") if path.is_file())
-    return {
-        path.relative_to(work).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in paths
-    }

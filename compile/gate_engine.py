@@ -5,18 +5,16 @@ Reads the job (see gate) and what gate_reference wrote beside it; writes JOB.res
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from duomem.base.errors import UserError
-from duomem.base.files import write_json
 from duomem.compile.gate_steps import Choices, Episode
-from duomem.device.bundle import Bundle
-from duomem.device.engine import ALL_CHUNK, TvmEngine, TvmSession
+from duomem.compile.process import run_job
+from duomem.device.bundle import ALL_CHUNK, Bundle
+from duomem.device.engine import TvmEngine, TvmSession
 from duomem.device.scoring import log_softmax
 
 
@@ -113,9 +111,4 @@ def _choices(engine: TvmEngine, episodes: list[Episode]) -> Choices:
 
 
 if __name__ == "__main__":
-    _job = Path(sys.argv[1])
-    try:
-        _result = measure(json.loads(_job.read_text()), _job.parent)
-    except UserError as _error:
-        sys.exit(str(_error))
-    write_json(_job.with_suffix(".result.json"), _result)
+    run_job(measure)

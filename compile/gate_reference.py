@@ -5,8 +5,6 @@ Reads the job (see gate); writes original.npy, expected.npy and JOB.result.json 
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,10 @@ import torch
 import transformers
 
 from duomem.base.errors import UserError
-from duomem.base.files import write_json
 from duomem.compile.checkpoint import Checkpoint
 from duomem.compile.gate_steps import Choices, Episode
 from duomem.compile.models.config import Weight
+from duomem.compile.process import run_job
 from duomem.compile.quantise import GROUP, load_stored
 from duomem.compile.reference import load_reference, set_weight
 from duomem.device.weights import read_tensor_cache
@@ -82,9 +80,4 @@ def check_stored(weight: Weight, array: np.ndarray, original: np.ndarray) -> Non
 
 
 if __name__ == "__main__":
-    _job = Path(sys.argv[1])
-    try:
-        _result = measure(json.loads(_job.read_text()), _job.parent)
-    except UserError as _error:
-        sys.exit(str(_error))
-    write_json(_job.with_suffix(".result.json"), _result)
+    run_job(measure)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from duomem.base.errors import UserError
 from duomem.compile.models.config import DecoderConfig
-from duomem.device.engine import ALL_CHUNK, MAX_SESSIONS
+from duomem.device.bundle import ALL_CHUNK
+from duomem.device.engine import MAX_SESSIONS
 
 SCHEMES = ("q4f32_1", "q4f16_1")
 MAX_BINDING = 128 << 20

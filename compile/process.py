@@ -5,15 +5,19 @@ One that crashes, hangs or fails becomes one line that says so, and nothing of i
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from duomem.base.errors import UserError
+from duomem.base.files import write_json
 from duomem.base.progress import progress
 
 _LOG_BYTES = 4096
@@ -99,3 +103,16 @@ def run_process(
     """Run `command` to its successful end. Arguments and errors are those of `Process` and its `wait`."""
     with Process(command, log, time_limit, what, environment) as process:
         process.wait(title)
+
+
+def run_job(measure: Callable[[dict[str, Any], Path], dict[str, Any]]) -> None:
+    """What such a process does: `measure`(job, its folder) of the JOB.json it was given, into JOB.result.json.
+
+    A UserError ends it with that line as the last of its log.
+    """
+    path = Path(sys.argv[1])
+    try:
+        result = measure(json.loads(path.read_text()), path.parent)
+    except UserError as e:
+        sys.exit(str(e))
+    write_json(path.with_suffix(".result.json"), result)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm import relax, tirx
+from tvm import relax
 
 from duomem.base.files import write_json
 from duomem.compile.kernels.tile import cpu_of
 from duomem.compile.models import decoder, gpu
 from duomem.compile.models.config import DecoderConfig
+from duomem.compile.models.library import pipeline
 from duomem.compile.target import LLVM_NAMES
 from duomem.compile.toolchains.export import CHECKED, export, gpu_target
 from duomem.compile.toolchains.link import ARCHIVE, linker_for
@@ -58,7 +59,8 @@ def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.rel
     module, params = gpu.export(config, target)
     if Path(job["library"]).suffix == ARCHIVE:
         module = module.with_attr("system_lib_prefix", SYSTEM_LIB_PREFIX)
-    return _compile(with_metadata(module, params, config, transposed=True), job, target, gpu.pipeline(target))
+    module = with_metadata(module, params, config, transposed=True)
+    return _compile(module, job, target, pipeline(target, gpu.schedule()))
 
 
 def _compile(
@@ -108,32 +110,6 @@ def with_metadata(
     with builder.function(METADATA, params=[]):
         builder.emit_func_output(tvm.ir.StringImm(json.dumps({"params": entries, "transposed": transposed})))
     return builder.get()
-
-
-def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
-    """Relax passes from the model to VM code."""
-    t = relax.transform
-    return tvm.transform.Sequential(
-        [
-            tirx.transform.BindTarget(target),
-            t.LegalizeOps(),
-            t.AnnotateTIROpPattern(),
-            t.FoldConstant(),
-            t.RewriteDataflowReshape(),  # before fusion, which would make copies of views
-            t.FuseOps(),
-            t.FuseTIR(),
-            t.DeadCodeElimination(),
-            t.ToNonDataflow(),
-            t.RemovePurityChecking(),
-            t.CallTIRRewrite(),
-            t.StaticPlanBlockMemory(),
-            t.LowerAllocTensor(),
-            t.KillAfterLastUse(),
-            t.LowerRuntimeBuiltin(),
-            t.VMShapeLower(),
-            t.AttachGlobalSymbol(),
-        ]
-    )
 
 
 def main(path: Path) -> None:

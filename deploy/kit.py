@@ -18,7 +18,16 @@ from duomem.base.errors import UserError
 from duomem.base.files import atomic_folder, digest_of, sha256_file, write_json
 from duomem.deploy.wheels import Platform, duomem_wheel, fetch_wheels, licences, own_files, pins, slim_tvm
 from duomem.device.alfworld.catalogue import DATA_FOLDER, find_games
-from duomem.device.bundle import FOLDERS, MANIFEST, Bundle, check_manifest, manifest_digest, read_bundle
+from duomem.device.bundle import (
+    FOLDERS,
+    MANIFEST,
+    Bundle,
+    check_manifest,
+    existing_bundle,
+    list_files,
+    manifest_digest,
+    read_bundle,
+)
 
 SPLIT = "valid_seen"
 _STARTERS = Path(__file__).with_name("starters")
@@ -64,7 +73,7 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
         "added": [(path.name, sha256_file(path)) for path in (*kit.packs, *kit.wheels)],
         "code": {name: sha256_file(path) for name, path in own_files().items()},
     })
-    if (existing := _existing(out, inputs)) is not None:
+    if (existing := existing_bundle(out, lambda manifest: manifest.get("kit", {}).get("inputs") == inputs)) is not None:
         return existing, False
     fetched = {wheel for python in pythons for wheel in fetch_wheels(platform, python, kit.cache / platform.name)}
     with atomic_folder(out) as work:
@@ -94,10 +103,7 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
         _write_starters(work, own, platform, pythons, kit.packs)
         (work / "README.md").write_text(_readme(bundle, platform, pythons, bool(games), bool(kit.packs)))
         manifest: dict[str, Any] = copy.deepcopy(bundle.manifest)
-        manifest["files"] = {
-            path.relative_to(work).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
-            for path in sorted(work.rglob("*")) if path.is_file()
-        }
+        manifest["files"] = list_files(work)
         manifest["kit"] = {"platform": platform.name, "system": platform.system, "machine": platform.machine,
                            "pythons": list(pythons), "inputs": inputs}
         manifest["kit"]["manifest"] = manifest_digest(manifest)
@@ -114,19 +120,6 @@ def sizes(bundle: Bundle) -> dict[str, int]:
         parts[part if part in parts else "rest"] += entry["size"]
     parts["rest"] += (bundle.folder / MANIFEST).stat().st_size
     return {**parts, "all": sum(parts.values())}
-
-
-def _existing(out: Path, inputs: str) -> Bundle | None:
-    """The kit in `out` if it is valid and of these inputs. UserError if `out` is not a bundle at all."""
-    if not out.exists():
-        return None
-    if not (out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file())):
-        raise UserError(f"--out {out}: exists and is no bundle: give another folder, or remove it")
-    try:
-        bundle = read_bundle(out)
-    except UserError:
-        return None
-    return bundle if bundle.manifest.get("kit", {}).get("inputs") == inputs else None
 
 
 def _games(kit: Kit) -> dict[str, Path]:

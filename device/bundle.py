@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +21,8 @@ BUNDLE_FORMAT = "duomem-bundle"
 BUNDLE_VERSION = 2
 MANIFEST = "bundle.json"
 FOLDERS = ("model", "lib", "packs")
+ALL_CHUNK = 64
+"""Most tokens whose logits a library gives at once (`prefill_all`)."""
 KIT_FOLDERS = ("wheels", "games", "licenses")
 KIT_FILES = ("install.sh", "play", "bench", "check", "README.md", "LICENSES.md")
 """What `duomem kit` adds for an offline install; only a manifest with a `kit` entry may list it."""
@@ -168,6 +171,28 @@ def read_bundle(folder: Path) -> Bundle:
                 f"{folder / name}: its SHA-256 is not the one in bundle.json: copy the bundle again"
             )
     return Bundle(folder, manifest)
+
+
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's `files` of what is below `folder`: {path: {size in bytes, sha256}}, in order of path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in paths
+    }
+
+
+def existing_bundle(out: Path, is_current: Callable[[dict[str, Any]], bool]) -> Bundle | None:
+    """The bundle in `out` if it is valid and its manifest current; UserError if `out` is not a bundle at all."""
+    if not out.exists():
+        return None
+    if not (out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file())):
+        raise UserError(f"--out {out}: exists and is no bundle: give another folder, or remove it")
+    try:
+        bundle = read_bundle(out)
+    except UserError:
+        return None
+    return bundle if is_current(bundle.manifest) else None
 
 
 def check_manifest(value: Any, where: Path) -> dict[str, Any]:

@@ -16,13 +16,12 @@ import numpy as np
 
 from duomem.base.errors import UserError
 from duomem.device.adapter import choose_adapter, software_allowed
-from duomem.device.bundle import Bundle, Library, read_bundle
+from duomem.device.bundle import ALL_CHUNK, Bundle, Library, read_bundle
 from duomem.device.cpu import cpu_arch, cpu_features
 from duomem.device.preflight import available_memory, check_memory, memory_need
 from duomem.device.session import ContextFull
 from duomem.device.weights import library_weight, read_tensor_cache
 
-ALL_CHUNK = 64
 MAX_SESSIONS = 4
 """Sessions an engine has room for unless told otherwise."""
 SELF_CHECK_BOUND = 0.05

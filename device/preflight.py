@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.device.bundle import Bundle
+from duomem.device.bundle import ALL_CHUNK, Bundle
 
 RUNTIME = 80 << 20
 """Bytes for numpy, TVM's runtime and the code of a library, beyond bare Python (83 MB measured on x86-64 Linux)."""
@@ -19,8 +19,6 @@ TOKENIZER = 10
 """Bytes in memory for each byte of tokenizer.json (35 MB for 3.5 MB measured)."""
 
 _FLOAT = 4
-_ALL_ROWS = 64
-"""Rows of logits of one `prefill_all` call: device.engine's ALL_CHUNK, which it must not import."""
 _LOGIT_COPIES = 3
 """The library's own, the caller's copy, and the pieces put together."""
 _SHARDS = "model/params_shard_*.bin"
@@ -87,7 +85,7 @@ def workspace_bytes(config: dict[str, Any], vocab_size: int, chunk: int) -> int:
     """
     hidden, intermediate, heads, kv_heads, dim = (_size(config.get(name)) for name in _SIZES)
     floats = 3 * hidden + 2 * (heads + kv_heads) * dim + 3 * intermediate
-    logits = min(_ALL_ROWS, chunk) * vocab_size * _LOGIT_COPIES
+    logits = min(ALL_CHUNK, chunk) * vocab_size * _LOGIT_COPIES
     return (chunk * floats + logits) * _FLOAT
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.exp2 import LOG2_E, exp2_part, exp2_whole
+from duomem.compile.kernels.exp2 import LOG2_E, exp2_lanes, exp2_part, exp2_whole
 from duomem.compile.kernels.tile import Cpu
 
 PAGE = 16
@@ -117,10 +117,7 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
                         if softcap > 0:
                             for c in T.vectorized(PAGE):
                                 part[c] = T.max(T.min(total[r, half, c], T.float32(-_FLOOR)), T.float32(_FLOOR))
-                            for c in T.vectorized(PAGE):
-                                whole[c] = T.floor(part[c])
-                            for c in T.vectorized(PAGE):
-                                part[c] = exp2_part(part[c] - whole[c]) * exp2_whole(whole[c])
+                            exp2_lanes(part, whole, PAGE)
                             for c in T.vectorized(PAGE):
                                 total[r, half, c] = T.float32(softcap * LOG2_E) * (
                                     T.float32(1) - T.float32(2) / (T.float32(1) + part[c])
@@ -150,10 +147,7 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
                 for page in T.serial((pages + 1) // 2 * 2):
                     for c in T.vectorized(PAGE):
                         part[c] = T.max(scores[r, page, c] - top[r], T.float32(_FLOOR))
-                    for c in T.vectorized(PAGE):
-                        whole[c] = T.floor(part[c])
-                    for c in T.vectorized(PAGE):
-                        part[c] = exp2_part(part[c] - whole[c]) * exp2_whole(whole[c])
+                    exp2_lanes(part, whole, PAGE)
                     for c in T.vectorized(PAGE):
                         scores[r, page, c] = part[c]
                     for c in T.vectorized(PAGE):

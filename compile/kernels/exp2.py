@@ -22,3 +22,12 @@ def exp2_part(x: Any) -> Any:
 def exp2_whole(x: Any) -> Any:
     """2**x for a float32 x that is a whole number within -126..127, put together from its bits."""
     return T.reinterpret("float32", T.shift_left(T.Cast("int32", x) + 127, 23))
+
+
+@T.macro
+def exp2_lanes(part, whole, lanes):
+    """part[c] = 2**part[c], whole[c] overwritten, for `lanes` values within -126..126."""
+    for c in T.vectorized(lanes):
+        whole[c] = T.floor(part[c])
+    for c in T.vectorized(lanes):
+        part[c] = exp2_part(part[c] - whole[c]) * exp2_whole(whole[c])

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.exp2 import LOG2_E, exp2_part, exp2_whole
+from duomem.compile.kernels.exp2 import LOG2_E, exp2_lanes
 
 _WIDTH = 16
 
@@ -34,10 +34,7 @@ def softcap(size: int, cap: float) -> Any:
                         part[c] = x[r, T.min(b * _WIDTH + c, size - 1)] * T.float32(2 * LOG2_E / cap)
                     for c in T.vectorized(_WIDTH):
                         part[c] = T.max(T.min(part[c], T.float32(126)), T.float32(-126))
-                    for c in T.vectorized(_WIDTH):
-                        whole[c] = T.floor(part[c])
-                    for c in T.vectorized(_WIDTH):
-                        part[c] = exp2_part(part[c] - whole[c]) * exp2_whole(whole[c])
+                    exp2_lanes(part, whole, _WIDTH)
                     for c in T.vectorized(_WIDTH):
                         if b * _WIDTH + c < size:
                             y[r, b * _WIDTH + c] = T.float32(cap) - T.float32(2 * cap) / (T.float32(1) + part[c])

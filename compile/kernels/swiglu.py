@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.exp2 import LOG2_E, exp2_part, exp2_whole
+from duomem.compile.kernels.exp2 import LOG2_E, exp2_lanes
 
 _WIDTH = 16
 _CUBE, _SLOPE = 0.044715, 2 * math.sqrt(2 / math.pi)
@@ -49,10 +49,7 @@ def swiglu(size: int, activation: str = "silu") -> Any:
                         gate[c] = x[0, r, T.min(b * _WIDTH + c, size - 1)]
                     for c in T.vectorized(_WIDTH):
                         part[c] = T.max(T.min(exponent(gate[c]), T.float32(126)), T.float32(-126))
-                    for c in T.vectorized(_WIDTH):
-                        whole[c] = T.floor(part[c])
-                    for c in T.vectorized(_WIDTH):
-                        part[c] = exp2_part(part[c] - whole[c]) * exp2_whole(whole[c])
+                    exp2_lanes(part, whole, _WIDTH)
                     for c in T.vectorized(_WIDTH):
                         if b * _WIDTH + c < size:
                             y[0, r, b * _WIDTH + c] = (

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import tvm
-from tvm import te, tirx
+from tvm import tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
@@ -21,6 +21,7 @@ from duomem.compile.models.attention import Attention, Rotations
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.kv_cache import create_cpu_kv_cache
 from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
+from duomem.compile.models.library import LibraryModel
 from duomem.compile.models.norm import RMSNorm
 
 
@@ -94,8 +95,8 @@ class Decoder(nn.Module):
         return self.norm.add(added, stream)[0]
 
 
-class Model(nn.Module):
-    """The functions a library exports, over one set of parameters, named alike for all families."""
+class Model(LibraryModel):
+    """A library's functions over CPU kernels."""
 
     def __init__(self, config: DecoderConfig, scheme: str, cpu: Cpu) -> None:
         super().__init__()
@@ -114,55 +115,16 @@ class Model(nn.Module):
         flat = op.reshape(logits, (rows, size))
         return op.reshape(call_kernel(softcap(size, cap), "softcap", [flat], (rows, size)), (1, rows, size))
 
-    def prefill(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
-        """Append the tokens; logits after the last."""
-        x = op.tensor_expr_op(_last_position, "last_position", [self.model(ids, cache)])
-        return self._head(x), cache
-
-    def prefill_all(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
-        """Append the tokens; logits after each."""
-        return self._head(self.model(ids, cache)), cache
-
-    def decode(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
-        """Append one token; logits after it."""
-        return self._head(self.model(ids, cache)), cache
-
-    def create_kv_cache(
-        self, max_batch: tirx.Var, max_tokens: tirx.Var, chunk: tirx.Var, page_size: tirx.Var
-    ) -> PagedKVCache:
-        """A cache for `max_batch` sequences with `max_tokens` tokens in all."""
-        return create_cpu_kv_cache(self.config, self.cpu, max_batch, max_tokens, chunk, page_size)
+    def _cache(self, sizes: list[tirx.Var]) -> PagedKVCache:
+        return create_cpu_kv_cache(self.config, self.cpu, sizes)
 
 
 def _norm(config: DecoderConfig) -> RMSNorm:
     return RMSNorm(config.hidden_size, config.rms_norm_eps)
 
 
-def _last_position(x: te.Tensor) -> te.Tensor:
-    _, s, d = x.shape
-
-    def take(_batch: tirx.Var, _row: tirx.Var, i: tirx.Var) -> Any:
-        return x[0, s - 1, i]
-
-    return te.compute((1, 1, d), take, name="last_position")
-
-
 def export(
     config: DecoderConfig, scheme: str, cpu: Cpu, target: tvm.target.Target
 ) -> tuple[tvm.IRModule, list[tuple[str, Any]]]:
-    """The model as an IRModule, and its parameters by name, in the order every function takes them."""
-    cache = nn.spec.Object(object_type=PagedKVCache)
-    packed = {"param_mode": "packed", "effect_mode": "none"}
-    alone = {"param_mode": "none", "effect_mode": "none"}
-    spec: dict[str, Any] = {
-        "prefill": {"ids": nn.spec.Tensor([1, "n"], "int32"), "cache": cache, "$": packed},
-        "prefill_all": {"ids": nn.spec.Tensor([1, "n"], "int32"), "cache": cache, "$": packed},
-        "decode": {"ids": nn.spec.Tensor([1, 1], "int32"), "cache": cache, "$": packed},
-        "create_kv_cache": {
-            name: int for name in ("max_batch", "max_tokens", "chunk", "page_size")
-        }
-        | {"$": alone},
-    }
-    with target:
-        module, params, _ = Model(config, scheme, cpu).export_tvm(spec, allow_extern=True)
-    return module, params
+    """See `LibraryModel.export_library`."""
+    return Model(config, scheme, cpu).export_library(target)

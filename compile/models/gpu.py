@@ -8,22 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 import tvm
-from tvm import relax, te, tirx
+from tvm import te, tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm import kv_cache as tvm_kernels
-from tvm.relax.frontend.nn.llm.kv_cache import AttnKind, PagedKVCache, RopeMode
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode
 from tvm.s_tir import dlight
 
+from duomem.compile.kernels.attention import PAGE
 from duomem.compile.kernels.gpu import int4
 from duomem.compile.kernels.gpu.merge import merge
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.layers import call_kernel
-
-PAGE = 16
-"""Tokens a KV page."""
-
-_UNUSED_WINDOW = 1024
+from duomem.compile.models.library import CacheKernels, LibraryModel, paged_kv_cache
 
 
 class Matrix(nn.Module):
@@ -129,8 +126,8 @@ class Decoder(nn.Module):
         return stream
 
 
-class Model(nn.Module):
-    """The functions a library exports, those of models.decoder.Model, over parameters of the same names."""
+class Model(LibraryModel):
+    """A library's functions over GPU kernels, parameters named as in models.decoder.Model."""
 
     def __init__(self, config: DecoderConfig, target: tvm.target.Target) -> None:
         super().__init__()
@@ -143,116 +140,44 @@ class Model(nn.Module):
         x = self.model.norm(stream)
         return self.model.embed_tokens(x) if self.config.tie_word_embeddings else self.lm_head(x)
 
-    def prefill(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
-        """Append the tokens; logits after the last."""
-        return self._head(op.tensor_expr_op(_last_position, "last_position", [self.model(ids, cache)])), cache
-
-    def prefill_all(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
-        """Append the tokens; logits after each."""
-        return self._head(self.model(ids, cache)), cache
-
-    def decode(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
-        """Append one token; logits after it."""
-        return self._head(self.model(ids, cache)), cache
-
-    def create_kv_cache(
-        self, max_batch: tirx.Var, max_tokens: tirx.Var, chunk: tirx.Var, page_size: tirx.Var
-    ) -> PagedKVCache:
-        """A cache for `max_batch` sequences with `max_tokens` tokens in all."""
-        return _create_kv_cache(self.config, self.target, [max_batch, max_tokens, chunk, page_size])
+    def _cache(self, sizes: list[tirx.Var]) -> PagedKVCache:
+        return _create_kv_cache(self.config, self.target, sizes)
 
 
 def export(
     config: DecoderConfig, target: tvm.target.Target
 ) -> tuple[tvm.IRModule, list[tuple[str, Any]]]:
-    """The model as an IRModule, and its parameters by name, in the order every function takes them."""
-    cache = nn.spec.Object(object_type=PagedKVCache)
-    packed = {"param_mode": "packed", "effect_mode": "none"}
-    lengths: dict[str, Any] = {"prefill": "n", "prefill_all": "n", "decode": 1}
-    spec: dict[str, Any] = {
-        name: {"ids": nn.spec.Tensor([1, n], "int32"), "cache": cache, "$": packed} for name, n in lengths.items()
-    }
-    sizes = dict.fromkeys(("max_batch", "max_tokens", "chunk", "page_size"), int)
-    spec["create_kv_cache"] = {**sizes, "$": {"param_mode": "none", "effect_mode": "none"}}
-    with target:
-        module, params, _ = Model(config, target).export_tvm(spec, allow_extern=True)
-    return module, params
+    """See `LibraryModel.export_library`."""
+    return Model(config, target).export_library(target)
 
 
-def pipeline(target: tvm.target.Target) -> tvm.transform.Pass:
-    """Relax passes from the model to VM code.
+def schedule() -> tvm.transform.Pass:
+    """Schedules of the kernels that are not scheduled by hand.
 
     dlight's RMSNorm rule makes vectors wider than WGSL's four lanes; GeneralReduction does for norms.
     """
-    t, gpu = relax.transform, dlight.gpu
-    return tvm.transform.Sequential(
-        [
-            tirx.transform.BindTarget(target),
-            t.LegalizeOps(),
-            t.AnnotateTIROpPattern(),
-            t.FoldConstant(),
-            t.RewriteDataflowReshape(),  # before fusion, which would make copies of views
-            t.FuseOps(),
-            t.FuseTIR(),
-            t.DeadCodeElimination(),
-            dlight.ApplyDefaultSchedule(gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()),
-            t.ToNonDataflow(),
-            t.RemovePurityChecking(),
-            t.CallTIRRewrite(),
-            t.StaticPlanBlockMemory(),
-            t.LowerAllocTensor(),
-            t.KillAfterLastUse(),
-            t.LowerRuntimeBuiltin(),
-            t.VMShapeLower(),
-            t.AttachGlobalSymbol(),
-        ]
-    )
+    gpu = dlight.gpu
+    return dlight.ApplyDefaultSchedule(gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
 
 
 def _create_kv_cache(config: DecoderConfig, target: tvm.target.Target, sizes: list[tirx.Var]) -> PagedKVCache:
     """A float32 cache over TVM's GPU kernels, but for the merge, which is ours (see kernels.gpu.merge)."""
-    builder = relax.BlockBuilder.current()
     heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     dtype = "float32"
-
-    def kernel(function: tirx.PrimFunc, name: str) -> relax.Tuple:
-        return relax.Tuple([tvm.ir.StringImm("tirx"), builder.add_func(function, name)])
-
-    absent = relax.Tuple([])
-    rope = tvm_kernels.llama_rope_with_position_map(config.rope_theta, 1, dim, heads, kv_heads, dtype, {}, dim)
-    args = [
-        relax.ShapeExpr([*sizes, 0, _UNUSED_WINDOW]),
-        relax.ShapeExpr([0, config.num_hidden_layers]),
-        *(relax.prim_value(n) for n in (heads, kv_heads, dim, dim)),
-        relax.ShapeExpr([int(AttnKind.MHA)] * config.num_hidden_layers),
-        relax.prim_value(False),
-        relax.prim_value(RopeMode.NORMAL),
-        relax.prim_value(1),
-        relax.prim_value(config.rope_theta),
-        relax.prim_value(0),
-        relax.op.zeros((), dtype),
-        builder.add_func(tvm_kernels._kv_cache_transpose_append(kv_heads, dim, dtype), "kv_append"),
-        relax.prim_value(0),
-        kernel(
-            tvm_kernels._attention_prefill_ragged(kv_heads, heads, dim, dim, dtype, {}, target), "attention_ragged"
+    kernels = CacheKernels(
+        append=tvm_kernels._kv_cache_transpose_append(kv_heads, dim, dtype),
+        ragged_prefill=tvm_kernels._attention_prefill_ragged(kv_heads, heads, dim, dim, dtype, {}, target),
+        paged_prefill=tvm_kernels._attention_prefill(kv_heads, heads, dim, dtype, False, {}, target),
+        paged_decode=tvm_kernels._attention_decode(kv_heads, heads, dim, dtype, False, {}, target),
+        merge=merge(heads, dim),
+        rope_split=tvm_kernels.llama_rope_with_position_map(
+            config.rope_theta, 1, dim, heads, kv_heads, dtype, {}, dim
         ),
-        kernel(
-            tvm_kernels._attention_prefill(kv_heads, heads, dim, dtype, False, {}, target), "attention_paged"
-        ),
-        kernel(
-            tvm_kernels._attention_decode(kv_heads, heads, dim, dtype, False, {}, target), "attention_decode"
-        ),
-        *[absent] * 5,
-        relax.Tuple([builder.add_func(merge(heads, dim), "attention_merge")]),
-        builder.add_func(rope, "rope_split"),
-        builder.add_func(tvm_kernels._copy_single_page(kv_heads, PAGE, dim, dtype, target), "kv_copy_page"),
-        builder.add_func(
-            tvm_kernels._kv_cache_debug_get_kv(config.num_hidden_layers, kv_heads, dim, dtype), "kv_read"
-        ),
-        builder.add_func(tvm_kernels._compact_kv_copy(kv_heads, dim, dtype, target), "kv_compact"),
-    ]
-    call = relax.call_pure_packed("vm.builtin.paged_attention_kv_cache_create", *args, ty_args=relax.AnyType())
-    return PagedKVCache(_expr=call, _name="paged_kv_cache")
+        copy_page=tvm_kernels._copy_single_page(kv_heads, PAGE, dim, dtype, target),
+        read=tvm_kernels._kv_cache_debug_get_kv(config.num_hidden_layers, kv_heads, dim, dtype),
+        compact=tvm_kernels._compact_kv_copy(kv_heads, dim, dtype, target),
+    )
+    return paged_kv_cache(config, sizes, RopeMode.NORMAL, kernels)
 
 
 def _norm(config: DecoderConfig) -> nn.RMSNorm:
@@ -271,12 +196,3 @@ def _swiglu(x: te.Tensor) -> te.Tensor:
         return gate / (1 + tirx.exp(-gate)) * x[0, i, j + d // 2]
 
     return te.compute((1, s, d // 2), silu_times, name="swiglu")
-
-
-def _last_position(x: te.Tensor) -> te.Tensor:
-    _, s, d = x.shape
-
-    def take(_batch: tirx.Var, _row: tirx.Var, i: tirx.Var) -> Any:
-        return x[0, s - 1, i]
-
-    return te.compute((1, 1, d), take, name="last_position")
