@@ -9,8 +9,9 @@ import pytest
 from duomem.base.errors import UserError
 from duomem.device.alfworld.catalogue import SPLITS, find_games
 from duomem.device.alfworld.game import load_game
-from duomem.train.teachers.goal import Goal, parse_goal
+from duomem.train.teachers.goal import TREATMENTS, Goal, parse_goal
 
+CLEAN, HEAT, COOL = TREATMENTS.items()
 
 @pytest.mark.parametrize(("sentence", "goal"), [
     ("put a mug in desk.", Goal("mug", receptacle="desk")),
@@ -19,12 +20,12 @@ from duomem.train.teachers.goal import Goal, parse_goal
     ("examine the book with the floorlamp.", Goal("book", lamp="floorlamp")),
     ("put two cd in safe.", Goal("cd", 2, receptacle="safe")),
     ("find two cd and put them in safe.", Goal("cd", 2, receptacle="safe")),
-    ("put a clean mug in shelf.", Goal("mug", treatment="clean", receptacle="shelf")),
-    ("clean some mug and put it in shelf.", Goal("mug", treatment="clean", receptacle="shelf")),
-    ("put a hot egg in fridge.", Goal("egg", treatment="heat", receptacle="fridge")),
-    ("heat some egg and put it in fridge.", Goal("egg", treatment="heat", receptacle="fridge")),
-    ("put a cool egg in microwave.", Goal("egg", treatment="cool", receptacle="microwave")),
-    ("cool some egg and put it in microwave", Goal("egg", treatment="cool", receptacle="microwave")),
+    ("put a clean mug in shelf.", Goal("mug", treatments=(CLEAN,), receptacle="shelf")),
+    ("clean some mug and put it in shelf.", Goal("mug", treatments=(CLEAN,), receptacle="shelf")),
+    ("put a hot egg in fridge.", Goal("egg", treatments=(HEAT,), receptacle="fridge")),
+    ("heat some egg and put it in fridge.", Goal("egg", treatments=(HEAT,), receptacle="fridge")),
+    ("put a cool egg in microwave.", Goal("egg", treatments=(COOL,), receptacle="microwave")),
+    ("cool some egg and put it in microwave", Goal("egg", treatments=(COOL,), receptacle="microwave")),
 ])
 def test_templates(sentence: str, goal: Goal) -> None:
     assert parse_goal(sentence) == goal
@@ -45,7 +46,7 @@ def _check(paths: list[Path]) -> None:
         assert (game.goal.family == "look_at_obj_in_light") == (goal.lamp is not None)
         treated = {"pick_clean_then_place_in_recep": "clean", "pick_heat_then_place_in_recep": "heat",
                    "pick_cool_then_place_in_recep": "cool"}
-        assert goal.treatment == treated.get(game.goal.family), game.task
+        assert [verb for verb, _ in goal.treatments] == [*filter(None, [treated.get(game.goal.family)])], game.task
         if goal.receptacle is not None:
             assert game.goal.target_type == goal.receptacle, game.task
 

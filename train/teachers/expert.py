@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping
 
 from duomem.device.prompt import goal_sentence, receptacles
-from duomem.train.teachers.goal import TREATMENTS, parse_goal
+from duomem.train.teachers.goal import TREATMENTS, Goal, parse_goal
 
 REVISION = 2
+
+_UNDOES = {"heat": "cool", "cool": "heat"}
 
 _CONTENTS = re.compile(r"(?:On the [^,]*|In the [^,]*|In it), you see ([^\n]*)\.")
 _ITEM = re.compile(r"\ban? ([a-z]+ \d+)")
@@ -29,12 +31,20 @@ def _number(name: str) -> int:
     return int(name.rsplit(" ", 1)[1])
 
 
+def items_in(text: str) -> list[str]:
+    """The things an observation lists as lying in or on a place."""
+    match = _CONTENTS.search(text)
+    return _ITEM.findall(match[1]) if match else []
+
+
 class Expert:
     """One episode's policy. Call `act()` for a command, then `observe(command, text)` with its result."""
 
-    def __init__(self, intro: str, priors: Priors) -> None:
-        """`intro`: the first observation. Raises UserError if its goal cannot be read."""
-        self.goal = parse_goal(goal_sentence(intro))
+    def __init__(self, intro: str, priors: Priors, goal: Goal | None = None) -> None:
+        """`intro`: the first observation; `goal`: what it asks for, read from it if not given. Raises UserError
+        if its goal cannot be read.
+        """
+        self.goal = goal or parse_goal(goal_sentence(intro))
         self._priors = priors
         self._receptacles = receptacles(intro)
         self._contents: dict[str, list[str]] = {}
@@ -42,7 +52,7 @@ class Expert:
         self._here: str | None = None
         self._held: str | None = None
         self._taken_from = ""
-        self._treated = False
+        self._treated: set[str] = set()
         self._placed: list[str] = []
         self._destination: str | None = None
         self._openable_kinds: set[str] = {"cabinet", "drawer", "fridge", "microwave", "safe"}
@@ -55,10 +65,11 @@ class Expert:
             return self._fetch(self.goal.object, self._settled())
         if kind(self._held) != self.goal.object:
             return self._put_back()
+        for verb, device in self.goal.treatments:
+            if verb not in self._treated:
+                return self._treat(verb, device)
         if self.goal.lamp is not None:
             return self._use_lamp(self.goal.lamp)
-        if self.goal.treatment is not None and not self._treated:
-            return self._treat(self.goal.treatment)
         return self._deliver()
 
     def observe(self, command: str, text: str) -> None:
@@ -78,9 +89,8 @@ class Expert:
             self._take(*rest.split(" from "))
         elif verb == "move":
             self._put(*rest.split(" to "))
-        elif verb in TREATMENTS:
-            # Heating undoes cooling and the reverse; cleaning stays.
-            self._treated = verb == self.goal.treatment or (self._treated and "clean" in (verb, self.goal.treatment))
+        elif verb in TREATMENTS or verb in dict(self.goal.treatments):
+            self._treated = (self._treated | {verb}) - {_UNDOES.get(verb)}
 
     def _see(self, place: str, text: str) -> None:
         if "is closed" in text:
@@ -89,8 +99,15 @@ class Expert:
             self._closed.discard(place)
             self._contents[place] = _ITEM.findall(match[1])
 
+    def pursue(self, goal: Goal) -> None:
+        """Go on to `goal` in the same room, with all that was seen so far."""
+        if goal == self.goal:
+            return
+        self.goal = goal
+        self._treated, self._placed, self._destination = set(), [], None
+
     def _take(self, item: str, place: str) -> None:
-        self._held, self._taken_from, self._treated = item, place, False
+        self._held, self._taken_from, self._treated = item, place, set()
         for items in (self._contents.get(place, []), self._placed):
             if item in items:
                 items.remove(item)
@@ -146,14 +163,14 @@ class Expert:
         for place, items in self._contents.items():
             for item in items:
                 if kind(item) == lamp:
-                    return f"use {item}" if place == self._here else f"go to {place}"
+                    return f"{self.goal.use} {item}" if place == self._here else f"go to {place}"
         return self._search(lamp)
 
-    def _treat(self, treatment: str) -> str:
-        device = next((r for r in sorted(self._receptacles, key=_number) if kind(r) == TREATMENTS[treatment]), None)
-        if device is None:
+    def _treat(self, verb: str, device: str) -> str:
+        place = next((r for r in sorted(self._receptacles, key=_number) if kind(r) == device), None)
+        if place is None:
             return "look"
-        return f"{treatment} {self._held} with {device}" if self._here == device else f"go to {device}"
+        return f"{verb} {self._held} with {place}" if self._here == place else f"go to {place}"
 
     def _deliver(self) -> str:
         place = self._settled() if self.goal.count == 2 else None

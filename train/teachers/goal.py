@@ -1,4 +1,4 @@
-"""Reading an ALFWorld goal sentence: what object, what to do with it, where it goes.
+"""What an expert is after: what object, what to do with it, where it goes; read from ALFWorld's goal sentences.
 
 The sentence is all a player is told; the templates are those of ALFWorld's goal library.
 """
@@ -23,15 +23,17 @@ _PUT = re.compile(r"put (?:an? |some |the )?(\w+) (?:in|on) (?:an? |the )?(\w+)"
 
 @dataclass(frozen=True)
 class Goal:
-    """object: its type, as in names ("mug"); count: how many; treatment: clean, heat, cool or None;
-    receptacle: type of the destination, None for a look task; lamp: type of the lamp of a look task.
+    """object: its type, as in names ("mug"); count: how many; treatments: (verb, type of the receptacle that
+    does it), in order; receptacle: type of the destination, None without; lamp: type of a thing to `use` with
+    the object in hand, a lamp in ALFWorld.
     """
 
     object: str
     count: int = 1
-    treatment: str | None = None
+    treatments: tuple[tuple[str, str], ...] = ()
     receptacle: str | None = None
     lamp: str | None = None
+    use: str = "use"
 
 
 def parse_goal(sentence: str) -> Goal:
@@ -42,9 +44,13 @@ def parse_goal(sentence: str) -> Goal:
     if m := _TWO.fullmatch(text):
         return Goal(m[1], count=2, receptacle=m[2])
     if m := _TREAT_FIRST.fullmatch(text):
-        return Goal(m[2], treatment=m[1], receptacle=m[3])
+        return _treated(m[1], m[2], m[3])
     if m := _TREATED.fullmatch(text):
-        return Goal(m[2], treatment=_VERB[m[1]], receptacle=m[3])
+        return _treated(_VERB[m[1]], m[2], m[3])
     if m := _PUT.fullmatch(text):
         return Goal(m[1], receptacle=m[2])
     raise UserError(f"goal sentence {sentence!r} is of no ALFWorld template the expert knows")
+
+
+def _treated(verb: str, thing: str, receptacle: str) -> Goal:
+    return Goal(thing, treatments=((verb, TREATMENTS[verb]),), receptacle=receptacle)

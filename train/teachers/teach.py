@@ -5,8 +5,9 @@ Parallel over cores, resumable, and the same bytes on every run.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from duomem.base.errors import UserError
 from duomem.base.files import digest_of, sha256_input
@@ -19,6 +20,8 @@ from duomem.device.alfworld.kit_world import KitWorld
 from duomem.train.teachers.expert import REVISION, Expert, Priors
 from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
 from duomem.train.teachers.stumble import Stumbler
+
+Item = TypeVar("Item")
 
 _priors: Priors = {}
 _split = ""
@@ -88,17 +91,22 @@ def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, m
               "games": digest_of([sha256_input(g, "game") for g in games])}
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
+    return write_episodes(out, inputs, games, _play, jobs, _setup, (priors, split, max_steps, stumble_rate, seed))
+
+
+def write_episodes(out: Path, inputs: dict[str, Any], items: Sequence[Item], play: Callable[[Item], dict[str, Any]],
+                   jobs: int, setup: Callable[..., None], arguments: tuple[Any, ...]) -> dict[str, int]:
+    """One line of `out` for each item, as `play` makes it in processes prepared by `setup(*arguments)`; returns
+    {"games", "won", "steps"}. An interrupted run of the same `inputs` is resumed.
+    """
     with ResumableLines(out, inputs) as lines:
-        if lines.done:
-            return _count(lines.rows)
-        left = games[len(lines.rows):]
-        with progress(None, "teaching", len(games), "game", len(lines.rows)) as bar:
-            for row in map_processes(_play, left, jobs, _setup, (priors, split, max_steps, stumble_rate, seed)):
-                lines.append(row)
-                bar.update(1)
-        lines.finish()
-        return _count(lines.rows)
-
-
-def _count(rows: list[dict[str, Any]]) -> dict[str, int]:
-    return {"games": len(rows), "won": sum(bool(r["won"]) for r in rows), "steps": sum(len(r["steps"]) for r in rows)}
+        if not lines.done:
+            left = items[len(lines.rows):]
+            with progress(None, "teaching", len(items), "game", len(lines.rows)) as bar:
+                for row in map_processes(play, left, jobs, setup, arguments):
+                    lines.append(row)
+                    bar.update(1)
+            lines.finish()
+        rows = lines.rows
+        return {"games": len(rows), "won": sum(bool(r["won"]) for r in rows),
+                "steps": sum(len(r["steps"]) for r in rows)}

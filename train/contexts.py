@@ -1,0 +1,60 @@
+"""Which memories a training episode has in context: the right one, none, a wrong one, or right and wrong.
+
+Leave-one-out: never a memory of the same game, nor of the same task in the same room.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+
+from duomem.base.trajectory import Trajectory
+from duomem.memory_packs.memory import Memory
+from duomem.memory_packs.retrieve import Retriever
+from duomem.train.invented.recipe import FAMILY
+
+_CANDIDATES = 4
+"""One of this many nearest memories is drawn, so that epochs differ."""
+
+
+class MemoryDraw:
+    """Draws memories for episodes. A made-up task always has the memory of its own recipe: nobody can know it."""
+
+    def __init__(self, memories: Sequence[Memory], right_share: float, wrong_share: float) -> None:
+        """`right_share`: chance of a memory near to the task; `wrong_share`: of one of another family, so that
+        the student learns to tell them apart.
+        """
+        self._memories = list(memories)
+        self._right_share = right_share
+        self._wrong_share = wrong_share
+        self._by_family: dict[str, list[Memory]] = defaultdict(list)
+        for memory in self._memories:
+            self._by_family[memory.family].append(memory)
+        self._retriever = Retriever([m for m in self._memories if not m.family.startswith(FAMILY)])
+        self._near: dict[str, list[Memory]] = {}
+
+    def draw(self, trajectory: Trajectory, rng: random.Random) -> list[Memory] | None:
+        """Memories for one episode, in the order shown; None where the episode cannot be told what it needs."""
+        invented = trajectory.family.startswith(FAMILY)
+        near = self._candidates(trajectory, invented)
+        if invented and not near:
+            return None
+        drawn = [rng.choice(near)] if near and (invented or rng.random() < self._right_share) else []
+        if self._memories and self._wrong_share and rng.random() < self._wrong_share:
+            wrong = rng.choice(self._memories)
+            if wrong.family != trajectory.family:
+                drawn.insert(rng.randint(0, len(drawn)), wrong)
+        return drawn
+
+    def _candidates(self, trajectory: Trajectory, invented: bool) -> list[Memory]:
+        """The nearest memories of other games; of a made-up task all of its recipe."""
+        def other(memory: Memory) -> bool:
+            return memory.group != trajectory.group and memory.game != trajectory.game
+
+        if invented:
+            return [m for m in self._by_family[trajectory.family] if other(m)]
+        key = trajectory.game
+        if key not in self._near:
+            self._near[key] = [m for _, m in self._retriever.search(trajectory.goal, _CANDIDATES, other)]
+        return self._near[key]

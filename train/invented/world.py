@@ -1,0 +1,95 @@
+"""A room in which made-up commands work too, and the made-up task is what wins.
+
+It wraps the kit's engine and speaks as it does: "You polish the mug 1 using the shelf 2.".
+"""
+
+from __future__ import annotations
+
+import re
+
+from duomem.device.alfworld.game import Game
+from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.alfworld.world import Observation
+from duomem.train.invented.recipe import Task
+from duomem.train.teachers.expert import items_in, kind
+
+_TASK = re.compile(r"(?<=Your task is to: )[^\n]*")
+
+
+class InventedWorld:
+    """Implements world.World for one made-up task."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._world = KitWorld()
+
+    def reset(self, game: Game) -> Observation:
+        """Start `game`'s room with the made-up task in the place of its own."""
+        self._held: str | None = None
+        self._treated: set[str] = set()
+        self._left = list(self._task.goals)
+        started = self._world.reset(game)
+        return self._observe(_TASK.sub(self._task.sentence, started.text), started)
+
+    def step(self, command: str) -> Observation:
+        """As KitWorld.step, with the made-up commands."""
+        command = command.strip()
+        made_up = self._made_up().get(command)
+        if made_up is None:
+            observed = self._world.step(command)
+            self._follow(command, observed.text)
+            return self._observe(observed.text, observed)
+        verb = command.split(" ", 1)[0]
+        self._treated.add(verb)
+        goal = self._left[0]
+        if goal.receptacle is None and (goal.lamp is None or verb == goal.use):
+            self._reached()
+        return self._observe(made_up, self._world.step("inventory"))
+
+    def _made_up(self) -> dict[str, str]:
+        """Made-up commands that apply now -> what they say."""
+        if self._held is None or not self._left:
+            return {}
+        admissible = self._world.step("inventory").admissible
+        here = [c.removeprefix("examine ") for c in admissible if c.startswith("examine ")]
+        goal, held = self._left[0], self._held
+        commands = {f"{verb} {held} with {place}": f"You {verb} the {held} using the {place}."
+                    for verb, device in goal.treatments for place in here if kind(place) == device}
+        if goal.lamp is not None:
+            for place in here:
+                for thing in items_in(self._world.step(f"examine {place}").text):
+                    if kind(thing) == goal.lamp:
+                        commands[f"{goal.use} {thing}"] = f"You {goal.use} the {thing}."
+        return commands
+
+    def _follow(self, command: str, text: str) -> None:
+        """Keep up with what is held, and see whether a placing was the one asked for."""
+        if text.startswith("You pick up "):
+            self._held, self._treated = command.removeprefix("take ").split(" from ")[0], set()
+        elif text.startswith("You move "):
+            place = command.split(" to ")[-1]
+            if self._left and self._asked(kind(place)):
+                self._reached()
+            self._held = None
+
+    def _asked(self, place: str) -> bool:
+        goal = self._left[0]
+        return self._held is not None and kind(self._held) == goal.object and place == goal.receptacle \
+            and {verb for verb, _ in goal.treatments} <= self._treated
+
+    def _reached(self) -> None:
+        """One goal after another. A goal without a place is reached when its last verb was done."""
+        goal = self._left[0]
+        if self._held is not None and kind(self._held) == goal.object \
+                and {verb for verb, _ in goal.treatments} <= self._treated:
+            del self._left[0]
+            self._treated = set()
+
+    def _observe(self, text: str, observed: Observation) -> Observation:
+        won = not self._left
+        return Observation(text, tuple(sorted({*observed.admissible, *self._made_up()})), won, won)
+
+    @property
+    def reached(self) -> int:
+        """How many of the task's goals are reached."""
+        return len(self._task.goals) - len(self._left)
