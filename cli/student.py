@@ -6,23 +6,30 @@ The base model is converted or downloaded once, into runs/models.
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 from duomem.cli.options import count
 
 MODELS = Path("runs/models")
+_OVERRIDES = (
+    ("minutes", float, "most minutes to train, 0 for no limit"),
+    ("cpu_minutes", float, "most CPU minutes, all threads together, 0 for no limit"),
+    ("seed", int, "seed of adapter, order and memories"),
+    ("hold_out_rooms", float, "share of the floor plans of which no game is trained on"),
+)
+"""Fields of the student's config that a flag can replace."""
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = verbs.add_parser("train", help="train a LoRA adapter on won trajectories")
     train.add_argument("--config", default="smollm2-135m", metavar="NAME",
                        help="a name in configs/students or a TOML file (default: smollm2-135m)")
-    train.add_argument("--trajectories", type=Path, required=True, metavar="FILE", help="of `duomem teach`")
-    train.add_argument("--pack", type=Path, required=True, metavar="FILE", help="memories shown while training")
-    train.add_argument("--minutes", type=float, default=60.0, help="most minutes to train (default: 60)")
-    train.add_argument("--cpu-minutes", type=float, default=math.inf, help="most CPU minutes, all threads together")
-    train.add_argument("--threads", type=count, help="CPU threads (default: one a core)")
+    train.add_argument("--trajectories", type=Path, required=True, nargs="+", metavar="FILE", help="of `duomem teach`")
+    train.add_argument("--pack", type=Path, required=True, nargs="+", metavar="FILE",
+                       help="memories shown while training")
+    for field, kind, what in _OVERRIDES:
+        train.add_argument(f"--{field.replace('_', '-')}", type=kind, help=f"{what} (default: the config's)")
+    train.add_argument("--threads", type=count, help="CPU threads of each process (default: one a core)")
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="adapter folder to write")
     train.set_defaults(func=run_train)
     merge = verbs.add_parser("merge", help="merge an adapter into its base model")
@@ -37,21 +44,26 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run_train(args: argparse.Namespace) -> None:
     import os
+    from dataclasses import replace
 
-    from duomem.base.errors import UserError
     from duomem.train.base_model import resolve_base_model
     from duomem.train.config import find_config
-    from duomem.train.trainer import TrainInputs, train
+    from duomem.train.trainer import PLOT, TrainInputs, train
 
-    if not (args.minutes > 0 and args.cpu_minutes > 0):
-        raise UserError("--minutes and --cpu-minutes must be above 0")
-    config = find_config(args.config)
+    changes = {field: value for field, _, _ in _OVERRIDES if (value := getattr(args, field)) is not None}
+    config = replace(find_config(args.config), **changes)
     base = resolve_base_model(config.model, MODELS)
-    record = train(TrainInputs(base, args.trajectories, args.pack, config), args.out, args.minutes, args.cpu_minutes,
+    record = train(TrainInputs(base, args.trajectories, args.pack, config), args.out,
                    args.threads or os.cpu_count() or 1)
+    if os.environ.get("RANK", "0") != "0":  # of several processes under `accelerate launch` the first one tells
+        return
     print(f"{args.out}: {record['trainable'] / 1e6:.2f} M trainable parameters, {record['steps']} steps, "
           f"{record['tokens'] / 1e6:.2f} M tokens ({record['padding']:.1%} padding) in "
-          f"{record['seconds'] / 60:.1f} min ({record['cpu_seconds'] / 60:.1f} CPU min), loss {record['loss']:.3f}")
+          f"{record['seconds'] / 60:.1f} min ({record['cpu_seconds'] / 60:.1f} CPU min), loss {record['loss']:.3f}, "
+          f"at most {record['peak_rss'] / 1e9:.1f} GB")
+    for kind, measured in record["validation"].items():
+        print(f"held-out {kind}: loss {measured['loss']:.3f}, {measured['accuracy']:.1%} of actions right")
+    print(f"curves: {args.out / PLOT}")
 
 
 def run_merge(args: argparse.Namespace) -> None:

@@ -38,17 +38,41 @@ def resolve_base_model(model: str, cache: Path) -> Path:
 
 
 def load_causal_lm(folder: Path, dtype: str) -> Any:
-    """The transformers model of a plain folder, weights as `dtype`. Raises UserError if it is damaged."""
+    """The transformers model of a plain folder, weights as `dtype` ("auto": as stored); of a model that also
+    sees, as Gemma 3 from 4B on, its text decoder alone. Raises UserError if it is damaged.
+    """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    kind = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        # transformers' fused attention knows no soft caps.
+        attention = "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=kind, local_files_only=True,
+                                                     attn_implementation=attention)
     except Exception as e:  # safetensors, json, shape and config errors: all mean it cannot be used
         raise UserError(f"{folder}: this base model is damaged or of an unknown kind ({first_line(e)}): "
                         "copy it again") from None
+    return _text_decoder(model) if hasattr(model.model, "language_model") else model
+
+
+def _text_decoder(seeing: Any) -> Any:
+    """The language model inside a model that also sees, as a causal model of its own with the same weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = seeing.config.text_config
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if getattr(seeing.config, name, None) is not None:
+            setattr(config, name, getattr(seeing.config, name))
+    with torch.device("meta"):
+        text = AutoModelForCausalLM.from_config(config)
+    text.model, text.lm_head = seeing.model.language_model, seeing.lm_head
+    text.generation_config = seeing.generation_config
+    return text
 
 
 @contextlib.contextmanager

@@ -12,44 +12,70 @@ from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import read_toml
+from duomem.train.architecture import TABLE
 
 MAX_TRAINABLE = 10_000_000
 
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """model: see base_model.resolve_base_model; rank, alpha: LoRA's (alpha / rank = 2 as in the paper).
+    """model: see base_model.resolve_base_model. rank, target_modules: LoRA's ("all-linear", or names and commas).
 
-    learning_rate: peak, with linear warm-up over `warmup_steps` and cosine decay to `final_rate` of it.
-    batch_size: episodes an optimiser step; max_steps: optimiser steps; max_tokens: longest episode kept.
-    memory_share: chance of a memory in context. dtype: of weights and activations ("bfloat16" or
-    "float32"); optimiser state is always fp32. compile: run the decoder layers through torch.compile
-    (needs a C++ compiler).
+    learning_rate: peak, with linear warm-up over `warmup_steps` and cosine decay to `final_rate` of it at the
+    end, which is after `max_steps` optimiser steps, `minutes` or `cpu_minutes` of all threads together (0: no
+    limit), whichever comes first. batch_size: episodes an optimiser step, over all processes;
+    micro_batch_tokens: most tokens, padding included, computed at once: it bounds memory, and how often
+    gradients accumulate follows from it; max_tokens: longest episode kept.
+    memory_share: chance of a memory for the task in context; wrong_memory_share: of one of another family.
+    hold_out_games, hold_out_rooms: shares of the train games and of the floor plans kept from training;
+    validate_every: steps between measurements on them; patience: how many of those without a lower loss end
+    the training, with the weights of the best one (0: never).
+    dtype: of the frozen weights and of activations ("bfloat16" or "float32"); adapter and optimiser are fp32.
+    compile: run the decoder layers through torch.compile (needs a C++ compiler).
     """
 
     model: str
     rank: int = 16
-    alpha: int = 32
     target_modules: str = "all-linear"
     learning_rate: float = 1.5e-3
     final_rate: float = 0.03
     warmup_steps: int = 20
-    batch_size: int = 8
+    grad_clip: float = 1.0
     max_steps: int = 540
+    minutes: float = 60.0
+    cpu_minutes: float = 0.0
+    batch_size: int = 8
+    micro_batch_tokens: int = 2048
     max_tokens: int = 2048
     memory_share: float = 0.6
-    grad_clip: float = 1.0
+    wrong_memory_share: float = 0.15
+    hold_out_games: float = 0.02
+    hold_out_rooms: float = 0.0
+    validate_every: int = 100
+    patience: int = 0
     dtype: str = "bfloat16"
     compile: bool = True
     seed: int = 0
 
+    @property
+    def alpha(self) -> int:
+        """LoRA's scale: alpha / rank = 2, as in the paper."""
+        return 2 * self.rank
+
     def __post_init__(self) -> None:
-        for field in ("rank", "alpha", "batch_size", "max_steps", "max_tokens", "warmup_steps"):
+        for field in ("rank", "batch_size", "micro_batch_tokens", "max_steps", "max_tokens", "warmup_steps",
+                      "validate_every"):
             if getattr(self, field) < 1:
                 raise UserError(f"student config: field {field} must be at least 1")
-        for field in ("memory_share", "final_rate"):
+        for field in ("memory_share", "wrong_memory_share", "final_rate"):
             if not 0 <= getattr(self, field) <= 1:
                 raise UserError(f"student config: field {field} must be between 0 and 1")
+        for field in ("hold_out_games", "hold_out_rooms"):
+            if not 0 <= getattr(self, field) <= 0.5:
+                raise UserError(f"student config: field {field} must be between 0 and 0.5")
+        for field in ("minutes", "cpu_minutes", "patience"):
+            if not 0 <= getattr(self, field) < math.inf:
+                raise UserError(f"student config: field {field} must be 0 (no limit) or above")
         for field in ("learning_rate", "grad_clip"):
             if not 0 < getattr(self, field) < math.inf:
                 raise UserError(f"student config: field {field} must be above 0")
@@ -63,6 +89,7 @@ class StudentConfig:
 def load_config(path: Path) -> StudentConfig:
     """Read a student's TOML file. Raises UserError naming the file and the field that is wrong."""
     values = read_toml(path, "student config")
+    values.pop(TABLE, None)  # read_architecture's
     known = {f.name: f for f in fields(StudentConfig)}
     for name, value in values.items():
         if name not in known:
@@ -80,12 +107,16 @@ def load_config(path: Path) -> StudentConfig:
         raise UserError(f"{path}: {e}") from None
 
 
+def config_files() -> list[Path]:
+    """The TOML files of configs/students, by name."""
+    return sorted((Path(__file__).resolve().parent.parent / "configs" / "students").glob("*.toml"))
+
+
 def find_config(name: str) -> StudentConfig:
     """The student `name` of configs/students, or the TOML file it is a path of. Raises UserError."""
-    shipped = Path(__file__).resolve().parent.parent / "configs" / "students" / f"{name}.toml"
     if name.endswith(".toml"):
         return load_config(Path(name))
-    if not shipped.is_file():
-        known = ", ".join(sorted(f.stem for f in shipped.parent.glob("*.toml")))
-        raise UserError(f"--config {name}: no such student: known are {known}; or give a TOML file")
-    return load_config(shipped)
+    shipped = {file.stem: file for file in config_files()}
+    if name not in shipped:
+        raise UserError(f"--config {name}: no such student: known are {', '.join(shipped)}; or give a TOML file")
+    return load_config(shipped[name])

@@ -1,6 +1,7 @@
 """Merging a LoRA adapter into its base model: a plain Hugging Face folder that needs no peft.
 
-The merge is done in fp32; the base model's tokenizer files come along as they are.
+Each sum is done in fp32 and rounded once to the type the base stores; its tokenizer and generation config come
+along as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from duomem.train.base_model import first_line, load_causal_lm, saving, weights_
 _MARK = "duomem.json"
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+_GENERATION = "generation_config.json"
+_KEPT = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "tokenizer.model",
+         "vocab.json", "merges.txt", "added_tokens.json", _GENERATION)
 
 
 def merge(base: Path, adapter: Path, out: Path) -> Path:
@@ -31,14 +34,30 @@ def merge(base: Path, adapter: Path, out: Path) -> Path:
               "config": sha256_input(adapter / _CONFIG, "LoRA adapter")}
     if _is_merged(out, inputs):
         return out
-    merged = _load_adapter(load_causal_lm(base, "float32"), adapter).merge_and_unload()
+    merged = _merged(_load_adapter(load_causal_lm(base, "auto"), adapter))
+    if (base / _GENERATION).is_file():
+        merged.generation_config = type(merged.generation_config)()  # else transformers may refuse the base's own
     with atomic_folder(out) as folder, saving(out):
         merged.save_pretrained(folder)
-        for name in _TOKENIZER:
+        for name in _KEPT:
             if (base / name).is_file():
                 shutil.copyfile(base / name, folder / name)
         write_json(folder / _MARK, inputs)
     return out
+
+
+def _merged(loaded: Any) -> Any:
+    """The base model with peft's adapter in its weights, which keep their type."""
+    from peft.tuners.lora import LoraLayer
+
+    for module in loaded.modules():
+        if isinstance(module, LoraLayer):
+            weight = module.get_base_layer().weight
+            stored = weight.dtype
+            weight.data = weight.data.float()
+            module.merge()
+            weight.data = weight.data.to(stored)
+    return loaded.unload()
 
 
 def _is_merged(out: Path, inputs: dict[str, str]) -> bool:

@@ -1,42 +1,39 @@
-"""LoRA training of a student on won episodes: resumable, capped by steps and by minutes.
+"""LoRA training of a student on won episodes: resumable, validated on held-out train games, capped by time.
 
-Loss on action tokens only; adapters live in the model's dtype with fp32 masters in the optimiser.
+Runs in one process, or in several under `accelerate launch`: they share each batch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
-import math
 import os
-import shutil
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import (
-    atomic_folder,
-    atomic_open,
-    read_jsonl,
-    sha256_input,
-    write_bytes,
-    write_json,
-)
+from duomem.base.files import atomic_folder, read_jsonl, sha256_input, write_bytes, write_json
 from duomem.base.progress import progress
-from duomem.base.trajectory import read_train_trajectories
+from duomem.base.trajectory import Trajectory, read_train_trajectories
+from duomem.device.bench.machine import peak_rss
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.pack import read_pack
-from duomem.train.base_model import first_line, load_causal_lm, saving, weights_digest
-from duomem.train.config import MAX_TRAINABLE, StudentConfig
-from duomem.train.dataset import EpisodeDataset, Example, batches
+from duomem.train.base_model import saving, weights_digest
+from duomem.train.batches import batches, micro_batches, padded
+from duomem.train.checkpoint import load_checkpoint, save_checkpoint, uninterrupted
+from duomem.train.config import StudentConfig
+from duomem.train.contexts import MemoryDraw
+from duomem.train.dataset import EpisodeDataset, Example
+from duomem.train.holdout import hold_out
+from duomem.train.plot import plot_training
 
+if TYPE_CHECKING:
+    from duomem.train.learner import Learner
+
+LOG = "log.jsonl"
+PLOT = "training.png"
 _CHECKPOINT_SECONDS = 120
 _SORT_WINDOW = 16
 _AVERAGE = 20
@@ -47,25 +44,25 @@ class TrainInputs:
     """What a run is made of; its digest is what a checkpoint is resumed by."""
 
     base: Path
-    trajectories: Path
-    pack: Path
+    trajectories: Sequence[Path]
+    packs: Sequence[Path]
     config: StudentConfig
 
     def record(self) -> dict[str, Any]:
         """By content. Raises UserError for a missing file."""
         return {"config": self.config.to_json(), "prompt_version": PROMPT_VERSION,
                 "base_weights": weights_digest(self.base),
-                "trajectories": sha256_input(self.trajectories, "trajectory file"),
-                "pack": sha256_input(self.pack, "memory pack")}
+                "trajectories": [sha256_input(path, "trajectory file") for path in self.trajectories],
+                "packs": [sha256_input(path, "memory pack") for path in self.packs]}
 
 
-def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, threads: int) -> dict[str, Any]:
-    """Train an adapter and write it to the folder `out` (peft's format, fp16, with duomem.json beside it).
+def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
+    """Train an adapter and write it to the folder `out`: peft's format, fp16; beside it the record
+    (duomem.json), the log (a JSON object a step) and a plot of it.
 
-    Stops at `config.max_steps`, after `minutes` of training or after `cpu_minutes` of all threads together,
-    whichever is first, but not without a step; the learning rate ends its decay there. A checkpoint of the
-    same inputs beside `out` is resumed; a finished run of the same inputs is left as it is. Returns the record.
-    Raises UserError.
+    The config says when it ends, not without a step; the learning rate ends its decay there. A checkpoint of
+    the same inputs beside `out` is resumed; a finished run of the same inputs is left as it is. Returns the
+    record. Raises UserError.
     """
     _calm_openmp()
     record = inputs.record()
@@ -76,61 +73,45 @@ def train(inputs: TrainInputs, out: Path, minutes: float, cpu_minutes: float, th
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "adapter_config.json").is_file())):
         raise UserError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
     run = _Run(inputs, threads)
-    state = _load_checkpoint(work, record)
-    seconds = run.restore(state) if state else (0.0, 0.0)
-    stream = batches(run.dataset, inputs.config.batch_size, _SORT_WINDOW, inputs.config.seed)
-    for _ in range(run.step):
-        next(stream)
-    stream = itertools.chain([next(stream)], stream)  # fails, if at all, before anything is written
-    clock = _Clock(*seconds, minutes * 60, cpu_minutes * 60)
-    saved = time.monotonic()
-    work.mkdir(parents=True, exist_ok=True)
-    _cut_log(work / "log.jsonl", run.step)
-    with open(work / "log.jsonl", "a", encoding="utf-8") as log, \
-            progress(None, "training", inputs.config.max_steps, "step", run.step) as bar:
+    state = load_checkpoint(work, record)
+    if state:
+        run.restore(state)
+    batch = run.next_batch()  # fails, if at all, before anything is written
+    if run.learner.is_main:
+        work.mkdir(parents=True, exist_ok=True)
+        _cut_log(work / LOG, run.step)
+    over, saved = run.ended(), time.monotonic()
+    with progress(None, "training", inputs.config.max_steps, "step", run.step) as bar:
         try:
-            while (share := max(run.step / inputs.config.max_steps, clock.share())) < 1 or not run.step:
-                with _uninterrupted():
-                    loss, rate = run.update(next(stream), share)
-                    row = {"step": run.step, "loss": round(loss, 5), "rate": rate, "tokens": run.tokens,
-                           "seconds": round(clock.wall(), 1), "cpu_seconds": round(clock.cpu(), 1)}
-                    log.write(json.dumps(row) + "\n")
-                    log.flush()
+            while not over:
+                with uninterrupted():
+                    row = run.update(batch)
+                    over = run.ended()
+                    if over or run.step % inputs.config.validate_every == 0:
+                        row |= run.validate()
+                        over = over or run.impatient()
+                    run.write(work / LOG, row)
+                    batch = run.next_batch()
                 bar.update(1)
-                bar.set_postfix(loss=f"{run.average():.3f}", tokens_s=f"{run.tokens / clock.wall():.0f}")
+                bar.set_postfix(loss=f"{run.average():.3f}", tokens_s=f"{run.tokens / run.wall():.0f}")
                 if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    _save_checkpoint(work, record, run, clock)
+                    run.save(work, record)
                     saved = time.monotonic()
         except KeyboardInterrupt:
-            _save_checkpoint(work, record, run, clock)
+            run.save(work, record)
             raise
-    record |= {"steps": run.step, "tokens": run.tokens, "padding": round(run.padding(), 4),
-               "trainable": run.trainable, "loss": round(run.average(), 4),
-               "seconds": round(clock.wall(), 1), "cpu_seconds": round(clock.cpu(), 1)}
-    with atomic_folder(out) as folder, saving(out):
-        run.save_adapter(folder)
-        write_json(folder / "duomem.json", record)
-        (folder / "log.jsonl").write_bytes((work / "log.jsonl").read_bytes())
-    for file in work.iterdir():
-        file.unlink()
-    work.rmdir()
+    record |= run.result()
+    if run.learner.is_main:
+        with atomic_folder(out) as folder, saving(out):
+            run.learner.save_adapter(folder)
+            write_json(folder / "duomem.json", record)
+            (folder / LOG).write_bytes((work / LOG).read_bytes())
+            plot_training(folder / LOG, folder / PLOT)
+        for file in work.iterdir():
+            file.unlink()
+        work.rmdir()
+    run.learner.wait()
     return record
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block: a checkpoint of half an update could not be resumed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _calm_openmp() -> None:
@@ -147,186 +128,148 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and all(found.get(k) == v for k, v in record.items()) else None
 
 
-class _Clock:
-    """Training time, wall and CPU, summed over resumed parts."""
-
-    def __init__(self, wall: float, cpu: float, wall_limit: float, cpu_limit: float) -> None:
-        self._wall_start, self._cpu_start = time.monotonic() - wall, time.process_time() - cpu
-        self._wall_limit, self._cpu_limit = wall_limit, cpu_limit
-
-    def wall(self) -> float:
-        return time.monotonic() - self._wall_start
-
-    def cpu(self) -> float:
-        return time.process_time() - self._cpu_start
-
-    def share(self) -> float:
-        """Used share of the nearer limit."""
-        return max(self.wall() / self._wall_limit, self.cpu() / self._cpu_limit)
-
-
 class _Run:
-    """Model, optimiser and data of one training run."""
+    """A training run: its data, its learner, and how far it is."""
 
     def __init__(self, inputs: TrainInputs, threads: int) -> None:
-        import torch
-        from peft import LoraConfig, get_peft_model
+        from duomem.train.learner import Learner
 
-        torch.set_num_threads(threads)
-        torch.manual_seed(inputs.config.seed)
-        self.config = inputs.config
-        trajectories = list(read_train_trajectories(inputs.trajectories))
-        self.dataset = EpisodeDataset(trajectories, read_pack(inputs.pack).memories, PromptTokenizer(inputs.base),
-                                      self.config.memory_share, self.config.seed, self.config.max_tokens)
-        if not len(self.dataset):
-            raise UserError(f"{inputs.trajectories}: no won episode in it: nothing to train on")
-        base = load_causal_lm(inputs.base, self.config.dtype)
-        targets: Any = self.config.target_modules
-        if "," in targets:
-            targets = targets.split(",")
-        lora = LoraConfig(r=self.config.rank, lora_alpha=self.config.alpha, target_modules=targets,
-                          task_type="CAUSAL_LM")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
-                self.model = get_peft_model(base, lora, autocast_adapter_dtype=False)
-        except ValueError as e:
-            raise UserError(f"field target_modules of the student config: {first_line(e)}") from None
-        if self.config.compile:
-            _compile_layers(self.model.get_base_model().base_model)
-        self._named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
-        self.trainable = sum(p.numel() for _, p in self._named)
-        if self.trainable >= MAX_TRAINABLE:
-            raise UserError(f"{self.trainable} trainable parameters, DuoMem allows under {MAX_TRAINABLE}: lower "
-                            "field rank or name fewer target_modules")
-        self._masters = [p.detach().float().clone().requires_grad_(True) for _, p in self._named]
-        self._optimizer = torch.optim.AdamW(self._masters, lr=self.config.learning_rate, weight_decay=0.0,
-                                            betas=(0.9, 0.98))
+        config = self._config = inputs.config
+        trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path)]
+        self._held = hold_out(trajectories, config.hold_out_games, config.hold_out_rooms)
+        memories = [m for path in inputs.packs for m in read_pack(path).memories]
+        draw = MemoryDraw([m for m in memories if not self._held.has(m.game, m.group)], config.memory_share,
+                          config.wrong_memory_share)
+        tokenizer = PromptTokenizer(inputs.base)
+
+        def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:
+            return EpisodeDataset(episodes, draw, tokenizer, config.seed, config.max_tokens)
+
+        taught = dataset([t for t in trajectories if not self._held.has(t.game, t.group)])
+        if not len(taught):
+            raise UserError(f"{', '.join(map(str, inputs.trajectories))}: no won episode in it: nothing to train on")
+        self._size = len(taught)
+        self._stream = batches(taught, config.batch_size, _SORT_WINDOW, config.seed)
+        self._validation = {kind: found for kind, episodes in self._held.validation(trajectories).items()
+                            if (found := list(dataset(episodes).epoch(0)))}
+        self.learner: Learner = Learner(inputs.base, config, threads)
         self.step = 0
         self.tokens = 0
         self._padded = 0
         self._losses: list[float] = []
+        self._best: dict[str, Any] = {"step": 0, "loss": float("inf"), "worse": 0, "weights": {}}
+        self._validated: dict[str, dict[str, float]] = {}
+        self._start_clock(0.0, 0.0)
 
-    def update(self, batch: Sequence[Example], share: float) -> tuple[float, float]:
-        """One optimiser step at `share` of the schedule; returns mean loss a token and the learning rate."""
-        import torch
+    def _start_clock(self, wall: float, cpu: float) -> None:
+        self._wall, self._cpu = time.monotonic() - wall, time.process_time() - cpu
 
-        config = self.config
-        rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps) \
-            * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
-        loss = self._loss(batch)
-        loss.backward()
-        for (_, parameter), master in zip(self._named, self._masters, strict=True):
-            master.grad = parameter.grad.float()
-            parameter.grad = None
-        torch.nn.utils.clip_grad_norm_(self._masters, config.grad_clip)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
-        self._publish()
+    def wall(self) -> float:
+        """Seconds of training, summed over resumed parts."""
+        return time.monotonic() - self._wall
+
+    def cpu(self) -> float:
+        """CPU seconds of this process, all threads, summed over resumed parts."""
+        return time.process_time() - self._cpu
+
+    def next_batch(self) -> list[Example]:
+        """The next batch of the run's one fixed order."""
+        return next(self._stream)
+
+    def _share(self) -> float:
+        """Used share of the nearest limit, the same in every process."""
+        shares = [self.step / self._config.max_steps]
+        if self._config.minutes:
+            shares.append(self.wall() / 60 / self._config.minutes)
+        if self._config.cpu_minutes:
+            shares.append(self.cpu() / 60 / self._config.cpu_minutes)
+        return self.learner.agreed(max(shares))
+
+    def ended(self) -> bool:
+        """Whether a limit is reached; never before a step."""
+        return self.step > 0 and (self._share() >= 1 or self.impatient())
+
+    def impatient(self) -> bool:
+        """Whether validation has not got better for too long."""
+        return 0 < self._config.patience <= self._best["worse"]
+
+    def update(self, batch: Sequence[Example]) -> dict[str, Any]:
+        """One optimiser step; returns the row of the log."""
+        from duomem.train.learner import rate_at
+
+        began = time.monotonic()
+        micros = micro_batches(batch, self._config.micro_batch_tokens, self.learner.processes)
+        rate = rate_at(self._config, self.step, self._share())
+        loss = self.learner.update(micros, rate)
+        tokens, computed = sum(len(e.tokens) for e in batch), sum(map(padded, micros))
         self.step += 1
-        self._losses = [*self._losses[1 - _AVERAGE:], float(loss.detach())]
-        return self._losses[-1], rate
+        self.tokens += tokens
+        self._padded += computed
+        self._losses = [*self._losses[1 - _AVERAGE:], loss]
+        return {
+            "step": self.step, "epoch": round(self.step * self._config.batch_size / self._size, 4),
+            "tokens": self.tokens, "loss": round(loss, 5), "lr": rate,
+            "tokens_s": round(tokens / (time.monotonic() - began), 1), "padding": round(1 - tokens / computed, 4),
+            "micro_batches": len(micros), **self._cost()}
 
-    def _loss(self, batch: Sequence[Example]) -> Any:
-        """Mean cross-entropy of the student's tokens. Right padding under a causal mask needs no attention
-        mask, and only positions that predict a student's token reach the head.
+    def _cost(self) -> dict[str, Any]:
+        return {"seconds": round(self.wall(), 1), "cpu_seconds": round(self.cpu(), 1), "peak_rss": peak_rss()}
+
+    def validate(self) -> dict[str, Any]:
+        """{"validation": {"games" and "rooms": loss and accuracy}}, of the held-out episodes there are; keeps
+        count of the best loss, that of known rooms if there is one.
         """
-        import torch
-        from torch.nn.functional import cross_entropy
+        found = {kind: self.learner.measure(examples) for kind, examples in self._validation.items()}
+        if not found:
+            return {}
+        loss = next(iter(found.values()))["loss"]
+        if loss < self._best["loss"]:
+            kept = self.learner.weights() if self._config.patience else {}
+            self._best = {"step": self.step, "loss": loss, "worse": 0, "weights": kept}
+        else:
+            self._best["worse"] += 1
+        self._validated = {kind: {k: round(v, 5) for k, v in values.items()} for kind, values in found.items()}
+        return {"validation": self._validated}
 
-        longest = max(len(e.tokens) for e in batch)
-        ids = torch.zeros((len(batch), longest), dtype=torch.long)
-        student = torch.zeros((len(batch), longest), dtype=torch.bool)
-        for row, example in enumerate(batch):
-            ids[row, :len(example.tokens)] = torch.tensor(example.tokens)
-            student[row, :len(example.student)] = torch.tensor(example.student)
-        causal = self.model.get_base_model()
-        hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = causal.lm_head(hidden[:, :-1][student[:, 1:]])
-        self.tokens += sum(len(e.tokens) for e in batch)
-        self._padded += ids.numel()
-        return cross_entropy(logits.float(), ids[:, 1:][student[:, 1:]])
+    def write(self, log: Path, row: dict[str, Any]) -> None:
+        """Append `row` to the log."""
+        if self.learner.is_main:
+            with open(log, "a", encoding="utf-8") as f:
+                f.write(json.dumps(row) + "\n")
 
-    def _publish(self) -> None:
-        import torch
-
-        with torch.no_grad():
-            for (_, parameter), master in zip(self._named, self._masters, strict=True):
-                parameter.copy_(master)
+    def result(self) -> dict[str, Any]:
+        """The finished run in figures; the learner then holds the weights to keep."""
+        kept = self.step
+        if self._best["weights"]:
+            self.learner.set_weights(self._best["weights"])
+            kept = self._best["step"]
+        return {"steps": self.step, "kept_step": kept, "tokens": self.tokens,
+                "padding": round(1 - self.tokens / self._padded, 4), "trainable": self.learner.trainable,
+                "processes": self.learner.processes, "loss": round(self.average(), 4), "validation": self._validated,
+                "held_out": {"games": sorted(self._held.games), "rooms": sorted(self._held.rooms)}, **self._cost()}
 
     def average(self) -> float:
         """Mean loss of the last steps."""
         return sum(self._losses) / max(1, len(self._losses))
 
-    def padding(self) -> float:
-        """Share of padding among the tokens computed."""
-        return 1 - self.tokens / max(1, self._padded)
+    def save(self, work: Path, record: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        if self.learner.is_main:
+            save_checkpoint(work, record, self.learner.state() | {
+                "step": self.step, "tokens": self.tokens, "padded": self._padded, "losses": self._losses,
+                "best": self._best, "validated": self._validated, "seconds": self.wall(), "cpu_seconds": self.cpu()})
 
-    def state(self) -> dict[str, Any]:
-        return {"masters": [m.detach() for m in self._masters], "optimizer": self._optimizer.state_dict(),
-                "step": self.step, "tokens": self.tokens, "padded": self._padded, "losses": self._losses}
-
-    def restore(self, state: dict[str, Any]) -> tuple[float, float]:
-        """Go on from a checkpoint; returns the seconds it had run, wall and CPU."""
-        import torch
-
-        with torch.no_grad():
-            for master, saved in zip(self._masters, state["masters"], strict=True):
-                master.copy_(saved)
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._publish()
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint, at the batch it was made before."""
+        self.learner.restore(state)
         self.step, self.tokens, self._padded = state["step"], state["tokens"], state["padded"]
-        self._losses = state["losses"]
-        return state["seconds"], state["cpu_seconds"]
-
-    def save_adapter(self, folder: Path) -> None:
-        """Write the adapter in peft's format, weights as fp16."""
-        import torch
-
-        with torch.no_grad():
-            for (_, parameter), master in zip(self._named, self._masters, strict=True):
-                parameter.data = master.detach().to(torch.float16)
-        self.model.save_pretrained(folder)
-
-
-def _compile_layers(decoder: Any) -> None:
-    """Compile the repeated layers alone: they share one graph, so it takes half a minute and not four."""
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
-        raise UserError("field compile of the student config needs a C++ compiler (g++): install it, or set "
-                        "compile = false and train slower")
-    for layer in [*decoder.layers, decoder.norm]:
-        layer.compile(dynamic=True)
+        self._losses, self._best, self._validated = state["losses"], state["best"], state["validated"]
+        for _ in range(self.step):
+            next(self._stream)
+        self._start_clock(state["seconds"], state["cpu_seconds"])
 
 
 def _cut_log(log: Path, steps: int) -> None:
     """Drop what was logged after the checkpoint that training goes on from."""
     rows = list(read_jsonl(log, "training log"))[:steps] if log.is_file() else []
     write_bytes(log, "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-def _save_checkpoint(work: Path, record: dict[str, Any], run: _Run, clock: _Clock) -> None:
-    import torch
-
-    state = run.state() | {"record": record, "seconds": clock.wall(), "cpu_seconds": clock.cpu()}
-    with atomic_open(work / "checkpoint.pt") as f, saving(work / "checkpoint.pt"):
-        torch.save(state, f)
-
-
-def _load_checkpoint(work: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint in `work`, None without one. Raises UserError if it is of other inputs or damaged."""
-    import pickle
-
-    import torch
-
-    file = work / "checkpoint.pt"
-    if not file.is_file():
-        return None
-    try:
-        state = torch.load(file, weights_only=True)
-        found = state["record"]
-    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as e:
-        raise UserError(f"{file}: damaged checkpoint ({first_line(e)}): delete {work} to start afresh") from None
-    if found != record:
-        raise UserError(f"{file}: checkpoint of a run with other inputs: give another --out, or delete {work}")
-    return state

@@ -20,6 +20,7 @@ from duomem.device.alfworld.kit_world import KitWorld
 from duomem.device.alfworld.world import Observation
 from duomem.device.prompt import PromptTokenizer
 from duomem.memory_packs.memory import Memory, write_memory
+from duomem.train.contexts import MemoryDraw
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.teachers.teach import play_expert
 
@@ -49,7 +50,7 @@ def _expert(game: Game) -> Trajectory:
 
 def _stream(tokenizer: PromptTokenizer, trajectory: Trajectory, memories: Sequence[str] = ()) -> list[int]:
     """The tokens training makes of an episode."""
-    dataset = EpisodeDataset([trajectory], [], tokenizer, 0.0, 0, 100_000)
+    dataset = EpisodeDataset([trajectory], MemoryDraw([], 0, 0), tokenizer, 0, 100_000)
     return list(dataset._encode(trajectory, memories).tokens)
 
 

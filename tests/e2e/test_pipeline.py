@@ -47,7 +47,7 @@ def test_from_games_to_table(tmp_path: Path, make_model: Callable[..., Path]) ->
         pytest.skip("the generator reads the alfworld wheel")
     model = make_model(tmp_path / "model", max_position_embeddings=4096)
     (tmp_path / "tiny.toml").write_text(
-        f'model = "{model}"\nrank = 2\nalpha = 4\nmax_steps = 3\nbatch_size = 2\ndtype = "float32"\ncompile = false\n')
+        f'model = "{model}"\nrank = 2\nmax_steps = 3\nbatch_size = 2\ndtype = "float32"\ncompile = false\n')
     run = lambda *arguments: duomem(tmp_path, *arguments)  # noqa: E731
     run("games", "generate", "--out", "runs/games", "--train", 12, "--seen", 6, "--unseen", 6)
     assert "train: 12 games" in run("games")

@@ -23,7 +23,7 @@ pytest.importorskip("peft", reason="pip install duomem[train]")
 
 @pytest.fixture
 def adapter(inputs: TrainInputs, tmp_path: Path) -> Path:
-    train(replace(inputs, config=replace(inputs.config, max_steps=3)), tmp_path / "adapter", 1e9, 1e9, 1)
+    train(replace(inputs, config=replace(inputs.config, max_steps=3)), tmp_path / "adapter", 1)
     return tmp_path / "adapter"
 
 

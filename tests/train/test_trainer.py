@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import signal
+import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +21,21 @@ import pytest
 from episodes import write_episodes
 
 from duomem.base.errors import UserError
+from duomem.base.trajectory import Trajectory
+from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
-from duomem.train import trainer
+from duomem.train import checkpoint, trainer
+from duomem.train.config import load_config
+from duomem.train.contexts import MemoryDraw
+from duomem.train.holdout import room_of
 from duomem.train.trainer import TrainInputs, train
 
-pytest.importorskip("torch", reason="pip install duomem[train]")
+torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")
-
-LONG = 1e9
-
 
 def _train(inputs: TrainInputs, out: Path, **changes: Any) -> dict[str, Any]:
     config = replace(inputs.config, **changes)
-    return train(replace(inputs, config=config), out, minutes=LONG, cpu_minutes=LONG, threads=1)
+    return train(replace(inputs, config=config), out, threads=1)
 
 
 def _log(out: Path) -> list[dict[str, Any]]:
@@ -37,14 +44,14 @@ def _log(out: Path) -> list[dict[str, Any]]:
 
 def _on_update(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> None:
     """Call `act` in the midst of the update that makes step number `step`."""
-    real = trainer._Run._publish
+    real, made = torch.optim.AdamW.step, itertools.count(1)
 
-    def publish(run: Any) -> None:
-        if run.step + 1 == step:
+    def update(optimizer: Any, *a: Any, **k: Any) -> Any:
+        if next(made) == step:
             act()
-        real(run)
+        return real(optimizer, *a, **k)
 
-    monkeypatch.setattr(trainer._Run, "_publish", publish)
+    monkeypatch.setattr(torch.optim.AdamW, "step", update)
 
 
 def test_the_loss_falls_and_the_record_tells(inputs: TrainInputs, tmp_path: Path) -> None:
@@ -55,7 +62,7 @@ def test_the_loss_falls_and_the_record_tells(inputs: TrainInputs, tmp_path: Path
     assert record["steps"] == 25 and 0 < record["trainable"] < 10_000_000 and 0 <= record["padding"] < 1
     assert record == json.loads((out / "duomem.json").read_text())
     assert sorted(os.listdir(tmp_path)) == ["adapter", "p.dmpack", "t.jsonl"]
-    rates = [row["rate"] for row in _log(out)]
+    rates = [row["lr"] for row in _log(out)]
     assert rates[0] < rates[1] == max(rates) and rates[-1] < 0.1 * max(rates)
 
 
@@ -65,20 +72,26 @@ def test_a_finished_run_is_left_alone(inputs: TrainInputs, tmp_path: Path, monke
     assert _train(inputs, tmp_path / "adapter") == record
 
 
+def _same(row: dict[str, Any]) -> dict[str, Any]:
+    """What of a row of the log is the same in every run."""
+    return {k: v for k, v in row.items() if k not in ("tokens_s", "seconds", "cpu_seconds", "peak_rss")}
+
+
 @pytest.fixture(scope="module")
-def same_losses() -> Iterator[dict[str, list[float]]]:
-    """The uninterrupted run's losses, made once."""
+def whole() -> Iterator[dict[str, Any]]:
+    """Log and weights of the uninterrupted run, made once."""
     yield {}
 
 
 @pytest.mark.parametrize("step", [1, 4, 8])
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(inputs: TrainInputs, tmp_path: Path, step: int,
-                                                          monkeypatch: pytest.MonkeyPatch,
-                                                          same_losses: dict[str, list[float]]) -> None:
+def test_an_interrupted_run_goes_on_bit_for_bit(inputs: TrainInputs, tmp_path: Path, step: int,
+                                                monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]) -> None:
     """Ctrl-C in the midst of an update counts after it: the checkpoint holds whole updates."""
-    if not same_losses:
+    inputs = replace(inputs, config=replace(inputs.config, hold_out_games=0.25, validate_every=3, patience=9))
+    weights = "adapter_model.safetensors"
+    if not whole:
         _train(inputs, tmp_path / "whole")
-        same_losses["loss"] = [row["loss"] for row in _log(tmp_path / "whole")]
+        whole |= {"log": _log(tmp_path / "whole"), "weights": (tmp_path / "whole" / weights).read_bytes()}
     out = tmp_path / "adapter"
     _on_update(monkeypatch, step, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
@@ -86,10 +99,98 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(inputs: TrainInputs, t
     assert not out.exists() and (tmp_path / "adapter.training" / "checkpoint.pt").is_file()
     monkeypatch.undo()
     record = _train(inputs, out)
-    losses = [row["loss"] for row in _log(out)]
     assert [row["step"] for row in _log(out)] == list(range(1, 9)) and record["steps"] == 8
-    assert losses == pytest.approx(same_losses["loss"], abs=1e-4)
+    assert [_same(row) for row in _log(out)] == [_same(row) for row in whole["log"]]
+    assert (out / weights).read_bytes() == whole["weights"]
     assert not (tmp_path / "adapter.training").exists()
+
+
+def test_the_log_and_its_picture(inputs: TrainInputs, tmp_path: Path) -> None:
+    out = tmp_path / "adapter"
+    record = _train(inputs, out, hold_out_games=0.25, validate_every=3, max_steps=7)
+    rows = _log(out)
+    assert [row["step"] for row in rows if "validation" in row] == [3, 6, 7]
+    assert rows[-1]["validation"] == record["validation"] and list(record["validation"]) == ["games"]
+    assert len(record["held_out"]["games"]) == 3 and record["held_out"]["rooms"] == []
+    assert rows[-1]["epoch"] == pytest.approx(7 * 4 / 9, abs=1e-3)
+    assert rows[-1]["tokens"] == record["tokens"] and all(row["tokens_s"] > 0 for row in rows)
+    assert all(0 <= row["padding"] < 1 and row["micro_batches"] >= 1 and row["peak_rss"] > 1e7 for row in rows)
+    picture = (out / "training.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and struct.unpack(">II", picture[16:24]) == (1200, 1000)
+
+
+def test_held_out_games_are_not_learnt(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by weights nor as memories; the rest of the games are."""
+    taught: list[Trajectory] = []
+    remembered: set[str] = set()
+    real = MemoryDraw.draw
+
+    def draw(self: MemoryDraw, trajectory: Trajectory, rng: random.Random) -> list[Memory] | None:
+        memories = real(self, trajectory, rng)
+        taught.append(trajectory)
+        remembered.update(m.game for m in memories or ())
+        return memories
+
+    monkeypatch.setattr(MemoryDraw, "draw", draw)
+    record = _train(inputs, tmp_path / "adapter", hold_out_rooms=0.25, hold_out_games=0.2, max_steps=6,
+                    memory_share=1.0)
+    rooms, games = set(record["held_out"]["rooms"]), set(record["held_out"]["games"])
+    validated, learnt = taught[:5], taught[5:]
+    assert {room_of(t.group) in rooms or t.game in games for t in validated} == {True}
+    assert {room_of(t.group) in rooms or t.game in games for t in learnt} == {False}
+    assert len({t.game for t in learnt}) == 7 and remembered
+    assert not any(f"{int(game, 16)}" in rooms or game in games for game in remembered)
+    assert set(record["validation"]) == {"games", "rooms"}
+
+
+def test_early_stop_keeps_the_best_weights(inputs: TrainInputs, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file
+
+    from duomem.train.learner import Learner
+
+    losses = iter([3.0, 2.0, 2.5, 2.4, 1.0])
+    seen: list[dict[str, Any]] = []
+
+    def measure(self: Learner, examples: object) -> dict[str, float]:
+        seen.append(self.weights())
+        return {"loss": next(losses), "accuracy": 0.5}
+
+    monkeypatch.setattr(Learner, "measure", measure)
+    record = _train(inputs, tmp_path / "adapter", hold_out_games=0.25, validate_every=1, patience=2)
+    assert (record["steps"], record["kept_step"], len(seen)) == (4, 2, 4)
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    for name, weights in seen[1].items():
+        assert torch.equal(saved[name.replace(".default", "")], weights.to(torch.float16))
+    assert any(not torch.equal(seen[1][name], seen[3][name]) for name in seen[1])
+
+
+def test_seeds_differ_and_repeat(inputs: TrainInputs, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        _train(inputs, tmp_path / name, max_steps=2, seed=seed)
+        weights.append((tmp_path / name / "adapter_model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_two_processes_learn_what_one_learns(inputs: TrainInputs, tmp_path: Path) -> None:
+    """Under `accelerate launch`, the batch shared: the same weights but for rounding, written once."""
+    from safetensors.torch import load_file
+
+    config = tmp_path / "two.toml"
+    values = {**inputs.config.to_json(), "model": str(inputs.base), "max_steps": 3, "hold_out_games": 0.25}
+    config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items() if v is not None))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2,
+               "--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", 0, "-m",
+               "duomem.cli.main", "train", "--config", config, "--trajectories", *inputs.trajectories, "--pack",
+               *inputs.packs, "--threads", 1, "--out", tmp_path / "two"]
+    subprocess.run([*map(str, command)], check=True, timeout=300, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
+    record = json.loads((tmp_path / "two" / "duomem.json").read_text())
+    alone = train(replace(inputs, config=load_config(config)), tmp_path / "one", threads=1)
+    assert (record["processes"], alone["processes"], len(_log(tmp_path / "two"))) == (2, 1, 3)
+    assert record["validation"]["games"] == pytest.approx(alone["validation"]["games"], abs=2e-4)
+    one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
 
 
 def test_a_crash_loses_what_came_after_the_last_checkpoint_only(inputs: TrainInputs, tmp_path: Path,
@@ -118,7 +219,7 @@ def test_a_disk_too_full_for_a_checkpoint(inputs: TrainInputs, tmp_path: Path, m
             yield f
 
     monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", -1)
-    monkeypatch.setattr(trainer, "atomic_open", full)
+    monkeypatch.setattr(checkpoint, "atomic_open", full)
     with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be written \(.*No space left"):
         _train(inputs, tmp_path / "adapter")
 
@@ -149,7 +250,7 @@ def test_a_checkpoint_of_other_inputs(inputs: TrainInputs, tmp_path: Path, monke
 
 
 def test_time_ends_it_too(inputs: TrainInputs, tmp_path: Path) -> None:
-    record = train(inputs, tmp_path / "adapter", minutes=LONG, cpu_minutes=1e-9, threads=1)
+    record = _train(inputs, tmp_path / "adapter", cpu_minutes=1e-9)
     assert record["steps"] == 1
 
 
@@ -163,7 +264,7 @@ def test_more_than_ten_million_parameters(inputs: TrainInputs, tmp_path: Path) -
     ({"split": "valid_seen"}, r"t2\.jsonl: line \d+: field split is 'valid_seen'"),
     ({"won": False}, r"t2\.jsonl: no won episode"), ({"count": 0}, r"t2\.jsonl: no won episode")])
 def test_episodes_it_refuses(inputs: TrainInputs, tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    other = replace(inputs, trajectories=write_episodes(tmp_path / "t2.jsonl", **change))
+    other = replace(inputs, trajectories=[write_episodes(tmp_path / "t2.jsonl", **change)])
     with pytest.raises(UserError, match=said):
         _train(other, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists() and not (tmp_path / "adapter.training").exists()
@@ -171,10 +272,10 @@ def test_episodes_it_refuses(inputs: TrainInputs, tmp_path: Path, change: dict[s
 
 def test_missing_and_damaged_inputs(inputs: TrainInputs, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"\x00\n")
-    for change, said in (({"trajectories": tmp_path / "x"}, "x: no such trajectory file"),
-                         ({"trajectories": tmp_path / "bad"}, "bad: line 1"),
-                         ({"pack": tmp_path / "x"}, "x: no such memory pack"),
-                         ({"pack": tmp_path / "bad"}, "bad: memory pack is damaged")):
+    for change, said in (({"trajectories": [tmp_path / "x"]}, "x: no such trajectory file"),
+                         ({"trajectories": [tmp_path / "bad"]}, "bad: line 1"),
+                         ({"packs": [tmp_path / "x"]}, "x: no such memory pack"),
+                         ({"packs": [tmp_path / "bad"]}, "bad: memory pack is damaged")):
         with pytest.raises(UserError, match=said):
             _train(replace(inputs, **change), tmp_path / "adapter")
     for change, said in (({"max_tokens": 5}, "max_tokens"), ({"target_modules": "q_projector,k"}, "target_modules")):
@@ -186,7 +287,7 @@ def test_missing_and_damaged_inputs(inputs: TrainInputs, tmp_path: Path) -> None
 def test_a_folder_of_something_else_is_not_replaced(inputs: TrainInputs, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    for out in (tmp_path / "mine", inputs.trajectories):
+    for out in (tmp_path / "mine", inputs.trajectories[0]):
         with pytest.raises(UserError, match="exists and is no adapter"):
             _train(inputs, out)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
@@ -194,4 +295,4 @@ def test_a_folder_of_something_else_is_not_replaced(inputs: TrainInputs, tmp_pat
 
 def test_an_empty_pack_trains_without_memories(inputs: TrainInputs, tmp_path: Path) -> None:
     write_pack(tmp_path / "none.dmpack", "none", "expert/1", "", [])
-    assert _train(replace(inputs, pack=tmp_path / "none.dmpack"), tmp_path / "adapter", max_steps=1)["steps"] == 1
+    assert _train(replace(inputs, packs=[tmp_path / "none.dmpack"]), tmp_path / "adapter", max_steps=1)["steps"] == 1

@@ -1,0 +1,48 @@
+"""Held-out games and floor plans: the same ones always, whole, and every kind of room among them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from episodes import write_episodes
+
+from duomem.base.trajectory import Trajectory, read_trajectories
+from duomem.train.holdout import VALIDATED, HoldOut, hold_out, room_of
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> list[Trajectory]:
+    """600 games in 40 floor plans of two kinds, some lost."""
+    rooms = [*range(1, 21), *range(301, 321)]
+    episodes = read_trajectories(write_episodes(tmp_path / "t.jsonl", count=600))
+    return [replace(t, group=f"pick-Mug-None-Desk-{rooms[i % 40]}", won=i % 7 > 0) for i, t in enumerate(episodes)]
+
+
+def test_shares(played: list[Trajectory]) -> None:
+    held = hold_out(played, 0.1, 0.2)
+    assert len(held.rooms) == 8 and sum(int(room) > 300 for room in held.rooms) == 4
+    assert len(held.games) == 48  # a tenth of the games in the other 32 rooms
+    assert not any(room_of(t.group) in held.rooms for t in played if t.game in held.games)
+    assert hold_out(played, 0, 0) == HoldOut(frozenset(), frozenset())
+
+
+def test_the_same_ones_in_any_order_and_with_more_episodes_of_a_game(played: list[Trajectory]) -> None:
+    mixed = [replace(t, seed=1, player="other/1") for t in played] + played
+    random.Random(3).shuffle(mixed)
+    assert hold_out(mixed, 0.1, 0.2) == hold_out(played, 0.1, 0.2)
+
+
+def test_what_is_validated(played: list[Trajectory]) -> None:
+    """Won episodes that are held out, one a game, not too many."""
+    held = hold_out(played + played, 0.02, 0.5)
+    found = held.validation(played + played)
+    assert len(found["rooms"]) == VALIDATED and 0 < len(found["games"]) <= 6
+    for kind, episodes in found.items():
+        assert len({t.game for t in episodes}) == len(episodes)
+        assert all(t.won and held.has(t.game, t.group) for t in episodes)
+        assert all((room_of(t.group) in held.rooms) == (kind == "rooms") for t in episodes)
+    assert hold_out(played, 0, 0).validation(played) == {}
+    assert list(hold_out(played, 0, 0.1).validation(played)) == ["rooms"]

@@ -1,0 +1,61 @@
+"""What training minimises, and what validation measures: cross-entropy on the student's own tokens.
+
+Only positions that predict one of them reach the head: seven of eight logits are never needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from duomem.train.dataset import Example
+
+
+class ActionLoss(torch.nn.Module):
+    """A causal language model (transformers', inside peft's) as a function from tokens to its loss on actions.
+
+    A module, so that Accelerate can prepare it and synchronise gradients through its forward.
+    """
+
+    def __init__(self, model: Any, dtype: str) -> None:
+        """`dtype`: of activations; below fp32 the fp32 adapter is cast to it at use, by autocast."""
+        super().__init__()
+        self.model = model
+        self._dtype = getattr(torch, dtype)
+
+    def forward(self, ids: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+        """Summed cross-entropy (fp32) of the tokens that `student` marks; ids int64 and student bool, both
+        [rows, longest], padded on the right: under a causal mask that needs no attention mask.
+        """
+        logits, targets = self._predict(ids, student)
+        return cross_entropy(logits, targets, reduction="sum")
+
+    @torch.no_grad()
+    def measure(self, ids: torch.Tensor, student: torch.Tensor) -> tuple[float, list[bool]]:
+        """(the same sum, whether each marked token is the likeliest one given all before it), row by row."""
+        logits, targets = self._predict(ids, student)
+        return float(cross_entropy(logits, targets, reduction="sum")), (logits.argmax(-1) == targets).tolist()
+
+    def _predict(self, ids: torch.Tensor, student: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        causal = self.model.get_base_model()
+        with torch.autocast(ids.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            logits = causal.lm_head(hidden[:, :-1][student[:, 1:]]).float()
+        cap = getattr(causal.config, "final_logit_softcapping", None)
+        if cap:
+            logits = torch.tanh(logits / cap) * cap
+        return logits, ids[:, 1:][student[:, 1:]]
+
+
+def collate(examples: Sequence[Example], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """(token ids, student marks) of `examples`, [rows, longest], padded on the right with token 0."""
+    longest = max(len(e.tokens) for e in examples)
+    ids = torch.zeros((len(examples), longest), dtype=torch.long)
+    student = torch.zeros((len(examples), longest), dtype=torch.bool)
+    for row, example in enumerate(examples):
+        ids[row, :len(example.tokens)] = torch.tensor(example.tokens)
+        student[row, :len(example.student)] = torch.tensor(example.student)
+    return ids.to(device), student.to(device)
