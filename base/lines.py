@@ -18,6 +18,11 @@ def _line(row: dict[str, Any]) -> bytes:
     return (json.dumps(row, ensure_ascii=False) + "\n").encode()
 
 
+def sidecar_of(path: Path) -> Path:
+    """Where it says what the complete file `path` was made from."""
+    return path.with_name(path.name + ".inputs.json")
+
+
 class ResumableLines:
     """The rows made so far of the file `path` from `inputs` (any JSON object that identifies them).
 
@@ -29,7 +34,7 @@ class ResumableLines:
     def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
         self.path = Path(path)
         self._partial = self.path.with_name(self.path.name + ".partial")
-        self._sidecar = self.path.with_name(self.path.name + ".inputs.json")
+        self._sidecar = sidecar_of(self.path)
         self._inputs = inputs
         self.done = self.path.is_file()
         self.rows: list[dict[str, Any]] = []

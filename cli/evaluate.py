@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem.cli.options import add_games, add_jobs, add_limit, add_student, jobs, select_games
+from duomem.cli.options import add_games, add_jobs, add_sample, add_student, jobs, select_games
+from duomem.cli.text import columns
 
 if TYPE_CHECKING:
     from duomem.device.evaluate import Score
@@ -23,31 +24,33 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
                               description="Play a split with a compiled student and print success by family.")
     add_student(parser)
     add_games(parser, "valid_seen")
-    add_limit(parser)
+    add_sample(parser)
     add_jobs(parser)
     parser.add_argument("--out", type=Path, metavar="FILE",
                         help="episode file to write (.jsonl; default: one in runs/eval named by its inputs)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.set_defaults(func=run)
-    report = verbs.add_parser("report", help="one row of success for each episode file",
-                              description="Compare episode files of `duomem eval`, one row each.")
-    report.add_argument("episodes", nargs="+", metavar="[LABEL=]FILE", help="episode file, with a label if wanted")
+    report = verbs.add_parser("report", help="success of what was played, compared",
+                              description="Compare episode files of `duomem eval`, one row each; or, as a page with "
+                              "tests and a figure, the rungs that a TOML file describes.")
+    report.add_argument("episodes", nargs="+", metavar="[LABEL=]FILE",
+                        help="episode file, with a label if wanted; or one .toml (see report/described.py)")
     report.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    report.add_argument("--out", type=Path, metavar="DIR",
+                        help="of a .toml: folder for the page, its JSON and its figure")
     report.set_defaults(func=run_report)
 
 
 def run(args: argparse.Namespace) -> None:
-    from duomem.base.files import digest_of
-    from duomem.device.evaluate import Condition, evaluate, summarise
+    from duomem.device.evaluate import Condition, episode_file, evaluate, summarise
 
-    condition = Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context)
+    condition = Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context,
+                          args.device)
     games = select_games(args)
-    record = condition.record()
-    name = digest_of([record, args.split, [str(g) for g in games]])[:16]
-    out = args.out or EPISODES / f"{name}.jsonl"
+    out = args.out or episode_file(EPISODES, condition, games, args.split)
     scores = summarise(evaluate(condition, games, args.split, out, jobs(args)))
     if args.json:
-        print(json.dumps({"condition": record, "split": args.split, "episodes": str(out),
+        print(json.dumps({"condition": condition.record(), "split": args.split, "episodes": str(out),
                           "scores": {k: s.to_json() for k, s in scores.items()}}))
         return
     print(f"{args.bundle} on {len(games)} {args.split} games, {args.protocol}, "
@@ -57,8 +60,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def run_report(args: argparse.Namespace) -> None:
+    from duomem.base.errors import UserError
     from duomem.device.evaluate import read_episodes, summarise
 
+    if args.episodes[0].endswith(".toml"):
+        _run_described(args)
+        return
+    if args.out:
+        raise UserError("--out: a page needs a .toml that describes its rungs: see report/described.py")
     rows = {}
     for text in args.episodes:
         label, _, file = text.rpartition("=")
@@ -69,12 +78,29 @@ def run_report(args: argparse.Namespace) -> None:
         print(_table(rows))
 
 
+def _run_described(args: argparse.Namespace) -> None:
+    import sys
+
+    from duomem.base.errors import UserError
+    from duomem.report.described import read_description
+    from duomem.report.rung import read_result
+    from duomem.report.write import make_page, write_page
+
+    if len(args.episodes) > 1:
+        raise UserError(f"{args.episodes[1]}: one .toml describes all rungs: give it alone")
+    file = Path(args.episodes[0])
+    described = read_description(file)
+    page = make_page(described.title, described.axis, [read_result(rung) for rung in described.rungs],
+                     ["duomem", *sys.argv[1:]], {})
+    if args.out:
+        write_page(args.out, file.stem, page)
+    print(json.dumps(page.to_json()) if args.json else page.markdown())
+
+
 def _table(scores: dict[str, Score]) -> str:
     """Scores as aligned text, a row each."""
     head = ("", "success", "wins", "95 % interval", "steps", "s/episode", "tokens")
     body: list[tuple[Any, ...]] = [
         (name, f"{s.success:.1%}", f"{s.wins}/{s.n}", f"{s.low:.1%} - {s.high:.1%}", f"{s.steps:.1f}",
          f"{s.seconds:.1f}", f"{s.tokens:.0f}") for name, s in scores.items()]
-    widths = [max(len(str(row[i])) for row in [head, *body]) for i in range(len(head))]
-    return "\n".join("  ".join(str(cell).ljust(w) if i == 0 else str(cell).rjust(w)
-                               for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in [head, *body])
+    return columns([head, *body])

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from duomem.base.errors import UserError
-from duomem.cli import bench, deploy, doctor, evaluate, games, kit, pack, play, student, teach
+from duomem.cli import bench, deploy, doctor, evaluate, games, kit, ladder, pack, play, student, students, teach
 from duomem.cli import compile as compile_verb
 
-_VERBS = (games, teach, pack, student, compile_verb, play, evaluate, bench, kit, deploy, doctor)
+_VERBS = (games, teach, pack, students, student, compile_verb, play, evaluate, ladder, bench, kit, deploy, doctor)
 _INTERRUPTED = 130
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EROFS, errno.EPERM,
                  errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EBUSY)

@@ -36,8 +36,10 @@ def add_games(parser: argparse.ArgumentParser, split: str) -> None:
                         help=f"which games (default: {split})")
 
 
-def add_limit(parser: argparse.ArgumentParser) -> None:
-    """--limit: the first N games of a fixed shuffle."""
+def add_sample(parser: argparse.ArgumentParser) -> None:
+    """--family and --limit: the first N games of a fixed shuffle of them."""
+    parser.add_argument("--family", action="append", metavar="NAME", dest="families",
+                        help="only games of this task family; again for more (default: all)")
     parser.add_argument("--limit", type=count, metavar="N", help="only N games, a fixed sample (default: all)")
 
 
@@ -53,18 +55,32 @@ def add_student(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", default="constrained", choices=("constrained", "free"),
                         help="constrained: likeliest admissible command; free: the student writes it "
                         "(default: constrained)")
+    add_play(parser)
+
+
+def add_play(parser: argparse.ArgumentParser) -> None:
+    """--k, --context, --device and --max-steps."""
     parser.add_argument("--k", type=count, default=1, help="memories shown (default: 1)")
     parser.add_argument("--context", type=count, metavar="TOKENS",
                         help="most tokens an episode may take: less needs less memory (default: the bundle's)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "vulkan", "cuda", "metal"),
+                        help="what the student runs on (default: auto, the first that is here and computes right)")
     parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
 
 
 def select_games(args: argparse.Namespace) -> list[Path]:
-    """The game files that --games, --split and --limit name."""
+    """The game files that --games, --split, --family and --limit name. Raises UserError."""
+    from duomem.base.errors import UserError
     from duomem.base.files import digest_of
-    from duomem.device.alfworld.catalogue import find_games, resolve_root
+    from duomem.device.alfworld.catalogue import describe_path, find_games, resolve_root
+    from duomem.device.alfworld.goal import FAMILIES
 
     found = find_games(resolve_root(args.games), args.split)
+    families = getattr(args, "families", None)
+    if families:
+        if unknown := sorted(set(families) - set(FAMILIES)):
+            raise UserError(f"--family {unknown[0]}: no such task family: known are {', '.join(FAMILIES)}")
+        found = [game for game in found if describe_path(game)[0] in families]
     limit = getattr(args, "limit", None)
     if limit is None or limit >= len(found):
         return found

@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> None:
     from duomem.device.evaluate import Condition, load_agent
 
     game = load_game(_find(args))
-    agent = load_agent(Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context))
+    agent = load_agent(Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context,
+                                 args.device))
     page = _Page(sys.stdout.isatty(), args.watch)
     episode = agent.play(KitWorld(), game, args.split, page.on_start, page.on_step)
     page.end(f"{'won' if episode.trajectory.won else 'lost'}",

@@ -15,7 +15,7 @@ from duomem.base.errors import UserError
 from duomem.base.files import digest_of, read_jsonl, sha256_input
 from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
-from duomem.base.trajectory import from_json
+from duomem.base.trajectory import TRAIN_SPLIT, from_json
 from duomem.base.workers import map_processes
 from duomem.device.agent import Agent, Episode
 from duomem.device.alfworld.game import load_game
@@ -29,7 +29,7 @@ from duomem.memory_packs.pack import read_pack
 @dataclass(frozen=True)
 class Condition:
     """What an evaluation is of. bundle: compiled student; pack: memories shown, None for none; k: how many;
-    context_length: most tokens an episode may take, the bundle's own if None.
+    context_length: most tokens an episode may take, the bundle's own if None; device: see TvmEngine.load.
     """
 
     bundle: Path
@@ -38,20 +38,22 @@ class Condition:
     k: int
     max_steps: int
     context_length: int | None = None
+    device: str = "auto"
 
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing bundle or pack."""
         return {"bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
                 "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
                 "protocol": self.protocol, "k": self.k if self.pack else 0, "max_steps": self.max_steps,
-                "context_length": self.context_length, "prompt_version": PROMPT_VERSION}
+                "context_length": self.context_length, "prompt_version": PROMPT_VERSION,
+                **({} if self.device == "auto" else {"device": self.device})}
 
 
 def load_agent(condition: Condition) -> Agent:
     """The agent of a condition, its engine loaded from the bundle. Raises UserError."""
     from duomem.device.engine import TvmEngine
 
-    engine = TvmEngine.load(condition.bundle, context_length=condition.context_length)
+    engine = TvmEngine.load(condition.bundle, condition.device, condition.context_length)
     if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
         raise UserError(f"{condition.bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
                         f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem")
@@ -95,14 +97,25 @@ def read_episodes(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def inputs_of(condition: Condition, games: Sequence[Path], split: str) -> dict[str, Any]:
+    """What identifies an evaluation, by content. Raises UserError for a missing bundle, pack or game."""
+    return condition.record() | {"split": split, "games": digest_of([sha256_input(g, "game") for g in games])}
+
+
+def episode_file(folder: Path, condition: Condition, games: Sequence[Path], split: str) -> Path:
+    """The episode file of these inputs in `folder`, named by their digest: what was played is not played again."""
+    return folder / f"{digest_of(inputs_of(condition, games, split))[:16]}.jsonl"
+
+
 def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path, jobs: int) -> list[dict[str, Any]]:
     """Play `games` and write one row an episode to the file `out`, in their order; returns the rows.
 
     An interrupted run of the same inputs is resumed, a finished one only read. Raises UserError.
     """
-    inputs = condition.record() | {"split": split, "games": digest_of([sha256_input(g, "game") for g in games])}
+    inputs = inputs_of(condition, games, split)
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
+    _refuse_known(condition, games, split)
     with ResumableLines(out, inputs) as lines:
         if lines.done:
             return lines.rows
@@ -117,6 +130,18 @@ def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path,
                 bar.set_postfix(won=f"{won}/{len(lines.rows)}")
         lines.finish()
         return lines.rows
+
+
+def _refuse_known(condition: Condition, games: Sequence[Path], split: str) -> None:
+    """UserError if the pack tells of validation games that are to be played, by their digests. Train games may be
+    played with the pack they went into: the agent never shows a game its own memory.
+    """
+    if condition.pack is None or split == TRAIN_SPLIT:
+        return
+    known = {m.game for m in read_pack(condition.pack).memories} & {sha256_input(g, "game") for g in games}
+    if known:
+        raise UserError(f"{condition.pack}: holds memories of {len(known)} of these {split} games: success with it "
+                        "would mean nothing, give a pack of train games")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("base", "memory_packs", "device", "train", "compile", "deploy", "cli")
+PACKAGES = ("base", "memory_packs", "device", "train", "compile", "report", "deploy", "cli")
 
 
 def main() -> int:

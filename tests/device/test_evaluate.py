@@ -86,7 +86,8 @@ def test_other_inputs_are_refused(condition: Condition, games: list[Path], tmp_p
     out = tmp_path / "e.jsonl"
     evaluate(condition, games, "valid_seen", out, 1)
     others = [replace(condition, pack=None), replace(condition, protocol="constrained"),
-              replace(condition, max_steps=3), replace(condition, k=2), replace(condition, context_length=512)]
+              replace(condition, max_steps=3), replace(condition, k=2), replace(condition, context_length=512),
+              replace(condition, device="cpu")]
     for other in others:
         with pytest.raises(UserError, match="made from other inputs"):
             evaluate(other, games, "valid_seen", out, 1)
@@ -95,6 +96,18 @@ def test_other_inputs_are_refused(condition: Condition, games: list[Path], tmp_p
     (condition.bundle / "bundle.json").write_text("{ }")
     with pytest.raises(UserError, match="made from other inputs"):
         evaluate(condition, games, "valid_seen", out, 1)
+
+
+def test_a_pack_that_tells_of_the_games_is_refused(condition: Condition, games: list[Path], tmp_path: Path) -> None:
+    """By digest, whatever the memory says of itself; on train games it is how self memory is made."""
+    write_pack(tmp_path / "b.dmpack", "b", "expert/1", "", [replace(MEMORIES[0], game=sha256_file(games[1]))])
+    told = replace(condition, pack=tmp_path / "b.dmpack")
+    for split in ("valid_seen", "valid_unseen"):
+        with pytest.raises(UserError, match=rf"b\.dmpack: holds memories of 1 of these {split} games"):
+            evaluate(told, games, split, tmp_path / "e.jsonl", 1)
+    assert not list(tmp_path.glob("e.jsonl*"))
+    assert len(evaluate(told, games[2:], "valid_seen", tmp_path / "e.jsonl", 1)) == 4
+    assert len(evaluate(told, games, "train", tmp_path / "t.jsonl", 1)) == 6
 
 
 def test_missing_inputs(condition: Condition, games: list[Path], tmp_path: Path) -> None:
