@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tvm  # noqa: F401 - whole: an engine that comes first would load the runtime alone, and no test could compile
 
-_REAL_GAMES = Path(__file__).parents[2] / "shared" / "alfworld" / "alfworld_valid_seen.tar.zst"
+_REAL_GAMES = Path(__file__).parents[2] / "shared" / "alfworld"
 TINY: dict[str, Any] = {
     "hidden_size": 96,
     "intermediate_size": 160,
@@ -93,16 +93,27 @@ def generated_games(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def real_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The official valid_seen games, sorted: from $ALFWORLD_DATA or else from the archive. Skips without."""
+    return _official("valid_seen", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def real_train_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The official train games, likewise."""
+    return _official("train", tmp_path_factory)
+
+
+def _official(split: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     from duomem.device.alfworld.catalogue import GAME_FILE, find_games
 
     data = os.environ.get("ALFWORLD_DATA")
-    found = find_games(Path(data), "valid_seen") if data else []
+    found = find_games(Path(data), split) if data else []
     if found:
         return found
-    if not _REAL_GAMES.is_file() or not shutil.which("zstd"):
-        pytest.skip(f"no games in $ALFWORLD_DATA, and no zstd or no {_REAL_GAMES.name} in ../shared/alfworld")
-    folder = tmp_path_factory.mktemp("real")
-    subprocess.run(["tar", "--zstd", "-xf", _REAL_GAMES, "-C", folder], check=True)
+    archive = _REAL_GAMES / f"alfworld_{split}.tar.zst"
+    if not archive.is_file() or not shutil.which("zstd"):
+        pytest.skip(f"no {split} games in $ALFWORLD_DATA, and no zstd or no {archive.name} in ../shared/alfworld")
+    folder = tmp_path_factory.mktemp(split)
+    subprocess.run(["tar", "--zstd", "-xf", archive, "-C", folder], check=True)
     return sorted(folder.rglob(GAME_FILE))
 
 

@@ -1,40 +1,124 @@
-"""Nothing a student is measured on is in what it learns from: by the digest of every game."""
+"""Nothing a student is measured on is in what it learns from: no game, no layout, no observation, no floor plan."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from duomem.base.files import sha256_file
 from duomem.cli.main import main
 from duomem.device.alfworld.catalogue import SPLITS, find_games
+from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.kit_world import KitWorld
 from duomem.memory_packs.pack import read_pack
+from duomem.train.games.layouts import UNSEEN_PLANS
 
-SHIPPED = Path(__file__).parents[1] / "shipped" / "packs" / "alfworld-expert.dmpack"
+SHIPPED = Path(__file__).parents[1] / "shipped" / "packs"
+VALIDATION = ("valid_seen", "valid_unseen")
+MADE = {"expert.jsonl": (), "stumbles.jsonl": ("--stumbles", "0.2"), "invented.jsonl": ("--invented", "8")}
+"""Training data by file, and the options of `duomem teach` that make it."""
 
 
-def test_what_is_made_of_a_root_holds_none_of_its_validation_games(generated_games: Path, tmp_path: Path) -> None:
-    out, pack = tmp_path / "t.jsonl", tmp_path / "a.dmpack"
-    assert main(["teach", "--games", str(generated_games), "--jobs", "1", "--out", str(out)]) == 0
-    assert main(["pack", "build", str(out), "--out", str(pack)]) == 0
+def _make(games: Path, out: Path) -> dict[str, Any]:
+    """Everything students learn from: the files' bytes by name, priors and packs included."""
+    for name, options in MADE.items():
+        assert main(["teach", "--games", str(games), "--jobs", "1", "--out", str(out / name), *options]) == 0
+        assert main(["pack", "build", str(out / name), "--name", name, "--out", str(out / f"{name}.dmpack")]) == 0
+    return {file.name: file.read_bytes() for file in out.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def made(generated_games: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made")
+    _make(generated_games, out)
+    return out
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def _room(game: Path) -> str:
+    """The floor plan a game's folder names."""
+    return game.parts[-3].rpartition("-")[2]
+
+
+def _layout(game: Game) -> tuple[str, frozenset[tuple[str, ...]]]:
+    """The floor plan, and what lies where in it at the start, to the centimetre."""
+    return _room(game.path), frozenset(tuple(fact) for fact in game.facts["inreceptacle"])
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_games_are_train_games_by_digest(name: str, made: Path, generated_games: Path) -> None:
     digests = {split: {sha256_file(g) for g in find_games(generated_games, split)} for split in SPLITS}
-    groups = {split: {g.parts[-3] for g in find_games(generated_games, split)} for split in SPLITS}
-    played = [json.loads(line) for line in out.read_text().splitlines()]
-    memories = read_pack(pack).memories
-    assert {row["game"] for row in played} == digests["train"]
+    played, memories = _rows(made / name), read_pack(made / f"{name}.dmpack").memories
+    assert played and {row["game"] for row in played} <= digests["train"]
     assert memories and {m.game for m in memories} <= digests["train"]
-    for split in ("valid_seen", "valid_unseen"):
+    assert {row["split"] for row in played} == {"train"}
+    for split in VALIDATION:
         assert digests[split] and not digests[split] & digests["train"]
-        for file in tmp_path.iterdir():
+        for file in made.iterdir():
             assert not any(digest.encode() in file.read_bytes() for digest in digests[split])
-    assert not groups["valid_unseen"] & {m.group for m in memories}
 
 
-def test_the_shipped_pack_holds_no_real_validation_game(real_games: list[Path]) -> None:
-    if not SHIPPED.is_file():
-        pytest.skip(f"no {SHIPPED.name} is shipped")
-    memories = read_pack(SHIPPED).memories
+def test_validation_games_change_nothing(made: Path, generated_games: Path, tmp_path: Path) -> None:
+    """With other validation games, or none, the training data, the priors and the packs are the same bytes."""
+    root = Path(shutil.copytree(generated_games, tmp_path / "games"))
+    for split in VALIDATION:
+        for game in find_games(root, split):
+            game.unlink()
+    (tmp_path / "made").mkdir()
+    assert _make(root, tmp_path / "made") == {file.name: file.read_bytes() for file in made.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["expert.jsonl", "stumbles.jsonl"])
+def test_every_observation_is_one_of_its_own_train_game(name: str, made: Path, generated_games: Path) -> None:
+    games = {sha256_file(path): path for path in find_games(generated_games, "train")}
+    for row in _rows(made / name):
+        world = KitWorld()
+        texts = [world.reset(load_game(games[row["game"]])).text]
+        texts += [world.step(step["action"]).text for step in row["steps"]]
+        assert texts == [*(step["observation"] for step in row["steps"]), row["last"]] and row["intro"] == texts[0]
+
+
+def test_made_up_tasks_play_in_rooms_of_train_games(made: Path, generated_games: Path) -> None:
+    """Their goals are nobody else's, their rooms list what the train game's lists."""
+    games = {sha256_file(path): path for path in find_games(generated_games, "train")}
+    for row in _rows(made / "invented.jsonl"):
+        real = KitWorld().reset(load_game(games[row["game"]])).text
+        assert row["intro"].partition("Your task is to:")[0] == real.partition("Your task is to:")[0]
+        assert row["goal"] not in real and row["family"].startswith("invented")
+
+
+def test_layouts_and_rooms_of_generated_games(generated_games: Path) -> None:
+    games = {split: [load_game(path) for path in find_games(generated_games, split)] for split in SPLITS}
+    known = {_layout(game) for game in games["train"]}
+    for split in VALIDATION:
+        assert not known & {_layout(game) for game in games[split]}
+    rooms = {split: {int(_room(game.path)) for game in games[split]} for split in SPLITS}
+    assert rooms["valid_unseen"] <= UNSEEN_PLANS
+    assert not (rooms["train"] | rooms["valid_seen"]) & UNSEEN_PLANS
+
+
+def test_layouts_of_the_official_games(real_games: list[Path], real_train_games: list[Path]) -> None:
+    """137 of the 140 valid_seen games share task and room with a train game: what lies where tells them apart."""
+    groups = {game.parts[-3] for game in real_games}
+    alike = [game for game in real_train_games if game.parts[-3] in groups]
+    assert len({game.parts[-3] for game in alike}) > 0.9 * len(groups)
+    assert not {_layout(load_game(game)) for game in alike} & {_layout(load_game(game)) for game in real_games}
+    assert not {int(_room(game)) for game in real_train_games} & UNSEEN_PLANS
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.dmpack")), ids=lambda path: path.stem)
+def test_shipped_packs_hold_official_train_games_only(path: Path, real_games: list[Path],
+                                                      real_train_games: list[Path]) -> None:
+    memories = read_pack(path).memories
     assert len(memories) > 1000
-    assert not {m.game for m in memories} & {sha256_file(g) for g in real_games}
+    digests = {m.game for m in memories}
+    assert not digests & {sha256_file(game) for game in real_games}
+    assert digests <= {sha256_file(game) for game in real_train_games}
+    assert not any(m.group.rpartition("-")[2] in map(str, UNSEEN_PLANS) for m in memories)
