@@ -1,6 +1,7 @@
 """Which rungs differ: McNemar's exact test on the games both played.
 
-Of several training seeds the first is compared, named beforehand by its place: runs of one game are not independent.
+Of several training seeds the first that both have is compared, else the first of each: runs of one game are not
+independent.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def _differ_in_one(a: Result, b: Result) -> bool:
 
 
 def _compared(a: Result, b: Result) -> Comparison:
-    first, second = a.runs[0].won, b.runs[0].won
+    common = next((seed for seed in a.rung.seeds if seed in b.rung.seeds), None)
+    first, second = (result.runs[result.rung.seeds.index(common) if common is not None else 0].won for result in (a, b))
     both = sum(first[game] and second[game] for game in first)
-    first_only, second_only = a.runs[0].wins - both, b.runs[0].wins - both
+    first_only, second_only = sum(first.values()) - both, sum(second.values()) - both
     return Comparison(a.rung.panel, a.rung.name, b.rung.name, len(first), both, first_only, second_only,
                       mcnemar(first_only, second_only))

@@ -66,7 +66,7 @@ class Page:
 
 
 _NOTE = ("Steps, tokens and seconds are means over the episodes. Intervals: Wilson, over the games. McNemar's exact "
-         "test, two-sided, on the first seed's episodes, not corrected for the number of tests. Digests: sha256, first "
+         "test, two-sided, on the first seed both have, not corrected for the number of tests. Digests: sha256, first "
          f"{_DIGITS} digits.")
 
 

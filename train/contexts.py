@@ -22,8 +22,8 @@ class MemoryDraw:
     """Draws memories for episodes. A made-up task always has the memory of its own recipe: nobody can know it."""
 
     def __init__(self, memories: Sequence[Memory], right_share: float, wrong_share: float) -> None:
-        """`right_share`: chance of a memory near to the task; `wrong_share`: of one of another family, so that
-        the student learns to tell them apart.
+        """`right_share`: chance of a memory near to the task; `wrong_share`: of one of any task, shown if it is of
+        another family, so that the student learns to tell them apart.
         """
         self._memories = list(memories)
         self._right_share = right_share

@@ -40,7 +40,9 @@ class Learner:
             _compile_layers(model.get_base_model().base_model)
         self._named = {n: p for n, p in model.named_parameters() if p.requires_grad}
         optimizer = torch.optim.AdamW(self._named.values(), config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-        self._loss, self._optimizer = self._accelerator.prepare(ActionLoss(model, config.dtype), optimizer)
+        # In evaluation mode throughout: nothing drops out, and a validation leaves compiled layers as they are.
+        loss = ActionLoss(model, config.dtype).eval()
+        self._loss, self._optimizer = self._accelerator.prepare(loss, optimizer)
 
     @property
     def is_main(self) -> bool:
@@ -82,7 +84,6 @@ class Learner:
         given the teacher's own text before it (greedy under teacher forcing).
         """
         module = self._accelerator.unwrap_model(self._loss)
-        module.eval()
         loss, right, actions = 0.0, 0, 0
         micros = micro_batches(examples, self._config.micro_batch_tokens)
         for micro in micros[self._accelerator.process_index::self.processes]:
@@ -92,7 +93,6 @@ class Learner:
             for length in (n for example in micro for n in example.actions()):
                 right += all([next(hit) for _ in range(length)])
                 actions += 1
-        module.train()
         written = sum(sum(e.student) for e in examples)
         sums = torch.tensor([loss, right, actions], device=self._accelerator.device)
         loss, right, actions = self._accelerator.reduce(sums, "sum").tolist()

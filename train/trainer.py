@@ -147,7 +147,8 @@ class _Run:
 
         taught = dataset([t for t in trajectories if not self._held.has(t.game, t.group)])
         if not len(taught):
-            raise UserError(f"{', '.join(map(str, inputs.trajectories))}: no won episode in it: nothing to train on")
+            raise UserError(f"{', '.join(map(str, inputs.trajectories))}: no won episode that is not held out: "
+                            "nothing to train on")
         self._size = len(taught)
         self._stream = batches(taught, config.batch_size, _SORT_WINDOW, config.seed)
         self._validation = {kind: found for kind, episodes in self._held.validation(trajectories).items()
@@ -157,7 +158,7 @@ class _Run:
         self.tokens = 0
         self._padded = 0
         self._losses: list[float] = []
-        self._best: dict[str, Any] = {"step": 0, "loss": float("inf"), "worse": 0, "weights": {}}
+        self._best: dict[str, Any] = {"step": 0, "loss": float("inf"), "worse": 0, "weights": {}, "validated": {}}
         self._validated: dict[str, dict[str, float]] = {}
         self._start_clock(0.0, 0.0)
 
@@ -222,13 +223,13 @@ class _Run:
         found = {kind: self.learner.measure(examples) for kind, examples in self._validation.items()}
         if not found:
             return {}
+        self._validated = {kind: {k: round(v, 5) for k, v in values.items()} for kind, values in found.items()}
         loss = next(iter(found.values()))["loss"]
         if loss < self._best["loss"]:
             kept = self.learner.weights() if self._config.patience else {}
-            self._best = {"step": self.step, "loss": loss, "worse": 0, "weights": kept}
+            self._best = {"step": self.step, "loss": loss, "worse": 0, "weights": kept, "validated": self._validated}
         else:
             self._best["worse"] += 1
-        self._validated = {kind: {k: round(v, 5) for k, v in values.items()} for kind, values in found.items()}
         return {"validation": self._validated}
 
     def write(self, log: Path, row: dict[str, Any]) -> None:
@@ -239,13 +240,13 @@ class _Run:
 
     def result(self) -> dict[str, Any]:
         """The finished run in figures; the learner then holds the weights to keep."""
-        kept = self.step
+        kept, validated = self.step, self._validated
         if self._best["weights"]:
             self.learner.set_weights(self._best["weights"])
-            kept = self._best["step"]
+            kept, validated = self._best["step"], self._best["validated"]
         return {"steps": self.step, "kept_step": kept, "tokens": self.tokens,
                 "padding": round(1 - self.tokens / self._padded, 4), "trainable": self.learner.trainable,
-                "processes": self.learner.processes, "loss": round(self.average(), 4), "validation": self._validated,
+                "processes": self.learner.processes, "loss": round(self.average(), 4), "validation": validated,
                 "held_out": {"games": sorted(self._held.games), "rooms": sorted(self._held.rooms)}, **self._cost()}
 
     def average(self) -> float:

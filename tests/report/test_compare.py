@@ -40,3 +40,10 @@ def test_of_seeds_the_first(write: Callable[..., Path]) -> None:
     (found,) = compare([read_result(Rung("a", "", seeds, ("0", "1"), series="s", at="x")),
                         _result(write, "b", "LLL", series="s", at="y")])
     assert (found.first_only, found.second_only) == (2, 0)
+
+
+def test_of_seeds_the_first_that_both_have(write: Callable[..., Path]) -> None:
+    seeds = (write("0.jsonl", "WWL"), write("1.jsonl", "LLW"))
+    other = Rung("b", "", (write("b.jsonl", "LWW"),), ("1",), series="s", at="y")
+    (found,) = compare([read_result(Rung("a", "", seeds, ("0", "1"), series="s", at="x")), read_result(other)])
+    assert (found.both, found.first_only, found.second_only) == (1, 0, 1)

@@ -10,6 +10,7 @@ import pytest
 from duomem.base.errors import UserError
 from duomem.train import base_model
 from duomem.train.base_model import BUILT_IN, resolve_base_model
+from duomem.train.config import config_files, load_config
 
 
 def test_a_folder_is_itself(tiny_model: Path, tmp_path: Path) -> None:
@@ -35,6 +36,14 @@ def test_what_is_neither_folder_nor_hub_id(model: str, tmp_path: Path, monkeypat
     monkeypatch.setattr(base_model, "_download", lambda model: pytest.fail("asks the hub"))
     with pytest.raises(UserError):
         resolve_base_model(model, tmp_path)
+
+
+def test_every_shipped_student_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its hub id, dots and all."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(base_model, "_download", Path)
+    models = {load_config(file).model for file in config_files()} - {BUILT_IN}
+    assert len(models) > 10 and {str(resolve_base_model(model, tmp_path)) for model in models} == models
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def played(generated_games: Path, tmp_path_factory: pytest.TempPathFactory) -> l
 
 def test_the_expert_wins_them(played: list[Trajectory]) -> None:
     assert sum(t.won for t in played) >= 0.95 * len(played)
-    assert all(t.family.startswith(FAMILY) and t.goal in t.intro for t in played)
+    assert all(t.family.startswith(FAMILY) and t.goal in t.intro and t.seed == 3 for t in played)
     for t in played:
         assert all(s.stumble or s.action in s.admissible or s.action.startswith("go to ") for s in t.steps), t.goal
 

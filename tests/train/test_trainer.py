@@ -159,6 +159,7 @@ def test_early_stop_keeps_the_best_weights(inputs: TrainInputs, tmp_path: Path,
     monkeypatch.setattr(Learner, "measure", measure)
     record = _train(inputs, tmp_path / "adapter", hold_out_games=0.25, validate_every=1, patience=2)
     assert (record["steps"], record["kept_step"], len(seen)) == (4, 2, 4)
+    assert record["validation"]["games"]["loss"] == 2.0
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     for name, weights in seen[1].items():
         assert torch.equal(saved[name.replace(".default", "")], weights.to(torch.float16))

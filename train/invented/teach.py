@@ -1,6 +1,6 @@
 """`duomem teach --invented N`: the expert follows made-up procedures in the rooms of train games.
 
-Episode i depends on the seed, the games and i alone, so a file can be interrupted and grown.
+Episode i depends on the seed, the games and i alone: a file can be interrupted, and a longer one begins alike.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ _seed = 0
 def _setup(games: list[Path], priors: Priors, max_steps: int, stumble_rate: float, seed: int) -> None:
     global _games, _priors, _max_steps, _stumble_rate, _seed
     _games, _priors, _max_steps, _stumble_rate, _seed = games, priors, max_steps, stumble_rate, seed
+    _room.cache_clear()  # of other games, played before in this process
 
 
 def _play(number: int) -> dict[str, Any]:
     recipe, copy = divmod(number, _COPIES)
     game, task = _place(recipe, copy)
-    return play_invented(game, task, recipe, _priors, _max_steps, _stumble_rate, f"{_seed}/{number}").to_json()
+    return play_invented(game, task, recipe, _priors, _max_steps, _stumble_rate, _seed, number).to_json()
 
 
 def play_invented(game: Game, task: Task, recipe: int, priors: Priors, max_steps: int, stumble_rate: float,
-                  seed: str) -> Trajectory:
-    """One episode of the expert at a made-up task: it is told the goals, the student is told the memory."""
+                  seed: int, number: int) -> Trajectory:
+    """Episode `number` of the expert, at a made-up task: it is told the goals, the student is told the memory."""
     world = InventedWorld(task)
     observation = world.reset(game)
     intro = observation.text
     expert = Expert(intro, priors, task.goals[0])
-    stumbler = Stumbler(intro, stumble_rate, seed)
+    stumbler = Stumbler(intro, stumble_rate, f"{seed}/{number}")
     steps: list[Step] = []
     while len(steps) < max_steps and not observation.done:
         expert.pursue(task.goals[world.reached])
@@ -61,7 +62,7 @@ def play_invented(game: Game, task: Task, recipe: int, priors: Priors, max_steps
         expert.observe(command, observation.text)
     group = f"{FAMILY}{recipe}-{game.path.parent.parent.name.rsplit('-', 1)[-1]}"
     return Trajectory(game.digest, group, TRAIN_SPLIT, f"{FAMILY}{recipe}", task.sentence, intro, tuple(steps),
-                      observation.text, observation.won, f"expert/{REVISION}", 0)
+                      observation.text, observation.won, f"expert/{REVISION}", seed)
 
 
 @functools.cache
