@@ -99,7 +99,9 @@ def _run_bundle(args: argparse.Namespace) -> None:
         f"{_actions(actions)}"
     )
     if gate.get("unchecked"):
-        print(f"not run on this machine, so not checked by it: {', '.join(gate['unchecked'])}")
+        print(f"not run on this machine: {', '.join(gate['unchecked'])}")
+    if gate.get("stand_ins"):
+        print(f"checked here through libraries of the same weights: {', '.join(gate['stand_ins'])}")
     for entry in bundle.manifest["target"]["libraries"]:
         if "inspected" in entry:
             print(f"{entry['file']}: compiled and inspected ({entry['inspected']}), not executed")
@@ -149,6 +151,7 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
     from duomem.compile.gptq import Calibration
     from duomem.device.prompt import PromptTokenizer
     from duomem.memory_packs.pack import read_pack
+    from duomem.train.contexts import MemoryDraw
     from duomem.train.dataset import EpisodeDataset
 
     if trajectories is None:
@@ -158,8 +161,8 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
     won = [trajectory for trajectory in read_train_trajectories(trajectories) if trajectory.won]
     pack = read_pack(pack_file) if pack_file is not None else None
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
-    dataset = EpisodeDataset(sample, pack.memories if pack else (), PromptTokenizer(model_dir), _MEMORY_SHARE,
-                             _SEED, _MAX_TOKENS)
+    draw = MemoryDraw(pack.memories if pack else (), right_share=_MEMORY_SHARE, wrong_share=0.0)
+    dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))
     if not episodes:
         raise UserError(f"{trajectories}: no won episode of at most {_MAX_TOKENS} tokens to calibrate on: give another")

@@ -34,7 +34,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 1 if something required is not possible here. Raises UserError."""
-    from duomem.device.doctor import check_bundle, examine
+    from duomem.device.check import check_bundle
+    from duomem.device.doctor import examine
 
     if args.bundle is not None:
         text = check_bundle(args.bundle)

@@ -24,7 +24,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
                         help="memory pack; the first of several is what `play` uses")
     parser.add_argument("--platform", choices=("aarch64", "x86_64", "macos_arm64"), help="the device's system and CPU")
     parser.add_argument("--python", action="append", default=[], metavar="VERSION",
-                        help="CPython on the device, may be repeated (default: 3.11, Debian 12's)")
+                        help="CPython on the device, may be repeated (default: 3.11, 3.12 and 3.13)")
     parser.add_argument("--games", type=Path, metavar="DIR", help="bring games of this folder's valid_seen split")
     parser.add_argument("--limit", type=count, default=12, metavar="N", help="how many of them (%(default)s)")
     parser.add_argument("--wheel", type=Path, action="append", default=[], metavar="FILE",
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     from duomem.deploy.archive import archive_of, unpack_archive, write_archive
     from duomem.deploy.kit import Kit, make_kit, sizes
-    from duomem.deploy.wheels import PLATFORMS
+    from duomem.deploy.wheels import PLATFORMS, PYTHONS
     from duomem.memory_packs.pack import read_pack
 
     if args.unpack is not None:
@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> None:
         for wheel in args.wheel:
             if wheel.suffix != ".whl" or not wheel.is_file():
                 raise UserError(f"--wheel {wheel}: is no wheel file: give a .whl")
-        kit = Kit(PLATFORMS[args.platform], args.cache, tuple(dict.fromkeys(args.python)), args.pack, args.games,
-                  args.limit, args.wheel)
+        kit = Kit(PLATFORMS[args.platform], args.cache, tuple(dict.fromkeys(args.python)) or PYTHONS, args.pack,
+                  args.games, args.limit, args.wheel)
         bundle, new = make_kit(args.bundle, kit, args.out)
         archive = archive_of(args.out)
         if new or not archive.is_file():

@@ -63,14 +63,12 @@ def compile_bundle(
 
     scheme: one of device.bundle.SCHEMES. context_length: KV budget in tokens, by default the model's own but at
     most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
-    rounded by itself, one in memory at a time. min_agreement: see gate.check_parity. A target of another CPU
-    family than this machine's is checked through a stand-in, a library for this machine of the same kernels and
-    weights, which does not go into the bundle, and where there is an emulator there (see emulated); so is one of
-    GPU libraries alone where there is no such GPU. `gate` lists the libraries that ran nowhere as `unchecked`. A
+    rounded by itself, one in memory at a time. min_agreement: see gate.check_parity. A target without a CPU library
+    for this machine is checked through stand-ins (see _stand_ins) too, which do not go into the bundle, and where
+    there is an emulator for it there (see emulated). `gate` lists the libraries that ran nowhere as `unchecked`. A
     valid bundle of the same inputs in `out` is left alone.
     Raises UserError on a model, scheme, context or calibration that does not fit, or that a GPU's kernels do not
-    compute, if `out` holds something
-    else than a bundle, if the compiler fails, and if the parity gate does.
+    compute, if `out` holds something else than a bundle, if the compiler fails, and if the parity gate does.
     """
     checkpoint, length = check_inputs(model_dir, scheme, context_length, calibration)
     if kinds := {baseline.gpu["kind"] for baseline in target.baselines if baseline.gpu}:
@@ -80,7 +78,7 @@ def compile_bundle(
     if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
         return existing, False
     chunk = min(PREFILL_CHUNK, length)
-    stand_in = None if _runs_here(target) else load_target("host")
+    stand_in = _stand_ins(target)
     with atomic_folder(out) as work:
         for name in FOLDERS:
             (work / name).mkdir()
@@ -92,7 +90,10 @@ def compile_bundle(
             write_chat_config(checkpoint, scheme, length, chunk, work / "model")
             judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
             described = _describe(target, finish())
-            runs_here = described if stand_in is None else _describe(stand_in, finish_stand_in())
+            runs_here = described
+            if stand_in is not None:
+                own = described["libraries"] if target.arch == cpu_arch() else []
+                runs_here = _describe(stand_in, [*own, *finish_stand_in()])
             manifest: dict[str, Any] = {
                 "format": BUNDLE_FORMAT,
                 "version": BUNDLE_VERSION,
@@ -121,23 +122,34 @@ def compile_bundle(
             manifest["files"] = list_files(work)
             checked = Bundle(work, {**manifest, "target": runs_here})
             gate = judge(checked, min_agreement)
-        if stand_in is not None:
-            gate["stand_in"] = {"mcpu": runs_here["libraries"][0]["mcpu"], "max_abs_diff": gate["max_abs_diff"]}
-            gate["libraries"] = check_emulated(Bundle(work, manifest), checked, BOUND)
-            for library in checked.libraries:
-                (work / library.file).unlink()
-                del manifest["files"][library.file]
         files = [entry["file"] for entry in described["libraries"]]
+        if stand_in is not None:
+            ran = gate["libraries"]
+            gate["libraries"] = {file: ran[file] for file in files if file in ran}
+            gate["stand_ins"] = {file: ran[file] for file in ran if file not in files}
+            gate["libraries"] |= check_emulated(Bundle(work, manifest), checked, BOUND)
+            for file in {library.file for library in checked.libraries} - set(files):
+                (work / file).unlink()
+                del manifest["files"][file]
         gate["unchecked"] = [file for file in files if file not in gate["libraries"]]
         manifest["gate"] = gate
         write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
     return Bundle(Path(out), manifest), True
 
 
-def _runs_here(target: Target) -> bool:
-    """Whether this machine may have a device for one of the libraries."""
+def _stand_ins(target: Target) -> Target | None:
+    """What else is compiled, of the same weights and kernels, to check `target` with on this machine.
+
+    A library for this CPU, which is fast enough to judge all recorded actions with, unless the target has one; and
+    one for Vulkan where the target has such for another CPU family and an adapter, if only a software one, is here.
+    """
+    here = target.arch == cpu_arch()
     devices = {baseline.device for baseline in target.baselines}
-    return target.arch == cpu_arch() and ("cpu" in devices or ("vulkan" in devices and has_adapter()))
+    if here and "cpu" in devices:
+        return None
+    host = load_target("host")
+    gpu = load_target("vulkan").baselines if not here and "vulkan" in devices and has_adapter() else ()
+    return dataclasses.replace(host, baselines=(*host.baselines, *gpu))
 
 
 def check_inputs(

@@ -43,6 +43,10 @@ Measured (SmolLM2-135M with the kit's LoRA; bare): q0f16 and q8f16_1 1.00 for bo
 MIN_STEPS = 20
 """Fewer clear steps than these judge nothing: one near-tie would decide."""
 
+CERTAIN = 20 * BOUND
+"""Nats by which the best library must prefer its choice, at every token, for the others to have to choose the same:
+logits within BOUND of one another leave no doubt."""
+
 TIME_LIMIT = 1800.0
 """Seconds for each process."""
 
@@ -74,10 +78,12 @@ def check_parity(bundle: Bundle, checkpoint: Checkpoint, min_agreement: float | 
     dequantised, for every library this machine can run; the drift from the original model there (mean KL
     divergence in nats and share of equal best tokens, over all positions) is reported, not judged. Actions, on
     the recorded steps that fit the bundle's context, are compared with the original model's, for the best
-    library. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default
-    the scheme's in MIN_AGREEMENT. Raises UserError if any logit differs by BOUND or more, if fewer actions
-    agree, if a stored weight is not a rounding of the model's, if no library can be run, and if a process
-    crashes, fails or runs out of time.
+    library, the CPU's where there is one. The other libraries, among them those for a GPU that may be a slow
+    software rasteriser, take one episode of those steps, and must choose as the best one does wherever that is
+    CERTAIN. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default the
+    scheme's in MIN_AGREEMENT. Raises UserError if any logit differs by BOUND or more, if fewer actions agree, if a
+    stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or
+    runs out of time.
     """
     with comparing(checkpoint, bundle.model_dir, bundle.quantisation, bundle.context_length) as judge:
         return judge(bundle, min_agreement)
@@ -100,11 +106,13 @@ def comparing(
     """
     tokenizer = PromptTokenizer(model_dir)
     probes = _probe_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
-    episodes = read_steps(STEPS_FILE, tokenizer, context)
+    longest_first = sorted(read_steps(STEPS_FILE, tokenizer, context), key=lambda e: len(e.tokens), reverse=True)
     with tempfile.TemporaryDirectory(prefix="duomem-gate-") as name:
         folder = Path(name)
         job = folder / "reference.json"
-        inputs = {"probes": probes, "episodes": [episode.to_json() for episode in episodes]}
+        episodes = [episode.to_json() for episode in longest_first]
+        inputs = {"probes": probes, "episodes": episodes}
+        repeated = {"probes": probes, "episodes": episodes[:1]}
         model = {"checkpoint": str(checkpoint.folder.resolve()), "model_dir": str(model_dir.resolve())}
         write_json(job, {**inputs, **model, "scheme": scheme})
         what = "the parity gate's reference"
@@ -119,9 +127,8 @@ def comparing(
                 for library in runnable:
                     engine_job = folder / f"engine{len(measured)}.json"
                     ours = {"bundle": str(bundle.folder.resolve()), "manifest": bundle.manifest}
-                    steps = [] if measured else inputs["episodes"]
                     chosen = {"library": library.file, "device": library.device}
-                    write_json(engine_job, {**ours, **chosen, "probes": probes, "episodes": steps})
+                    write_json(engine_job, {**ours, **chosen, **(repeated if measured else inputs)})
                     run_process(
                         [*engine_command, str(engine_job)], folder / "engine.log", time_limit,
                         f"the parity gate's engine, {library.file},", f"parity gate, {Path(library.file).stem}",
@@ -132,9 +139,14 @@ def comparing(
                 if not measured:
                     raise UserError("parity gate: this machine can run no library of the bundle: compile on another")
                 best = measured[runnable[0].file]
-                actions = _actions(episodes, Choices(**best["choices"]), Choices(**expected["choices"]))
+                choices = Choices(**best["choices"])
+                actions = _actions(longest_first, choices, Choices(**expected["choices"]))
                 least = MIN_AGREEMENT[scheme] if min_agreement is None else min_agreement
                 _judge_actions(actions, least)
+                others = {
+                    library.file: _same_choices(library.file, choices, Choices(**measured[library.file]["choices"]))
+                    for library in runnable[1:]
+                }
                 return {
                     "reference": expected["name"],
                     "probe_tokens": sum(map(len, probes)),
@@ -143,7 +155,7 @@ def comparing(
                     "max_abs_diff_by_step": best["max_abs_diff_by_step"],
                     "libraries": {file: _largest(result) for file, result in measured.items()},
                     "drift": best["drift"],
-                    "actions": {**actions, "bound": least, "recorded": sha256_file(STEPS_FILE)},
+                    "actions": {**actions, "bound": least, "recorded": sha256_file(STEPS_FILE), "repeated": others},
                     "self_check": _self_check(probes[0], np.load(folder / "expected.npy", mmap_mode="r")),
                 }
 
@@ -230,3 +242,22 @@ def _judge_actions(actions: dict[str, Any], least: float) -> None:
             f"{actions['clear_steps']} recorded steps with a clear choice, the bound is {least:.1%}: no bundle was "
             "written: --calibrate, or a --quant of more bits, brings it nearer; --min-agreement lowers the bound"
         )
+
+
+def _same_choices(file: str, best: Choices, other: Choices) -> dict[str, Any]:
+    """Figures of the steps that the library `file` repeated, the first of those that the best one took.
+
+    Raises UserError if it chooses another action where the best library is certain.
+    """
+    same = [
+        (ours == theirs, min(margins) >= CERTAIN)
+        for ours, theirs, margins in zip(other.constrained, best.constrained, best.margins, strict=False)
+    ]
+    certain = [equal for equal, sure in same if sure]
+    if not all(certain):
+        raise UserError(
+            f"parity gate: {file} chooses another action than the best library on {certain.count(False)} of "
+            f"{len(certain)} recorded steps with a certain choice: no bundle was written, report this with the "
+            "model's config.json"
+        )
+    return {"steps": len(same), "certain_steps": len(certain), "agreement": _share([equal for equal, _ in same])}

@@ -14,6 +14,9 @@ SCHEMES = ("q4f32_1", "q4f16_1")
 MAX_BINDING = 128 << 20
 """Bytes of WebGPU's default maxStorageBufferBindingSize, which every adapter offers."""
 
+MAX_HEAD = 192
+"""Elements of a head whose attention fits 16384 bytes, WebGPU's default maxComputeWorkgroupStorageSize."""
+
 _FLOAT = 4
 _PAGE = 16
 
@@ -22,22 +25,24 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
     """UserError, beginning with `where`, if the GPU decoder does not compute this model or a tensor is too large.
 
     length: tokens of context, which sizes the KV cache of an engine with the usual number of sessions. webgpu:
-    whether its limit on tensors holds, as it does for Vulkan libraries.
+    whether its limits on tensors and heads hold, as they do for Vulkan libraries.
     """
     if scheme not in SCHEMES:
         raise UserError(f"{where}: computes --quant {' and '.join(SCHEMES)} only, not {scheme}")
     special = {
-        "a bias of query, key and value": config.qkv_bias,
-        "norms of queries and keys": config.qk_norm,
         "sandwich norms": config.sandwich_norms,
         "soft caps": config.attention_softcap or config.final_softcap,
         "sliding windows": any(config.sliding_layers),
         "scaled embeddings": config.embedding_scale != 1,
         f"the activation {config.activation}": config.activation != "silu",
-        "rope scaling": bool(config.rope_scaling),
     }
     if found := [name for name, present in special.items() if present]:
         raise UserError(f"{where}: does not compute models with {' or '.join(found)}: use a CPU target")
+    if webgpu and config.head_dim > MAX_HEAD:
+        raise UserError(
+            f"{where}: attention of heads of {config.head_dim} elements needs more than "
+            "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every adapter gives: use a CPU target"
+        )
     for name, size, fix in _tensors(config, length) if webgpu else ():
         if size > MAX_BINDING:
             raise UserError(

@@ -5,20 +5,23 @@ Loads TVM's 3 MB runtime only; the compiler (260 MB) stays out of a device's mem
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from duomem.base.errors import UserError
+from duomem.device import cuda
 from duomem.device.adapter import choose_adapter, software_allowed
 from duomem.device.bundle import ALL_CHUNK, Bundle, Library, read_bundle
 from duomem.device.cpu import cpu_arch, cpu_features
-from duomem.device.preflight import available_memory, check_memory, memory_need
+from duomem.device.preflight import available_memory, check_memory, gpu_memory, memory_need
 from duomem.device.session import ContextFull
 from duomem.device.weights import library_weight, read_tensor_cache
 
@@ -29,7 +32,7 @@ SELF_CHECK_BOUND = 0.05
 kernel that computes something else makes more than 1."""
 
 RUNTIME_DEVICES = {
-    "cuda": "an NVIDIA GPU, its driver and the CUDA 13 runtime (JetPack 7 on a Jetson)",
+    "cuda": cuda.NEEDS,
     "metal": "a Mac with Apple silicon",
 }
 """Devices that TVM's own runtime knows, and what each needs."""
@@ -125,9 +128,14 @@ class TvmEngine:
         elif library.device in RUNTIME_DEVICES:
             self._device = tvm.device(library.device)
             if not self._device.exist:
-                raise UserError(f"device {library.device}: none here: it needs {RUNTIME_DEVICES[library.device]}")
+                lacking = cuda.lacking() if library.device == "cuda" else ""
+                raise UserError(
+                    f"device {library.device}: none here: it needs {RUNTIME_DEVICES[library.device]}{lacking}"
+                )
         else:
             raise UserError(f"{where}: is for the device {library.device}, which this duomem does not know: update it")
+        if library.device != "cpu":
+            self._check_gpu_memory()
         try:
             module = tvm.runtime.load_module(str(where))
             if library.device == "vulkan":
@@ -146,6 +154,11 @@ class TvmEngine:
         self._open_sessions = 0
         if asked == "auto" and library.device != "cpu":
             self._check_itself()
+
+    def _check_gpu_memory(self) -> None:
+        need = memory_need(self.bundle, self._context_length, self._max_sessions)
+        limit = gpu_memory(self._device)
+        check_memory(replace(need, runtime=0), limit, self.bundle, self._context_length, self._max_sessions)
 
     def _check_itself(self) -> None:
         """Compare logits with those the gate recorded. Raises UserError if they differ, or cannot be computed."""
@@ -170,6 +183,11 @@ class TvmEngine:
             )
 
     @property
+    def device(self) -> Any:
+        """TVM's device that it runs on."""
+        return self._device
+
+    @property
     def vocab_size(self) -> int:
         return self.bundle.vocab_size
 
@@ -186,7 +204,8 @@ class TvmEngine:
     def session(self) -> TvmSession:
         """A new, empty session. Raises UserError when `max_sessions` are open."""
         sequence = self._reserve()
-        self._kv["add_sequence"](self._cache, sequence)
+        with self._reported():
+            self._kv["add_sequence"](self._cache, sequence)
         return TvmSession(self, sequence, 0)
 
     def _reserve(self) -> int:
@@ -202,30 +221,46 @@ class TvmEngine:
         if not parent.length:
             return self.session()
         sequence = self._reserve()
-        self._kv["fork_sequence"](self._cache, parent.sequence, sequence, -1)
+        with self._reported():
+            self._kv["fork_sequence"](self._cache, parent.sequence, sequence, -1)
         return TvmSession(self, sequence, parent.length)
 
     def _rollback(self, sequence: int, n: int) -> None:
-        self._kv["popn"](self._cache, sequence, n)
+        with self._reported():
+            self._kv["popn"](self._cache, sequence, n)
 
     def _remove(self, sequence: int) -> None:
-        self._kv["remove_sequence"](self._cache, sequence)
+        with self._reported():
+            self._kv["remove_sequence"](self._cache, sequence)
         self._open_sessions -= 1
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """What a GPU raises, lost or out of memory in the middle of a game, as a UserError."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as e:
+            if self.library.device == "cpu":
+                raise
+            raise UserError(
+                f"device {self.library.device}: fails ({_last_line(e)}): start again, or with --device cpu"
+            ) from None
 
     def _forward(self, function: str, sequence: int, tokens: np.ndarray) -> np.ndarray:
         """Run `function` over int32 tokens [s]; float32 logits [rows, vocab], a copy of their own."""
-        self._kv["begin_forward"](self._cache, self._shape([sequence]), self._shape([len(tokens)]))
-        try:
-            logits, _ = self._functions[function](
-                self._tensor(tokens[None], self._device), self._cache, self._params
-            )
-            result = logits.numpy()[0]
-        except BaseException:
+        with self._reported():
+            self._kv["begin_forward"](self._cache, self._shape([sequence]), self._shape([len(tokens)]))
+            try:
+                logits, _ = self._functions[function](
+                    self._tensor(tokens[None], self._device), self._cache, self._params
+                )
+                result = logits.numpy()[0]
+            except BaseException:
+                self._kv["end_forward"](self._cache)
+                self._rollback(sequence, len(tokens))
+                raise
             self._kv["end_forward"](self._cache)
-            self._rollback(sequence, len(tokens))
-            raise
-        self._kv["end_forward"](self._cache)
-        return result
+            return result
 
     def _create_cache(self) -> Any:
         pages = -(-self._context_length // self._page_size) * self._max_sessions

@@ -1,6 +1,7 @@
 """A Llama decoder for GPUs on TVM's nn frontend, with a paged KV cache. Imported by the build process only.
 
-float32 throughout over 4-bit matrices; 9 dispatches a layer and token, fused by hand where TVM's passes do not.
+float32 throughout over 4-bit matrices; 9 dispatches a layer and token (10 with norms of heads), fused by hand where
+TVM's passes do not.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode
 from tvm.s_tir import dlight
 
 from duomem.compile.kernels.attention import PAGE
-from duomem.compile.kernels.gpu import int4
+from duomem.compile.kernels.gpu import int4, rope
 from duomem.compile.kernels.gpu.merge import merge
+from duomem.compile.kernels.rope import frequencies
+from duomem.compile.models.attention import HeadNorm
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.layers import call_kernel
 from duomem.compile.models.library import CacheKernels, LibraryModel, paged_kv_cache
@@ -69,15 +72,29 @@ class Attention(nn.Module):
         super().__init__()
         self.config, self.layer = config, layer
         self.qkv_proj = Matrix(config.qkv_size, config.hidden_size)
+        if config.qkv_bias:
+            self.qkv_proj.bias = nn.Parameter((config.qkv_size,), "float32")
+        if config.qk_norm:
+            self.q_norm, self.k_norm = HeadNorm(config.head_dim), HeadNorm(config.head_dim)
         self.o_proj = Matrix(config.hidden_size, config.q_size)
 
     def forward(self, x: Tensor, stream: Tensor, cache: PagedKVCache) -> Tensor:
         """float32 x, stream [1, s, hidden] -> stream + attention of x; the tokens are appended to the cache."""
         config, s = self.config, x.shape[1]
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-        qkv = op.reshape(self.qkv_proj(x), (1, s, heads + 2 * kv_heads, config.head_dim))
+        shape = (1, s, heads + 2 * kv_heads, config.head_dim)
+        qkv = op.reshape(self._projected(x), shape)
+        if config.qk_norm:
+            kernel = rope.head_norm(heads, kv_heads, config.head_dim, config.rms_norm_eps)
+            qkv = call_kernel(kernel, "head_norm", [qkv, self.q_norm.weight, self.k_norm.weight], shape)
         mixed = cache.attention_with_fused_qkv(self.layer, qkv, heads, config.attention_scale)
         return self.o_proj(op.reshape(mixed, (1, s, config.q_size)), stream)
+
+    def _projected(self, x: Tensor) -> Tensor:
+        if not self.config.qkv_bias:
+            return self.qkv_proj(x)
+        bias = op.reshape(self.qkv_proj.bias, (1, 1, self.config.qkv_size))
+        return self.qkv_proj(x, bias) if _is_one(x) else op.add(self.qkv_proj(x), bias)
 
 
 class MLP(nn.Module):
@@ -161,23 +178,34 @@ def schedule() -> tvm.transform.Pass:
 
 
 def _create_kv_cache(config: DecoderConfig, target: tvm.target.Target, sizes: list[tirx.Var]) -> PagedKVCache:
-    """A float32 cache over TVM's GPU kernels, but for the merge, which is ours (see kernels.gpu.merge)."""
+    """A float32 cache over TVM's GPU kernels, but for the merge and the rotation, which are ours (see kernels.gpu)."""
     heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-    dtype = "float32"
+    dtype, fitting = "float32", _fitting(target)
     kernels = CacheKernels(
         append=tvm_kernels._kv_cache_transpose_append(kv_heads, dim, dtype),
-        ragged_prefill=tvm_kernels._attention_prefill_ragged(kv_heads, heads, dim, dim, dtype, {}, target),
-        paged_prefill=tvm_kernels._attention_prefill(kv_heads, heads, dim, dtype, False, {}, target),
+        ragged_prefill=tvm_kernels._attention_prefill_ragged(kv_heads, heads, dim, dim, dtype, {}, fitting),
+        paged_prefill=tvm_kernels._attention_prefill(kv_heads, heads, dim, dtype, False, {}, fitting),
         paged_decode=tvm_kernels._attention_decode(kv_heads, heads, dim, dtype, False, {}, target),
         merge=merge(heads, dim),
-        rope_split=tvm_kernels.llama_rope_with_position_map(
-            config.rope_theta, 1, dim, heads, kv_heads, dtype, {}, dim
-        ),
+        rope_split=rope.split(heads, kv_heads, dim, frequencies(dim, *config.rope(0))),
         copy_page=tvm_kernels._copy_single_page(kv_heads, PAGE, dim, dtype, target),
         read=tvm_kernels._kv_cache_debug_get_kv(config.num_hidden_layers, kv_heads, dim, dtype),
         compact=tvm_kernels._compact_kv_copy(kv_heads, dim, dtype, target),
     )
     return paged_kv_cache(config, sizes, RopeMode.NORMAL, kernels)
+
+
+def _fitting(target: tvm.target.Target) -> tvm.target.Target:
+    """What to ask TVM's prefill kernels for: it fits their tiles to workgroup memory for Metal alone.
+
+    For WGSL they have to fit 16 KB, all that WebGPU's default limits give, so it is asked as if for such a Metal.
+    """
+    if target.kind.name != "webgpu":
+        return target
+    threads = int(target.attrs["max_num_threads"])
+    return tvm.target.Target(
+        {"kind": "metal", "max_shared_memory_per_block": 16384, "max_num_threads": threads, "thread_warp_size": 32}
+    )
 
 
 def _norm(config: DecoderConfig) -> nn.RMSNorm:

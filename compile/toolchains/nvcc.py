@@ -1,4 +1,4 @@
-"""NVIDIA's compiler: finding it, and CUDA source to one fat binary with machine code for each GPU, no PTX.
+"""NVIDIA's compiler: CUDA source to one fat binary with machine code for each GPU, no PTX.
 
 TVM compiles CUDA itself only where a CUDA driver is installed; elsewhere it packs the source, which a device would
 have to compile at each start. Here the source is taken out of what TVM packs, and the machine code put in.
@@ -6,8 +6,6 @@ have to compile at each start. Here the source is taken out of what TVM packs, a
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -17,26 +15,13 @@ from pathlib import Path
 
 from duomem.base.errors import UserError
 from duomem.compile.toolchains.fatbin import read_fatbin
+from duomem.device.cuda import MAJOR, find_nvcc
 
 PACKAGES = "duomem[cuda]"
 """What pip installs the compiler with."""
-MAJOR = 13
-"""CUDA version TVM's runtime is linked to, and so what the machine code must fit."""
 
 _ARCH = re.compile(r"sm_[0-9]{2,3}[af]?")
 _TIME_LIMIT = 900.0
-
-
-def find_nvcc() -> Path | None:
-    """$CUDA_HOME's nvcc, that of the PyPI packages, or the one on PATH; None if there is none."""
-    folders = [Path(os.environ["CUDA_HOME"])] if os.environ.get("CUDA_HOME") else []
-    spec = importlib.util.find_spec("nvidia")
-    folders += [Path(place) / f"cu{MAJOR}" for place in (spec.submodule_search_locations or ())] if spec else []
-    for folder in folders:
-        if os.access(folder / "bin" / "nvcc", os.X_OK):
-            return folder / "bin" / "nvcc"
-    found = shutil.which("nvcc")
-    return Path(found) if found else None
 
 
 def missing() -> str | None:

@@ -226,6 +226,26 @@ def test_figures_of_choices() -> None:
     }
 
 
+def test_another_library_repeats_the_longest_episode(copy: Bundle, check: Callable[..., Any]) -> None:
+    first = copy.manifest["target"]["libraries"][0]
+    copy.manifest["target"]["libraries"].append({**first, "file": "lib/other.so"})
+    shutil.copyfile(copy.folder / first["file"], copy.folder / "lib" / "other.so")
+    figures = check(copy)
+    assert list(figures["libraries"]) == [first["file"], "lib/other.so"]
+    (repeated,) = figures["actions"]["repeated"].items()
+    assert repeated[0] == "lib/other.so" and repeated[1]["agreement"] == 1.0
+    assert 0 < repeated[1]["steps"] < figures["actions"]["steps"]
+
+
+def test_another_library_must_choose_the_same_where_that_is_certain() -> None:
+    best = Choices([[1, 2], [3, 4], [5]], [], [[3.0, 0.03], [3.0, 0.01], [9.0]])
+    figures = gate._same_choices("lib/x.so", best, Choices([[1, 2], [3, 5]], [], []))
+    assert figures == {"steps": 2, "certain_steps": 1, "agreement": 0.5}
+    with pytest.raises(UserError, match=r"lib/x\.so chooses another action .* on 1 of 1 recorded steps"):
+        gate._same_choices("lib/x.so", best, Choices([[1, 3], [3, 4]], [], []))
+    assert gate._same_choices("lib/x.so", Choices(), Choices())["agreement"] is None
+
+
 def test_forced_tokens_are_no_close_call() -> None:
     theirs = Choices([[1, 2]], [[1, 2]], [[2.0, FORCED]])
     assert gate._actions([episode([[1, 2]])], theirs, theirs)["clear_steps"] == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from duomem.base.errors import UserError
-from duomem.compile.gpu_limits import MAX_BINDING, SCHEMES, check_gpu
+from duomem.compile.gpu_limits import MAX_BINDING, MAX_HEAD, SCHEMES, check_gpu
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.target import load_target, read_target
 
@@ -21,20 +21,18 @@ SMOLLM2 = DecoderConfig(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_llama_is_taken(scheme: str) -> None:
-    check_gpu(SMOLLM2, scheme, 8192, "here")
+@pytest.mark.parametrize("change", [{}, {"qkv_bias": True}, {"qk_norm": True}, {"rope_scaling": {"factor": 8.0}}])
+def test_llama_and_qwen_are_taken(scheme: str, change: dict[str, Any]) -> None:
+    check_gpu(replace(SMOLLM2, **change), scheme, 8192, "here")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"qkv_bias": True}, "a bias of query"),
-        ({"qk_norm": True}, "norms of queries and keys"),
         ({"sandwich_norms": True, "final_softcap": 30.0}, "sandwich norms or soft caps"),
         ({"sliding_window": 64, "sliding_layers": (True,) * 30}, "sliding windows"),
         ({"embedding_scale": 24.0}, "scaled embeddings"),
         ({"activation": "gelu_tanh"}, "the activation gelu_tanh"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope scaling"),
     ],
 )
 def test_what_it_does_not_compute_is_named(change: dict[str, Any], message: str) -> None:
@@ -64,8 +62,16 @@ def test_a_tensor_above_what_every_adapter_binds_is_refused(
     assert re.search(message, str(error.value)) and "maxStorageBufferBindingSize = 134217728" in str(error.value)
 
 
-def test_just_below_the_limit_is_taken() -> None:
+def test_just_below_the_limits_is_taken() -> None:
     check_gpu(SMOLLM2, "q4f32_1", MAX_BINDING // 4 // 1536 // 16 * 16, "here")
+    check_gpu(replace(SMOLLM2, head_dim=MAX_HEAD), "q4f32_1", 512, "here")
+
+
+def test_heads_that_need_more_shared_memory_are_refused() -> None:
+    large = replace(SMOLLM2, head_dim=256)
+    with pytest.raises(UserError, match=r"^here: .* 256 elements .*maxComputeWorkgroupStorageSize = 16384"):
+        check_gpu(large, "q4f32_1", 512, "here")
+    check_gpu(large, "q4f32_1", 512, "here", webgpu=False)
 
 
 @pytest.mark.parametrize(
@@ -96,13 +102,14 @@ def test_one_target_may_mix_devices(tmp_path: Path) -> None:
     ]
 
 
-def test_the_library_holds_wgsl_that_small_gpus_take(tmp_path: Path) -> None:
-    """At most 256 threads, no subgroups and, at 64 elements a head, 16 KB of shared memory: WebGPU's least limits."""
+@pytest.mark.parametrize("head_dim", [64, MAX_HEAD])
+def test_the_library_holds_wgsl_that_small_gpus_take(tmp_path: Path, head_dim: int) -> None:
+    """At most 256 threads, no subgroups and 16 KB of shared memory: WebGPU's least limits."""
     from duomem.compile.worker import build
 
     (baseline,) = load_target("vulkan").baselines
     config = DecoderConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=1, num_attention_heads=4,
-                           num_key_value_heads=2, vocab_size=320)
+                           num_key_value_heads=2, vocab_size=320, head_dim=head_dim)
     library = tmp_path / "library.so"
     build({
         "config": config.to_json(), "scheme": "q4f32_1", "llvm": baseline.llvm, "gpu": baseline.gpu, "link": "",

@@ -35,6 +35,17 @@ def device(adapter: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
+def vulkan_bundle(adapter: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The tiny model compiled for Vulkan in q4f32_1, context 256. Read it, do not change it."""
+    from duomem.compile.bundle import compile_bundle
+    from duomem.compile.target import load_target
+
+    out = tmp_path_factory.mktemp("bundles") / "vulkan"
+    compile_bundle(tiny_model, load_target("vulkan"), "q4f32_1", out, context_length=256)
+    return out
+
+
+@pytest.fixture(scope="session")
 def run_python(adapter: dict[str, Any]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """run_python(program, **environment) runs a program in a fresh process that can import `wgsl`."""
 

@@ -20,6 +20,9 @@ namespace {
 
 WGPUInstance Instance() {
   static WGPUInstance instance = [] {
+    // Mesa's layer that puts devices in order asks a Wayland display and complains where there is none. Adapters()
+    // does the ordering here.
+    setenv("NODEVICE_SELECT", "1", 0);
     WGPUInstanceExtras extras{};
     extras.chain.sType = static_cast<WGPUSType>(WGPUSType_InstanceExtras);
     extras.backends = WGPUInstanceBackend_Vulkan | WGPUInstanceBackend_Metal;
@@ -186,6 +189,8 @@ Context::Context(const Adapter& chosen) : adapter(chosen) {
 }
 
 void Context::Report(WGPUErrorType type, std::string message) {
+  // A call may meet a lost device before the device's own callback has come; wgpu-native calls that validation.
+  if (message.find("device is lost") != std::string::npos) return Lose("met by a call");
   std::lock_guard<std::mutex> lock(failure_mutex_);
   if (failures_.size() < 8) failures_.push_back({type, std::move(message)});
 }

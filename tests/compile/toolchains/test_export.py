@@ -120,19 +120,24 @@ def test_no_nvcc_is_said_before_anything_is_compiled(
         pass
 
 
-def test_metal_decoder_as_a_signed_dylib_with_its_source(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_macs_decoders_are_signed_dylibs_one_with_metal_source(tmp_path: Path, tiny_model: Path) -> None:
     target = load_target("metal")
+    assert load_target("macos").baselines == target.baselines[1:]
     (tmp_path / "lib").mkdir()
     with building(Checkpoint(tiny_model), "q4f32_1", target, 64, tmp_path) as finish:
-        (entry,) = finish()
-    assert (entry["file"], entry["device"]) == ("lib/metal-aarch64-macos.dylib", "metal")
-    assert entry["inspected"].endswith(" kernels, metal source")
-    library = tmp_path / entry["file"]
-    data = library.read_bytes()
-    assert struct.unpack_from("<IIII", data) == (0xFEEDFACF, ARM64, 0, DYLIB)
-    commands = load_commands(data)
-    assert CODE_SIGNATURE in commands  # arm64 macOS loads nothing unsigned
-    assert struct.unpack_from("<II", commands[BUILD_VERSION], 8) == (1, 13 << 16)  # macOS, 13.0
+        gpu, cpu = finish()
+    assert (gpu["file"], gpu["device"]) == ("lib/metal-aarch64-macos.dylib", "metal")
+    assert (cpu["file"], cpu["device"], cpu["mcpu"]) == ("lib/cpu-aarch64-m1.dylib", "cpu", "apple-m1")
+    assert gpu["inspected"].endswith(" kernels, metal source") and "inspected" not in cpu
+    for entry in (gpu, cpu):
+        data = (tmp_path / entry["file"]).read_bytes()
+        assert struct.unpack_from("<IIII", data) == (0xFEEDFACF, ARM64, 0, DYLIB)
+        commands = load_commands(data)
+        assert CODE_SIGNATURE in commands  # arm64 macOS loads nothing unsigned
+        assert struct.unpack_from("<II", commands[BUILD_VERSION], 8) == (1, 13 << 16)  # macOS, 13.0
+    modules = read_modules(tmp_path / cpu["file"])
+    assert [module.kind for module in modules] == ["relax.VMExecutable"]
+    library = tmp_path / gpu["file"]
     kernels = check_library(library, target.baselines[0].gpu)
     assert {"batch_decode_paged_kv_kernel", "batch_prefill_paged_kv_kernel"} <= set(kernels)
     (module,) = (module for module in read_modules(library) if module.kind == "metal")
