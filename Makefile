@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+NVCC := $(VENV)/.nvcc
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-full test lint clean host phone jetson mac bench-phone bench-jetson
+.PHONY: help install demo demo-full test lint clean host phone jetson mac bench-phone bench-jetson device-named
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
@@ -37,22 +38,27 @@ lint: install  ## ruff and mypy
 host: install  ## dist/host: this machine's student, pack and runtime, to install offline
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh host
 
-phone: install  ## dist/phone: the same for AArch64 Linux, and dist/phone-mlc for mlc-llm's apps
+phone: install  ## dist/phone: the same for AArch64 Linux with Vulkan or a CPU, and dist/phone-mlc for mlc-llm's apps
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh phone
 
-jetson: install  ## dist/jetson: AArch64 with the Python of JetPack 7
+jetson: $(NVCC)  ## dist/jetson: AArch64 Linux with CUDA 13 (JetPack 7), or its CPU
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh jetson
 
-mac: install  ## dist/mac: Metal, once its target is complete
+mac: install  ## dist/mac: Apple silicon, Metal or its CPU
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh mac
 
-bench-phone: phone  ## HOST=ssh://user@device or adb: deploy dist/phone, run its bench, merge into dist/bench/bench.md
-	@test -n "$(HOST)" || { echo "bench-phone: which device? give HOST=ssh://user@device or HOST=adb" >&2; exit 2; }
-	$(BIN)/duomem deploy "$(HOST)" dist/phone --bench dist/bench
+$(NVCC): $(INSTALLED)  # NVIDIA's compiler; where there is none to install, the bundle is for the CPU alone
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cuda]' && touch $@ || \
+		echo "jetson: NVIDIA's compiler cannot be installed here"
 
-bench-jetson: jetson  ## the same for dist/jetson
-	@test -n "$(HOST)" || { echo "bench-jetson: which device? give HOST=ssh://user@device" >&2; exit 2; }
-	$(BIN)/duomem deploy "$(HOST)" dist/jetson --bench dist/bench
+bench-phone: device-named phone  ## HOST=ssh://user@device or adb: deploy dist/phone, run its bench, merge into dist/bench
+	$(BIN)/duomem deploy "$(HOST)" dist/phone --bench dist/bench $(DEPLOY)
+
+bench-jetson: device-named jetson  ## the same for dist/jetson; DEPLOY: more options for duomem deploy
+	$(BIN)/duomem deploy "$(HOST)" dist/jetson --bench dist/bench $(DEPLOY)
+
+device-named:
+	@test -n "$(HOST)" || { echo "which device? give HOST=ssh://user@device or HOST=adb" >&2; exit 2; }
 
 clean:  ## remove the venv and everything made; games, models and results in runs/ included
 	rm -rf $(VENV) runs build dist *.egg-info

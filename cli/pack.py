@@ -47,7 +47,7 @@ def _describe(path: Path) -> None:
     pack = read_pack(path)
     print(f"{path}: {pack.name}, {len(pack.memories)} memories by {pack.author}, "
           f"{path.stat().st_size / 1e6:.2f} MB, sha256 {pack.digest}")
-    for family, n in sorted(Counter(m.family for m in pack.memories).items()):
+    for family, n in sorted(Counter(m.family.split("/")[0] for m in pack.memories).items()):
         print(f"  {n:6d}  {family}")
 
 

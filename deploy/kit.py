@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import atomic_folder, digest_of, sha256_file, write_json
-from duomem.deploy.wheels import Platform, duomem_wheel, fetch_wheels, licences, own_files, pins, slim_tvm
+from duomem.deploy.readme import readme, write_licences
+from duomem.deploy.repack import duomem_wheel, own_files, repack
+from duomem.deploy.wheels import PYTHONS, Platform, fetch_wheels, pins
 from duomem.device.alfworld.catalogue import DATA_FOLDER, find_games
 from duomem.device.bundle import (
     FOLDERS,
@@ -32,20 +33,21 @@ from duomem.device.bundle import (
 SPLIT = "valid_seen"
 _STARTERS = Path(__file__).with_name("starters")
 _ARCH = {"arm64": "aarch64"}
+_SUFFIX = {"Linux": ".so", "Darwin": ".dylib"}
 
 
 @dataclass(frozen=True)
 class Kit:
     """What goes into a device's folder beside the bundle.
 
-    pythons: CPython versions to bring wheels for, as ("3.11",); empty: the platform's own. packs: .dmpack files; the
-    first is what `play` uses. games: a folder of games, of which `limit` of valid_seen go along, or None. wheels: more
-    of them, such as a device plugin's. cache: where fetched wheels are kept.
+    pythons: CPython versions to bring wheels for, as "3.11". packs: .dmpack files; the first is what `play` uses.
+    games: a folder of games, of which `limit` of valid_seen go along, or None. wheels: more of them, such as a device
+    plugin's. cache: where fetched wheels are kept.
     """
 
     platform: Platform
     cache: Path
-    pythons: tuple[str, ...] = ()
+    pythons: tuple[str, ...] = PYTHONS
     packs: Sequence[Path] = ()
     games: Path | None = None
     limit: int = 12
@@ -59,10 +61,14 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
     `source` is damaged or not for this platform, `out` holds something else, or a wheel cannot be had.
     """
     bundle = read_bundle(source)
-    platform, pythons = kit.platform, kit.pythons or kit.platform.pythons
-    if bundle.arch != _ARCH.get(platform.machine, platform.machine) or "kit" in bundle.manifest:
-        raise UserError(f"{source}: " + ("is a kit already: give the bundle it was made of" if "kit" in bundle.manifest
-                        else f"is compiled for {bundle.arch}, not for {platform.name}: compile it for that target"))
+    platform, pythons = kit.platform, kit.pythons
+    if "kit" in bundle.manifest:
+        raise UserError(f"{source}: is a kit already: give the bundle it was made of")
+    suffix = _SUFFIX[platform.system]
+    if bundle.arch != _ARCH.get(platform.machine, platform.machine) or any(
+            not library.file.endswith(suffix) for library in bundle.libraries):
+        raise UserError(f"{source}: is compiled for {bundle.manifest['target']['name']} ({bundle.arch}), not for "
+                        f"{platform.name}: compile it for that target")
     games = _games(kit)
     named = [*(f"packs/{path.name}" for path in kit.packs), *(f"wheels/{path.name}" for path in kit.wheels)]
     if len(set(named)) != len(named):
@@ -90,18 +96,12 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
             shutil.copyfile(path, work / name)
         wheels = work / "wheels"
         wheels.mkdir()
-        for wheel in sorted(fetched):
-            if wheel.name.startswith("apache_tvm-"):
-                slim_tvm(wheel, wheels)
-            else:
-                shutil.copyfile(wheel, wheels / wheel.name)
-        for wheel in kit.wheels:
-            shutil.copyfile(wheel, wheels / wheel.name)
+        repack((*fetched, *kit.wheels), wheels, bundle.devices)
         own = duomem_wheel(wheels)
-        rows = licences(wheels.glob("*.whl"))
-        _write_licences(work, rows)
+        write_licences(work)
         _write_starters(work, own, platform, pythons, kit.packs)
-        (work / "README.md").write_text(_readme(bundle, platform, pythons, bool(games), bool(kit.packs)))
+        names = [wheel.name for wheel in kit.wheels]
+        (work / "README.md").write_text(readme(bundle, platform, pythons, bool(games), bool(kit.packs), names))
         manifest: dict[str, Any] = copy.deepcopy(bundle.manifest)
         manifest["files"] = list_files(work)
         manifest["kit"] = {"platform": platform.name, "system": platform.system, "machine": platform.machine,
@@ -149,57 +149,3 @@ def _write_starters(work: Path, own: Path, platform: Platform, pythons: Sequence
         target = work / template.name
         target.write_text(text, encoding="utf-8")
         target.chmod(0o755)
-
-
-def _write_licences(work: Path, rows: Sequence[tuple[str, str, str, Sequence[str]]]) -> None:
-    """LICENSES.md, and every licence text of the wheels below licenses/, so that it is read without unpacking them."""
-    lines = ["# Licences of what this bundle holds", "", "| part | version | licence | texts |", "|---|---|---|---|"]
-    for name, version, licence, texts in rows:
-        lines.append(f"| {name} | {version} | {licence[:120]} | {len(texts)}, in licenses/{_plain(name)} |")
-    lines += ["", "The student in model/ and lib/ and the memories in packs/ are under the terms of the model they "
-              "were made from and of the trajectories they were learned from; see the project's README.", ""]
-    (work / "LICENSES.md").write_text("\n".join(lines), encoding="utf-8")
-    for wheel in sorted((work / "wheels").glob("*.whl")):
-        with zipfile.ZipFile(wheel) as archive:
-            name = _plain(wheel.name.split("-")[0])
-            texts = {row[0].lower().replace("-", "_"): row[3] for row in rows}.get(name.replace("-", "_"), ())
-            for i, text in enumerate(texts):
-                target = work / "licenses" / name / f"{i:02d}-{_plain(Path(text).name)}"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(archive.read(text))
-
-
-def _plain(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "._" else "_" for c in name.lower()).lstrip(".")
-
-
-def _readme(bundle: Bundle, platform: Platform, pythons: Sequence[str], games: bool, packs: bool) -> str:
-    libraries = "\n".join(
-        f"| `{entry['file']}` | {entry.get('device', 'cpu')} | {', '.join(entry['cpu_features']) or 'any'} |"
-        for entry in bundle.manifest["target"]["libraries"])
-    memories = "`play` shows the student the memories in packs/." if packs else "No memories are in packs/."
-    other = "Other games" if games else "No games are in this bundle"
-    unchecked = ", ".join(bundle.manifest["gate"].get("unchecked", [])) or "none"
-    return f"""# duomem on {platform.system} {platform.machine}
-
-Student {bundle.manifest['model']['id']}, {bundle.quantisation}, {bundle.context_length} tokens of context. Needs
-{platform.system} on {platform.machine} and Python {' or '.join(pythons)}; no network, no pip, no root.
-
-```
-sh play --watch          # install what is not installed, then play a game{' of those in games/' if games else ''}
-sh install.sh            # verify, install, self-check
-sh check                 # does it run here? exit 0 yes, 3 cannot be told, else no
-sh bench                 # how fast it is here: a table and one JSON line
-```
-
-{memories} {other}: give `--games DIR` or set ALFWORLD_DATA.
-Less memory: `sh play --context TOKENS`. The runtime is unpacked to `$DUOMEM_HOME` (~/.local/share/duomem), once for
-all bundles with the same wheels; removing that folder uninstalls it. Every start verifies the bundle's digests.
-
-| library | device | CPU features it needs |
-|---|---|---|
-{libraries}
-
-Not executed before shipping (checked through a library of the same kernels): {unchecked}.
-Licences: LICENSES.md.
-"""

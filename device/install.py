@@ -6,11 +6,13 @@ install.sh runs this from duomem's own wheel, before anything is installed: stan
 from __future__ import annotations
 
 import argparse
+import contextlib
 import platform
 import re
 import stat
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 from duomem.base.errors import UserError
@@ -18,6 +20,11 @@ from duomem.base.files import atomic_folder, digest_of
 from duomem.device.bundle import Bundle, read_bundle
 
 _MAX_UNPACKED = 1 << 30
+_DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error)
+with contextlib.suppress(ImportError):  # a Python built without lzma
+    from lzma import LZMAError
+
+    _DAMAGED += (LZMAError,)
 _PART = re.compile(r"[^\x00-\x1f/\\:]{1,200}")
 
 
@@ -54,7 +61,10 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
     tag = f"cp{version.replace('.', '')}"
     wheels = []
     for name in sorted(name for name in bundle.manifest["files"] if name.startswith("wheels/")):
-        interpreter, abi = name.removesuffix(".whl").split("-")[-3:-1]
+        parts = name.removesuffix(".whl").split("-")
+        if len(parts) < 5:
+            raise UserError(f"{bundle.folder}: {name} has no wheel's name: make the bundle again with duomem kit")
+        interpreter, abi = parts[-3:-1]
         if interpreter == tag or abi == "abi3" or interpreter.startswith("py"):
             wheels.append(name)
     return wheels
@@ -80,8 +90,11 @@ def unpack_wheel(wheel: Path, out: Path) -> None:
                     target = out.joinpath(*parts)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(archive.read(entry))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as e:
+    except _DAMAGED as e:
         raise UserError(f"{wheel}: cannot be unpacked ({e}): copy the bundle again") from None
+    except RuntimeError as e:  # zipfile's, of a Python built without lzma
+        raise UserError(f"{wheel}: cannot be unpacked by {sys.executable} ({e}): use another Python, as the system's, "
+                        "and name it in PYTHON") from None
 
 
 def main() -> int:

@@ -25,6 +25,8 @@ _SHARDS = "model/params_shard_*.bin"
 _SIZES = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 _SHORTEST = 256
 """Tokens of context below which a student cannot finish a game, so less is no advice."""
+_SHARED = 0.9
+"""Share of the machine's memory from which on a GPU's is the same memory, as on a Jetson."""
 _NO_LIMIT = 1 << 60
 """Limits above this mean none: cgroup v1 writes one as 2**63 rounded down to a page."""
 
@@ -102,6 +104,18 @@ def available_memory(root: Path = Path("/")) -> Limit | None:
     return min(limits, key=lambda limit: limit.bytes, default=None)
 
 
+def gpu_memory(device: Any) -> Limit | None:
+    """What a TVM `device` other than the CPU has of its own; None where it does not tell, or shares the CPU's.
+
+    CUDA tells what is free, Metal what a program should use at most, Vulkan nothing.
+    """
+    total = device.total_global_memory
+    if total is None or total >= _SHARED * (all_memory() or total):
+        return None
+    free = device.available_global_memory
+    return Limit(total, "all of the GPU's memory") if free is None else Limit(free, "free memory of the GPU")
+
+
 def check_memory(need: Need, limit: Limit | None, bundle: Bundle, context_length: int, max_sessions: int) -> None:
     """UserError if `need` exceeds `limit`, naming both and the context_length or max_sessions that would fit."""
     if limit is None or need.total <= limit.bytes:
@@ -154,10 +168,16 @@ def _free_memory(root: Path) -> list[Limit]:
         return [Limit(fields["MemAvailable"] << 10, "free memory")]
     if "MemFree" in fields:
         return [Limit((fields["MemFree"] + fields.get("Cached", 0)) << 10, "free memory")]
+    total = all_memory()
+    return [Limit(total, "all of its memory")] if total else []
+
+
+def all_memory() -> int | None:
+    """Bytes of memory this machine has; None where the system does not tell."""
     try:
-        return [Limit(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "all of its memory")]
-    except (ValueError, OSError):
-        return []
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def _cgroup_limits(root: Path) -> list[Limit]:

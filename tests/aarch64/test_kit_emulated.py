@@ -42,7 +42,7 @@ def kit(bundle: Path, generated_games: Path, tmp_path_factory: pytest.TempPathFa
     cache = tmp_path_factory.mktemp("cache")
     (cache / "aarch64").symlink_to(HERE / "wheels")
     out = tmp_path_factory.mktemp("kits") / "phone"
-    made, _ = make_kit(bundle, Kit(PLATFORMS["aarch64"], cache, games=generated_games), out)
+    made, _ = make_kit(bundle, Kit(PLATFORMS["aarch64"], cache, ("3.11",), games=generated_games), out)
     assert sizes(made)["runtime"] < 30e6
     return out
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -137,6 +139,48 @@ def test_an_interrupt_after_the_rename_leaves_nothing_beside(tmp_path: Path, mon
     with pytest.raises(KeyboardInterrupt), atomic_folder(path) as work:
         _fill(work, "new")
     assert os.listdir(tmp_path) == ["out"] and (path / "sub" / "file").read_text() == "new"
+
+
+class _Libc:
+    """A C library whose syncfs ends with `error`, after calling the real one if that is 0."""
+
+    def __init__(self, error: int, calls: list[int]) -> None:
+        def syncfs(fd: int) -> int:
+            calls.append(fd)
+            files.ctypes.set_errno(error)
+            return -1 if error else real(fd)
+
+        real, self.syncfs = ctypes.CDLL(None).syncfs, syncfs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's syncfs")
+@pytest.mark.parametrize(("error", "count", "synced", "each"), [
+    (0, files._MANY, 1, 0), (0, files._MANY - 1, 0, files._MANY - 1), (errno.ENOSYS, files._MANY, 1, files._MANY)])
+def test_many_files_are_synced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, count: int,
+                                        synced: int, each: int) -> None:
+    calls: list[int] = []
+    one_by_one: list[int] = []
+    libc = _Libc(error, calls)
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda name, use_errno: libc)
+    monkeypatch.setattr(files, "_sync_folder", lambda folder: None)
+    monkeypatch.setattr(files.os, "fsync", one_by_one.append)
+    with atomic_folder(tmp_path / "out") as work:
+        for i in range(count):
+            (work / str(i)).write_text("x")
+    assert (len(calls), len(one_by_one)) == (synced, each) and len(os.listdir(tmp_path / "out")) == count
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's syncfs")
+def test_many_files_that_do_not_reach_the_disk_leave_the_old_folder(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    with atomic_folder(tmp_path / "out") as work:
+        _fill(work, "old")
+    libc = _Libc(errno.EIO, [])
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda name, use_errno: libc)
+    with pytest.raises(OSError, match="Input/output error"), atomic_folder(tmp_path / "out") as work:
+        for i in range(files._MANY):
+            (work / str(i)).write_text("x")
+    assert os.listdir(tmp_path) == ["out"] and (tmp_path / "out" / "sub" / "file").read_text() == "old"
 
 
 def test_a_folder_never_replaces_a_file(tmp_path: Path) -> None:

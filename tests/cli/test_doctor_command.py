@@ -10,7 +10,8 @@ from bundles import write_bundle
 
 from duomem.cli.main import main
 from duomem.device import doctor
-from duomem.device.doctor import Finding, Report, Stage, TargetReport
+from duomem.device.doctor import Report, Stage, TargetReport
+from duomem.device.probes import Finding
 
 
 @pytest.fixture(autouse=True)

@@ -5,84 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from bundles import write_bundle
+from devices import Bundles, Sshd, write_program
 
-from duomem.deploy.transport import ConnectionLost, Transport, call, fetch_to
 from duomem.device.bundle import read_bundle
 
-SHELLS = {"sh": ["sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"], "mksh": ["mksh"]}
 _TOYS = ("sha256sum", "mkdir", "mv", "ln", "cat", "rm", "readlink", "date", "find", "wc", "df", "sync", "printf", "sh")
-
-
-class FolderTransport(Transport):
-    """A "device" that is the folder `home`, reached through a shell of this machine."""
-
-    name = "folder"
-
-    def __init__(self, home: Path, shell: Sequence[str] = ("sh",), path: Path | None = None) -> None:
-        self.home, self.shell = home, [shutil.which(shell[0]) or shell[0], *shell[1:]]
-        self.env = [] if path is None else [f"PATH={path}"]
-
-    def _shell(self, script: bytes, timeout: float) -> tuple[bytes, str]:
-        command = ["env", "-C", str(self.home), *self.env, *self.shell]
-        return call(command, timeout, script)[1:]
-
-    def _explain(self, complaint: str) -> str:
-        return f"the folder went away: {complaint}"
-
-    def append(self, source: Path, offset: int, size: int, path: str) -> None:
-        with open(source, "rb") as f, open(self.home / path, "ab") as out:
-            f.seek(offset)
-            out.write(f.read(size))
-
-    def fetch(self, path: str, target: Path) -> None:
-        fetch_to(target, ["cat", str(self.home / path)], 10)
-
-
-class CutTransport(FolderTransport):
-    """Loses the connection at operation `cut`: "before" it runs, "after" it ran, or "half" way into a copy."""
-
-    def __init__(self, home: Path, cut: int, how: str) -> None:
-        super().__init__(home)
-        self.left, self.how = cut, how
-
-    def _cut(self) -> bool:
-        self.left -= 1
-        if self.left < 0 or (self.left == 0 and self.how == "before"):
-            raise ConnectionLost("cut")
-        return self.left == 0
-
-    def _shell(self, script: bytes, timeout: float) -> tuple[bytes, str]:
-        cut = self._cut()
-        answer = super()._shell(script[: len(script) // 2] if cut and self.how == "half" else script, timeout)
-        if cut:
-            raise ConnectionLost("cut")
-        return answer
-
-    def append(self, source: Path, offset: int, size: int, path: str) -> None:
-        cut = self._cut()
-        super().append(source, offset, size // 2 if cut and self.how == "half" else size, path)
-        if cut:
-            raise ConnectionLost("cut")
-
-
-@dataclass
-class Bundles:
-    """Two versions of a student: `new` shares the large shard with `old`, and has another library and file."""
-
-    old: Path
-    new: Path
-    changed: int
-    """Bytes of `new` that `old` has not."""
 
 
 @pytest.fixture(scope="session")
@@ -130,31 +65,6 @@ def android_tools(tmp_path: Path) -> Path:
     return folder
 
 
-def write_program(path: Path, text: str) -> Path:
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
-
-
-@dataclass
-class Sshd:
-    """A running sshd. config: an ssh configuration that logs in to it as host "device"."""
-
-    port: int
-    config: Path
-    folder: Path
-
-    def variant(self, name: str, *changes: str) -> Path:
-        """A configuration whose lines that begin as one of `changes` are replaced by it, or it is added."""
-        lines = self.config.read_text().splitlines()
-        for change in changes:
-            word = change.split()[0]
-            lines = [line for line in lines if line.split()[0] != word] + [change]
-        path = self.folder / name
-        path.write_text("\n".join(lines) + "\n")
-        return path
-
-
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """sshd on a free port of 127.0.0.1, as this user, with keys of its own; skips where it is not installed."""
@@ -171,7 +81,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     (folder / "tools").mkdir()
     (folder / "tools" / "sync").symlink_to(shutil.which("true") or "true")
     (folder / "sshd_config").write_text(
-        f"SetEnv PATH={folder}/tools:/usr/bin:/bin\n"
+        f"SetEnv PATH={folder}/tools:/usr/bin:/bin DUOMEM_HOME={folder}/duomem\n"
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
         "PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         "PrintMotd no\nPermitRootLogin prohibit-password\nMaxStartups 50\n")

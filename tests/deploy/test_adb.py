@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Bundles
+from devices import Bundles
 
 from duomem.base.errors import UserError
 from duomem.cli.main import main

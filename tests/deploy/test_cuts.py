@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Bundles, CutTransport, FolderTransport
+from devices import Bundles, CutTransport, FolderTransport
 
 from duomem.base.errors import UserError
 from duomem.deploy import deploy as module

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from bundles import FILES, write_bundle
-from conftest import SHELLS, Bundles, FolderTransport
+from devices import SHELLS, Bundles, FolderTransport
 
 from duomem.base.errors import UserError
 from duomem.deploy import deploy as module

@@ -28,7 +28,8 @@ from duomem.base.errors import UserError
 from duomem.deploy import kit as module
 from duomem.deploy.archive import unpack_archive, write_archive
 from duomem.deploy.kit import Kit, make_kit, sizes
-from duomem.deploy.wheels import PLATFORMS, TOP_PACKAGES, own_files, pins, slim_tvm, write_wheel
+from duomem.deploy.repack import TOP_PACKAGES, licences, own_files, repack, write_wheel
+from duomem.deploy.wheels import PLATFORMS, pins
 from duomem.device.bundle import Bundle, manifest_digest, read_bundle
 from duomem.device.install import unpack_wheel, wheels_for
 
@@ -62,7 +63,8 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Kit, Path]
     wheels = [
         fake_wheel(folder, "apache_tvm", "py3-none-any", {
             "tvm/__init__.py": b"", "tvm/LICENSE": b"apache", "tvm/NOTICE": b"tvm", "tvm/lib/libtvm_runtime.so": b"r",
-            "tvm/lib/libtvm_compiler.so": b"c" * 99999, "tvm/relax/a.py": b"", "tvm/runtime/b.py": b""}),
+            "tvm/lib/libtvm_compiler.so": b"c" * 99999, "tvm/lib/libtvm_runtime_cuda.so": b"g", "tvm/relax/a.py": b"",
+            "tvm/runtime/b.py": b""}),
         fake_wheel(folder, "tqdm", "py3-none-any", {"tqdm/__init__.py": b""}),
         fake_wheel(folder, "numpy", f"cp{number}-cp{number}-manylinux2014_x86_64", {"numpy/__init__.py": b""}),
         fake_wheel(folder, "other", "cp39-cp39-manylinux2014_x86_64", {"other/__init__.py": b""}),
@@ -107,7 +109,7 @@ def test_the_cut_tvm_has_no_compiler_and_keeps_its_licence(whole: Bundle) -> Non
         names = set(archive.namelist())
         assert {"tvm/LICENSE", "tvm/NOTICE", "tvm/lib/libtvm_runtime.so", "tvm/runtime/b.py",
                 "apache_tvm-1.0+runtime.dist-info/licenses/LICENSE"} <= names
-        assert not any("compiler" in name or "relax" in name for name in names)
+        assert not any("compiler" in name or "relax" in name or "cuda" in name for name in names)
         assert b"Version: 1.0+runtime\n" in archive.read("apache_tvm-1.0+runtime.dist-info/METADATA")
         assert b"duomem removed" in archive.read("tvm/NOTICE")
         for line in archive.read("apache_tvm-1.0+runtime.dist-info/RECORD").decode().splitlines():
@@ -115,9 +117,75 @@ def test_the_cut_tvm_has_no_compiler_and_keeps_its_licence(whole: Bundle) -> Non
             assert name.endswith("RECORD") or (int(size) == len(archive.read(name)) and digest.startswith("sha256="))
 
 
-def test_a_wheel_without_a_runtime_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("devices", "kept"), [
+    (("cpu",), {"runtime", "runtime_extra"}), (("cuda", "cpu"), {"runtime", "runtime_extra", "runtime_cuda"}),
+    (("metal",), {"runtime", "runtime_extra", "runtime_metal"})])
+def test_the_cut_tvm_has_the_runtimes_of_the_bundles_devices(devices: tuple[str, ...], kept: set[str],
+                                                             tmp_path: Path) -> None:
+    names = [f"tvm/lib/libtvm_{part}.so" for part in ("runtime", "runtime_extra", "runtime_cuda", "runtime_metal")]
+    wheel = fake_wheel(tmp_path, "apache_tvm", "py3-none-any", dict.fromkeys(names, b"x"))
+    (tmp_path / "out").mkdir()
+    repack([wheel], tmp_path / "out", devices)
+    [cut] = (tmp_path / "out").iterdir()
+    with zipfile.ZipFile(cut) as archive:
+        found = {name for name in archive.namelist() if name.startswith("tvm/lib/")}
+    assert found == {f"tvm/lib/libtvm_{part}.so" for part in kept}
+
+
+def test_a_wheel_without_a_runtime_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no libtvm_runtime"):
-        slim_tvm(fake_wheel(tmp_path, "apache_tvm", "py3-none-any", {"tvm/__init__.py": b""}), tmp_path)
+        repack([fake_wheel(tmp_path, "apache_tvm", "py3-none-any", {"tvm/__init__.py": b""})], tmp_path, ["cpu"])
+    (tmp_path / "tqdm-1.0-py3-none-any.whl").write_bytes(b"PK no wheel")
+    with pytest.raises(UserError, match=r"tqdm-1\.0-py3-none-any\.whl: is no wheel"):
+        repack([tmp_path / "tqdm-1.0-py3-none-any.whl"], tmp_path, ["cpu"])
+
+
+def test_wheels_for_several_pythons_share_what_is_the_same(tmp_path: Path) -> None:
+    """Both parts together give back the wheel as it was, and each is smaller than it."""
+    library = os.urandom(50_000)
+    tags = [f"cp3{minor}-cp3{minor}-manylinux2014_x86_64" for minor in (11, 12, 13)]
+    wheels = [fake_wheel(tmp_path, "numpy", tag, {"numpy/__init__.py": b"", "numpy.libs/blas.so": library,
+                                                  f"numpy/core.{tag[:5]}.so": tag.encode() * 100}) for tag in tags]
+    out = tmp_path / "out"
+    out.mkdir()
+    repack(wheels, out, ["cpu"])
+    shared = out / "numpy-1.0+shared-py3-none-manylinux2014_x86_64.whl"
+    assert {path.name for path in out.iterdir()} == {shared.name, *(wheel.name for wheel in wheels)}
+    assert shared.stat().st_size > len(library) and all((out / w.name).stat().st_size < 2000 for w in wheels)
+    for wheel in wheels:
+        for name, parts in (("both", (shared, out / wheel.name)), ("whole", (wheel,))):
+            for part in parts:
+                unpack_wheel(part, tmp_path / wheel.name[:-4] / name)
+        contents = [{path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+                    for folder in (tmp_path / wheel.name[:-4]).iterdir()]
+        assert contents[0] == contents[1] and len(contents[0]) == 7
+    assert [(part.name, part.licence, list(part.texts.values())) for part in licences(out.iterdir())] == [
+        ("numpy", "MIT", [b"do what you like"])]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_wheel_with_a_damaged_stream_is_one_line(method: int, tmp_path: Path) -> None:
+    wheel = tmp_path / "tqdm-1.0-py3-none-any.whl"
+    write_wheel(wheel, {"tqdm/__init__.py": b"x = 1\n" * 500, "tqdm-1.0.dist-info/WHEEL": b""}, method)
+    data = bytearray(wheel.read_bytes())
+    at = data.index(b"tqdm/__init__.py") + len(b"tqdm/__init__.py") + 10
+    data[at : at + 20] = b"\xff" * 20
+    wheel.write_bytes(data)
+    with pytest.raises(UserError, match=r"whl: cannot be unpacked \(.*copy the bundle again"):
+        unpack_wheel(wheel, tmp_path / "out")
+
+
+def test_a_wheel_of_another_name_is_refused(whole: Bundle) -> None:
+    files = {**whole.manifest["files"], "wheels/evil.whl": {"size": 1, "sha256": "0" * 64}}
+    with pytest.raises(UserError, match=r"wheels/evil\.whl has no wheel's name"):
+        wheels_for(replace(whole, manifest={**whole.manifest, "files": files}), "Linux", "x86_64", sys.version_info[:2])
+
+
+def test_a_python_without_lzma_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = fake_wheel(tmp_path, "tqdm", "py3-none-any", {"tqdm/__init__.py": b""})
+    monkeypatch.setattr(zipfile, "lzma", None)
+    with pytest.raises(UserError, match=r"cannot be unpacked by .*lzma.* use another Python"):
+        unpack_wheel(wheel, tmp_path / "out")
 
 
 def test_the_same_inputs_give_the_same_bytes_once(make: Callable, source: Path, settings: Kit, tmp_path: Path) -> None:
@@ -135,8 +203,9 @@ def test_the_same_inputs_give_the_same_bytes_once(make: Callable, source: Path, 
 
 def test_what_does_not_fit_is_refused(make: Callable, source: Path, settings: Kit, whole: Bundle,
                                       tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="compiled for x86_64, not for aarch64"):
-        make(source, replace(settings, platform=PLATFORMS["aarch64"]), tmp_path / "k")
+    for name in ("aarch64", "macos_arm64"):
+        with pytest.raises(UserError, match=rf"compiled for \w+ \(x86_64\), not for {name}: compile it"):
+            make(source, replace(settings, platform=PLATFORMS[name]), tmp_path / "k")
     with pytest.raises(UserError, match="is a kit already"):
         make(whole.folder, settings, tmp_path / "k")
     (tmp_path / "mine").mkdir()

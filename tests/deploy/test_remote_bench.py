@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FolderTransport, Sshd, write_program
+from devices import FolderTransport, Sshd, write_program
 
 from duomem.base.errors import UserError
 from duomem.deploy.address import SshAddress

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bundles import write_bundle
-from conftest import Bundles, Sshd, write_program
+from devices import Bundles, Sshd, write_program
 
 from duomem.base.errors import UserError
 from duomem.cli.main import main

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,9 +17,11 @@ import pytest
 from bundles import write_bundle
 
 from duomem.base.errors import UserError
-from duomem.device import doctor
+from duomem.device import commands, cuda, doctor, probes
+from duomem.device.check import check_bundle
 from duomem.device.cpu import cpu_arch, cpu_features
-from duomem.device.doctor import Finding, Report, Stage, TargetReport, check_bundle, examine
+from duomem.device.doctor import Report, Stage, TargetReport, examine
+from duomem.device.probes import Finding
 
 GOOD = {
     "tvm runtime": Finding("tvm runtime", True, "", {"runtimes": ["cpu", "cuda"], "generators": []}),
@@ -54,7 +57,7 @@ def _judge(tmp_path: Path, device: str = "cpu", arch: str = "native", features: 
 
 def test_this_machine_is_reported_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     report = examine()
-    assert [finding.name for finding in report.findings] == list(doctor._PROBES)
+    assert [finding.name for finding in report.findings] == list(probes.PROBES)
     assert all(finding.text and "\n" not in finding.text for finding in report.findings)
     by_name = {finding.name: finding for finding in report.findings}
     assert by_name["cpu"].facts["arch"] == cpu_arch() and by_name["tvm runtime"].facts["runtimes"][0] == "cpu"
@@ -72,9 +75,9 @@ def test_with_nothing_installed_and_nothing_on_the_path(tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
-    version = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: version(name) if name == "apache-tvm" else None)
+    monkeypatch.setattr(probes.importlib.util, "find_spec", lambda name: None)
+    version = probes._version
+    monkeypatch.setattr(probes, "_version", lambda name: version(name) if name == "apache-tvm" else None)
     report = examine()
     by_name = {finding.name: finding for finding in report.findings}
     for name in ("nvcc", "c compiler", "zig", "qemu-aarch64-static", "adb", "ssh"):
@@ -98,11 +101,12 @@ def test_broken_tools_become_lines(text: str, said: str, tmp_path: Path, monkeyp
     for name in ("nvcc", "adb", "ssh", "c++", "vulkaninfo", "qemu-aarch64-static"):
         _program(tmp_path, name, f"PATH={os.environ['PATH']}\n{text}")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(doctor, "TIMEOUT", 1.0)
-    monkeypatch.setattr(doctor._command, "__defaults__", (1.0, None))
+    monkeypatch.setattr(commands, "TIMEOUT", 1.0)
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
     started = time.monotonic()
     for name in ("nvcc", "adb", "ssh", "c compiler", "qemu-aarch64-static"):
-        [finding] = doctor._run_all({name: doctor._PROBES[name]})
+        [finding] = probes.run_all({name: probes.PROBES[name]})
         assert finding.present is False and said in finding.text and finding.text.isprintable()
     assert time.monotonic() - started < 30
 
@@ -111,7 +115,7 @@ def test_a_tool_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "adb").write_bytes(b"\x7fELF nonsense")
     (tmp_path / "adb").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    finding = doctor._PROBES["adb"]()
+    finding = probes.PROBES["adb"]()
     assert finding.present is False and str(tmp_path / "adb") in finding.text
 
 
@@ -123,9 +127,9 @@ def test_probes_that_raise_or_hang_become_lines(monkeypatch: pytest.MonkeyPatch)
         time.sleep(60)
         raise AssertionError
 
-    monkeypatch.setattr(doctor, "TIMEOUT", 0.2)
+    monkeypatch.setattr(probes, "TIMEOUT", 0.2)
     good = Finding("good", True, "well")
-    found = list(doctor._run_all({"bad": bad, "stuck": stuck, "good": lambda: good}))
+    found = list(probes.run_all({"bad": bad, "stuck": stuck, "good": lambda: good}))
     assert [f.present for f in found] == [None, None, True]
     assert "RuntimeError: first" in found[0].text and "no answer" in found[1].text and found[2] is good
 
@@ -135,25 +139,68 @@ def test_probes_that_raise_or_hang_become_lines(monkeypatch: pytest.MonkeyPatch)
     ("print('{')", "{"), ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11"),
 ])
 def test_a_program_that_answers_wrong(program: str, error: str) -> None:
-    assert error in doctor._ask_python(program)["error"]
+    assert error in commands.ask_python(program)["error"]
 
 
 def test_tvm_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tvm").mkdir()
     (tmp_path / "tvm" / "__init__.py").write_text("raise OSError('libtvm_runtime.so: wrong ELF class')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    finding = doctor._tvm_runtime()
+    finding = probes._tvm_runtime()
     assert finding.present is False and "does not load: OSError: libtvm_runtime.so: wrong ELF class" in finding.text
 
 
+def test_nvcc_is_looked_for_where_the_compile_stage_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$CUDA_HOME before PATH; found there, it is enough to compile for CUDA."""
+    for folder, release in (("toolkit/bin", "13.0"), ("path", "11.8")):
+        (tmp_path / folder).mkdir(parents=True)
+        _program(tmp_path / folder, "nvcc", f"echo 'Cuda compilation tools, release {release}'")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "toolkit"))
+    finding = probes.PROBES["nvcc"]()
+    assert finding.present and "release 13.0" in finding.text
+    assert finding.facts["path"] == str(cuda.find_nvcc()) == str(tmp_path / "toolkit/bin/nvcc")
+
+
+def _no_cuda(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVIDIA's libraries do not load here, nor in processes started from here, even where they are installed."""
+    for name in cuda.LIBRARIES:
+        (folder / name).touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+
+
+@pytest.mark.parametrize(("found", "present", "said"), [
+    ([], False, "no NVIDIA driver: libcuda.so.1 does not load; no CUDA 13 runtime: libcudart.so.13 does not load"),
+    (["libcudart.so.13"], False, "no NVIDIA driver: libcuda.so.1 does not load; the CUDA 13 runtime is there"),
+    (["libcuda.so.1"], False, "Orin (sm_87), driver for CUDA 13.0, no CUDA 13 runtime: libcudart.so.13 does not load"),
+    (["libcuda.so.1", "libcudart.so.13"], True, "Orin (sm_87), driver for CUDA 13.0, the CUDA 13 runtime is there"),
+])
+def test_cuda_by_its_libraries(found: list[str], present: bool, said: str, tmp_path: Path,
+                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVIDIA's libraries are played by small ones made here."""
+    source = tmp_path / "driver.c"
+    source.write_text("""#include <string.h>
+        int cuInit(unsigned f) { return 0; }
+        int cuDriverGetVersion(int *v) { *v = 13000; return 0; }
+        int cuDeviceGetCount(int *n) { *n = 1; return 0; }
+        int cuDeviceGet(int *d, int i) { *d = i; return 0; }
+        int cuDeviceGetName(char *name, int size, int d) { strcpy(name, "Orin"); return 0; }
+        int cuDeviceGetAttribute(int *value, int which, int d) { *value = which == 75 ? 8 : 7; return 0; }""")
+    _no_cuda(tmp_path, monkeypatch)
+    for name in found:
+        subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", tmp_path / name, source], check=True)
+    finding = probes._cuda()
+    assert (finding.present, finding.text) == (present, said)
+
+
 def test_adapters_by_vulkaninfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = doctor.importlib.util.find_spec
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda n: None if n == "duomem_vulkan" else find(n))
+    find = probes.importlib.util.find_spec
+    monkeypatch.setattr(probes.importlib.util, "find_spec", lambda n: None if n == "duomem_vulkan" else find(n))
     _program(tmp_path, "vulkaninfo", "cat <<'E'\nDevices:\nGPU0:\n\tdeviceType         = PHYSICAL_DEVICE_TYPE_CPU\n"
              "\tdeviceName         = llvmpipe (LLVM 15)\nGPU1:\n\tdeviceType = PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU\n"
              "\tdeviceName = V3D 7.1\nE")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    finding = doctor._vulkan()
+    finding = probes._vulkan()
     assert finding.facts == {"plugin": False, "adapters": [{"name": "llvmpipe (LLVM 15)", "software": True},
                                                            {"name": "V3D 7.1", "software": False}]}
     assert "llvmpipe (LLVM 15) (software), V3D 7.1" in finding.text and "duomem-vulkan is not installed" in finding.text
@@ -224,7 +271,24 @@ def test_nothing_heavy_is_imported() -> None:
 
 def test_a_bundle_that_runs_here(tiny_bundle: Path) -> None:
     text = check_bundle(tiny_bundle)
-    assert text.startswith("verified, needs ") and "decodes a token in" in text
+    assert text.startswith("verified, needs ") and "decodes a token in" in text and text.endswith(" ms on cpu")
+
+
+def test_a_gpu_that_is_passed_over_is_named(tiny_bundle: Path, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    _no_cuda(tmp_path, monkeypatch)
+    folder = tmp_path / "b"
+    shutil.copytree(tiny_bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    [library] = manifest["target"]["libraries"]
+    shutil.copyfile(folder / library["file"], folder / "lib/cuda.so")
+    manifest["files"]["lib/cuda.so"] = manifest["files"][library["file"]]
+    manifest["target"]["libraries"].insert(0, {**library, "file": "lib/cuda.so", "device": "cuda"})
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    text = check_bundle(folder)
+    assert text.startswith("verified, needs ") and text.endswith(
+        " ms on cpu (device cuda: none here: it needs an NVIDIA GPU, its driver and the CUDA 13 runtime (JetPack 7 on "
+        "a Jetson); libcuda.so.1 and libcudart.so.13 do not load here; going on with cpu)")
 
 
 @pytest.mark.parametrize(("spoil", "said"), [

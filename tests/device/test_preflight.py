@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bundles import write_bundle
@@ -20,6 +21,7 @@ from duomem.device.preflight import (
     Limit,
     available_memory,
     check_memory,
+    gpu_memory,
     kv_bytes,
     memory_need,
     weights_bytes,
@@ -61,6 +63,18 @@ def test_enough_is_enough(bundle: Bundle) -> None:
     need = memory_need(bundle)
     check_memory(need, None, bundle, 4096, 4)
     check_memory(need, Limit(need.total, "free memory"), bundle, 4096, 4)
+
+
+@pytest.mark.parametrize(("share", "free", "limit"), [
+    (None, None, None),  # Vulkan
+    (0.25, 5 * MEBI, Limit(5 * MEBI, "free memory of the GPU")),  # a CUDA card
+    (0.98, 5 * MEBI, None),  # a Jetson: its GPU has the CPU's memory, where what is cached is free too
+    (0.7, None, "all of the GPU's memory"),  # a Mac: as much of the CPU's memory as macOS lets it use
+])
+def test_what_a_gpu_has(share: float | None, free: int | None, limit: Limit | str | None) -> None:
+    total = None if share is None else int(share * (preflight.all_memory() or 0))
+    found = gpu_memory(SimpleNamespace(total_global_memory=total, available_global_memory=free))
+    assert found == limit if not isinstance(limit, str) else found == Limit(total or 0, limit)
 
 
 @pytest.mark.parametrize("short", [1, 100 * MEBI, 200 * MEBI])
