@@ -146,8 +146,8 @@ class TvmEngine:
             raise UserError(f"{where}: cannot be loaded ({_last_line(e)}): compile the bundle again") from None
         try:
             self._params = tvm.runtime.convert(self._load_params(metadata))
-        except MemoryError as e:
-            raise UserError(f"{where}: no memory for the weights ({_last_line(e)}): use another device") from None
+        except (RuntimeError, MemoryError) as e:
+            raise UserError(f"{where}: the device takes no weights ({_last_line(e)}): use another device") from None
         self._functions = {name: self._vm[name] for name in ("prefill", "prefill_all", "decode")}
         self.library = library
         self._cache = self._create_cache()
