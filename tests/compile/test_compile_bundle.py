@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from families import LLAMA3
 
 from duomem.base.errors import UserError
 from duomem.cli import compile as cli
@@ -55,14 +56,7 @@ def test_manifest_tells_what_was_compiled(tiny_bundle: Path) -> None:
                 "tie_word_embeddings": False,
                 "num_hidden_layers": 1,
                 "num_key_value_heads": 6,
-                "rope_parameters": {
-                    "rope_type": "llama3",
-                    "rope_theta": 500.0,
-                    "factor": 8.0,
-                    "low_freq_factor": 1.0,
-                    "high_freq_factor": 4.0,
-                    "original_max_position_embeddings": 32,
-                },
+                "rope_parameters": LLAMA3,
             },
         ),
     ],

@@ -1,7 +1,7 @@
 """GPU kernels between the fused projection and the KV cache: norms of heads, rotary positions with the split.
 
 The angles do not lean on the driver: frequencies are the CPU kernels' constants, sine and cosine polynomials of a
-reduced angle (Cephes, public domain), since WGSL promises 2**-11 only, and nothing for angles above pi.
+reduced angle (coefficients of S. Moshier's Cephes), since WGSL promises 2**-11 only, and nothing for angles above pi.
 """
 
 # No postponed annotations here: TVMScript evaluates them while it parses.
