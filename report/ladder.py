@@ -88,14 +88,14 @@ def _climb(ladder: Ladder, protocol: str, series: str, memory: str, games: Seque
     students = ladder.base if series == BASE else ladder.lora
     chosen = [(student, _pack(ladder, student, memory)) for student in students]
     playing = [(student, pack) for student, pack in chosen if memory == NONE or pack is not None]
-    packs = [read_pack(pack) for _, pack in playing if pack is not None]
+    read = [None if pack is None else read_pack(pack) for _, pack in playing]
+    packs = [pack for pack in read if pack is not None]
     for pack in packs:
         _check_author(pack, memory)
     # An empty pack plays as none does: the same episodes count.
-    shown = [pack if pack is not None and read_pack(pack).memories else None for _, pack in playing]
-    conditions = tuple(Condition(student.bundle, pack, protocol, ladder.k, ladder.max_steps, ladder.context_length,
-                                 ladder.device)
-                       for (student, _), pack in zip(playing, shown, strict=True))
+    conditions = tuple(Condition(student.bundle, file if pack is not None and pack.memories else None, protocol,
+                                 ladder.k, ladder.max_steps, ladder.context_length, ladder.device)
+                       for (student, file), pack in zip(playing, read, strict=True))
     taught = [f"LoRA: {TAUGHT[ladder.taught]}"] if series == LORA else []
     if packs:
         taught.append(f"memory: {_writers(packs)}")

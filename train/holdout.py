@@ -17,7 +17,7 @@ VALIDATED = 64
 """Most episodes measured of each kind, so that a validation takes seconds."""
 
 
-def room_of(group: str) -> str:
+def floor_plan(group: str) -> str:
     """The floor plan's number in a task-and-room name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
     return group.rpartition("-")[2]
 
@@ -31,13 +31,13 @@ class HoldOut:
 
     def has(self, game: str, group: str) -> bool:
         """Whether a game, or a memory of it, is kept from training."""
-        return game in self.games or room_of(group) in self.rooms
+        return game in self.games or floor_plan(group) in self.rooms
 
     def validation(self, trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
         """Held-out won episodes of known rooms ("games") and of rooms never seen ("rooms"), one a game."""
         found: dict[str, dict[str, Trajectory]] = {"games": {}, "rooms": {}}
         for t in sorted((t for t in trajectories if t.won and self.has(t.game, t.group)), key=lambda t: _rank(t.game)):
-            chosen = found["rooms" if room_of(t.group) in self.rooms else "games"]
+            chosen = found["rooms" if floor_plan(t.group) in self.rooms else "games"]
             if len(chosen) < VALIDATED:
                 chosen.setdefault(t.game, t)
         return {kind: list(chosen.values()) for kind, chosen in found.items() if chosen}
@@ -47,9 +47,9 @@ def hold_out(trajectories: Sequence[Trajectory], games_share: float, rooms_share
     """Hold out these shares of the games and, of each kind of room, of the floor plans, rounded up."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for t in trajectories:
-        kinds[room_of(t.group)[:-2]].add(room_of(t.group))  # 1-30 kitchens, 201-230 living rooms, ...
+        kinds[floor_plan(t.group)[:-2]].add(floor_plan(t.group))  # 1-30 kitchens, 201-230 living rooms, ...
     rooms = frozenset(room for kind in kinds.values() for room in _first(kind, rooms_share))
-    games = {t.game for t in trajectories if room_of(t.group) not in rooms}
+    games = {t.game for t in trajectories if floor_plan(t.group) not in rooms}
     return HoldOut(frozenset(_first(games, games_share)), rooms)
 
 

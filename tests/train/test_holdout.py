@@ -10,7 +10,7 @@ import pytest
 from episodes import write_episodes
 
 from duomem.base.trajectory import Trajectory, read_trajectories
-from duomem.train.holdout import VALIDATED, HoldOut, hold_out, room_of
+from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, hold_out
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_shares(played: list[Trajectory]) -> None:
     held = hold_out(played, 0.1, 0.2)
     assert len(held.rooms) == 8 and sum(int(room) > 300 for room in held.rooms) == 4
     assert len(held.games) == 48  # a tenth of the games in the other 32 rooms
-    assert not any(room_of(t.group) in held.rooms for t in played if t.game in held.games)
+    assert not any(floor_plan(t.group) in held.rooms for t in played if t.game in held.games)
     assert hold_out(played, 0, 0) == HoldOut(frozenset(), frozenset())
 
 
@@ -43,6 +43,6 @@ def test_what_is_validated(played: list[Trajectory]) -> None:
     for kind, episodes in found.items():
         assert len({t.game for t in episodes}) == len(episodes)
         assert all(t.won and held.has(t.game, t.group) for t in episodes)
-        assert all((room_of(t.group) in held.rooms) == (kind == "rooms") for t in episodes)
+        assert all((floor_plan(t.group) in held.rooms) == (kind == "rooms") for t in episodes)
     assert hold_out(played, 0, 0).validation(played) == {}
     assert list(hold_out(played, 0, 0.1).validation(played)) == ["rooms"]

@@ -27,7 +27,7 @@ from duomem.memory_packs.pack import write_pack
 from duomem.train import checkpoint, trainer
 from duomem.train.config import load_config
 from duomem.train.contexts import MemoryDraw
-from duomem.train.holdout import room_of
+from duomem.train.holdout import floor_plan
 from duomem.train.trainer import TrainInputs, train
 
 torch = pytest.importorskip("torch", reason="pip install duomem[train]")
@@ -136,8 +136,8 @@ def test_held_out_games_are_not_learnt(inputs: TrainInputs, tmp_path: Path, monk
                     memory_share=1.0)
     rooms, games = set(record["held_out"]["rooms"]), set(record["held_out"]["games"])
     validated, learnt = taught[:5], taught[5:]
-    assert {room_of(t.group) in rooms or t.game in games for t in validated} == {True}
-    assert {room_of(t.group) in rooms or t.game in games for t in learnt} == {False}
+    assert {floor_plan(t.group) in rooms or t.game in games for t in validated} == {True}
+    assert {floor_plan(t.group) in rooms or t.game in games for t in learnt} == {False}
     assert len({t.game for t in learnt}) == 7 and remembered
     assert not any(f"{int(game, 16)}" in rooms or game in games for game in remembered)
     assert set(record["validation"]) == {"games", "rooms"}

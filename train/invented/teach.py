@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.files import digest_of, sha256_input
-from duomem.base.trajectory import TRAIN_SPLIT, Step, Trajectory
+from duomem.base.trajectory import TRAIN_SPLIT, Trajectory
 from duomem.device.alfworld.game import Game, load_game
+from duomem.train.holdout import floor_plan
 from duomem.train.invented.recipe import FAMILY, Recipe, Room, Task, invent, room_of
 from duomem.train.invented.world import InventedWorld
 from duomem.train.teachers.expert import REVISION, Expert, Priors
 from duomem.train.teachers.stumble import Stumbler
-from duomem.train.teachers.teach import write_episodes
+from duomem.train.teachers.teach import play_steps, run_record, write_episodes
 
 _COPIES = 4
 """Episodes a recipe, in as many rooms: each is told by the memories of the others."""
@@ -52,17 +52,11 @@ def play_invented(game: Game, task: Task, recipe: int, priors: Priors, max_steps
     intro = observation.text
     expert = Expert(intro, priors, task.goals[0])
     stumbler = Stumbler(intro, stumble_rate, f"{seed}/{number}")
-    steps: list[Step] = []
-    while len(steps) < max_steps and not observation.done:
-        expert.pursue(task.goals[world.reached])
-        mistake = stumbler.mistake([s.action for s in steps], observation.admissible)
-        command = expert.act() if mistake is None else mistake
-        steps.append(Step(observation.text, observation.admissible, command, mistake is not None))
-        observation = world.step(command)
-        expert.observe(command, observation.text)
-    group = f"{FAMILY}{recipe}-{game.path.parent.parent.name.rsplit('-', 1)[-1]}"
-    return Trajectory(game.digest, group, TRAIN_SPLIT, f"{FAMILY}{recipe}", task.sentence, intro, tuple(steps),
-                      observation.text, observation.won, f"expert/{REVISION}", seed)
+    steps, last = play_steps(world, observation, expert, stumbler, max_steps,
+                             lambda: expert.pursue(task.goals[world.reached]))
+    family = f"{FAMILY}{recipe}"
+    return Trajectory(game.digest, f"{family}-{floor_plan(game.path.parent.parent.name)}", TRAIN_SPLIT, family,
+                      task.sentence, intro, steps, last.text, last.won, f"expert/{REVISION}", seed)
 
 
 @functools.cache
@@ -107,8 +101,6 @@ def teach_invented(games: list[Path], number: int, priors: Priors, out: Path, jo
     """
     if not games:
         raise UserError("no train games whose rooms a made-up procedure could use: see `duomem games`")
-    inputs = {"invented": number, "copies": _COPIES, "priors": digest_of(dict(priors)), "player": f"expert/{REVISION}",
-              "max_steps": max_steps, "stumble_rate": stumble_rate, "seed": seed,
-              "games": digest_of([sha256_input(g, "game") for g in games])}
+    inputs = {"invented": number, "copies": _COPIES} | run_record(games, priors, max_steps, stumble_rate, seed)
     return write_episodes(out, inputs, range(number), _play, jobs, _setup,
                           (games, priors, max_steps, stumble_rate, seed))

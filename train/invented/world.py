@@ -34,7 +34,7 @@ class InventedWorld:
     def step(self, command: str) -> Observation:
         """As KitWorld.step, with the made-up commands."""
         command = command.strip()
-        made_up = self._made_up().get(command)
+        made_up = self._commands.get(command)
         if made_up is None:
             observed = self._world.step(command)
             self._follow(command, observed.text)
@@ -43,7 +43,7 @@ class InventedWorld:
         self._treated.add(verb)
         goal = self._left[0]
         if goal.receptacle is None and (goal.lamp is None or verb == goal.use):
-            self._reached()
+            self._reach()
         return self._observe(made_up, self._world.step("inventory"))
 
     def _made_up(self) -> dict[str, str]:
@@ -67,18 +67,14 @@ class InventedWorld:
         if text.startswith("You pick up "):
             self._held, self._treated = command.removeprefix("take ").split(" from ")[0], set()
         elif text.startswith("You move "):
-            place = command.split(" to ")[-1]
-            if self._left and self._asked(kind(place)):
-                self._reached()
+            if self._left and kind(command.split(" to ")[-1]) == self._left[0].receptacle:
+                self._reach()
             self._held = None
 
-    def _asked(self, place: str) -> bool:
-        goal = self._left[0]
-        return self._held is not None and kind(self._held) == goal.object and place == goal.receptacle \
-            and {verb for verb, _ in goal.treatments} <= self._treated
-
-    def _reached(self) -> None:
-        """One goal after another. A goal without a place is reached when its last verb was done."""
+    def _reach(self) -> None:
+        """Go on to the next goal if this one's thing is in hand and was treated. The last act, a placing or where
+        no place is asked for a verb, is the caller's to see.
+        """
         goal = self._left[0]
         if self._held is not None and kind(self._held) == goal.object \
                 and {verb for verb, _ in goal.treatments} <= self._treated:
@@ -87,7 +83,8 @@ class InventedWorld:
 
     def _observe(self, text: str, observed: Observation) -> Observation:
         won = not self._left
-        return Observation(text, tuple(sorted({*observed.admissible, *self._made_up()})), won, won)
+        self._commands = self._made_up()
+        return Observation(text, tuple(sorted({*observed.admissible, *self._commands})), won, won)
 
     @property
     def reached(self) -> int:

@@ -17,6 +17,7 @@ from duomem.base.trajectory import Step, Trajectory
 from duomem.base.workers import map_processes
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.alfworld.world import Observation, World
 from duomem.train.teachers.expert import REVISION, Expert, Priors
 from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
 from duomem.train.teachers.stumble import Stumbler
@@ -56,15 +57,23 @@ def play_expert(game: Game, priors: Priors, split: str, max_steps: int, stumble_
     except UserError as e:
         raise UserError(f"{game.path}: {e}") from None
     stumbler = Stumbler(intro, stumble_rate, f"{seed}/{game.digest}")
+    steps, last = play_steps(world, observation, expert, stumbler, max_steps)
+    return Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro, steps,
+                      last.text, last.won, f"expert/{REVISION}", seed)
+
+
+def play_steps(world: World, observation: Observation, expert: Expert, stumbler: Stumbler, max_steps: int,
+               before_step: Callable[[], None] = lambda: None) -> tuple[tuple[Step, ...], Observation]:
+    """The expert's steps from `observation` on, some of them the stumbler's, and what the last one brought."""
     steps: list[Step] = []
     while len(steps) < max_steps and not observation.done:
+        before_step()
         mistake = stumbler.mistake([s.action for s in steps], observation.admissible)
         command = expert.act() if mistake is None else mistake
         steps.append(Step(observation.text, observation.admissible, command, mistake is not None))
         observation = world.step(command)
         expert.observe(command, observation.text)
-    return Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro, tuple(steps),
-                      observation.text, observation.won, f"expert/{REVISION}", seed)
+    return tuple(steps), observation
 
 
 def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
@@ -86,12 +95,16 @@ def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, m
 
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises UserError.
     """
-    inputs = {"split": split, "priors": digest_of(dict(priors)), "player": f"expert/{REVISION}",
-              "max_steps": max_steps, "stumble_rate": stumble_rate, "seed": seed,
-              "games": digest_of([sha256_input(g, "game") for g in games])}
+    inputs = {"split": split} | run_record(games, priors, max_steps, stumble_rate, seed)
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
     return write_episodes(out, inputs, games, _play, jobs, _setup, (priors, split, max_steps, stumble_rate, seed))
+
+
+def run_record(games: list[Path], priors: Priors, max_steps: int, stumble_rate: float, seed: int) -> dict[str, Any]:
+    """What the expert's episodes in `games` depend on, by content. Raises UserError for a missing game."""
+    return {"priors": digest_of(dict(priors)), "player": f"expert/{REVISION}", "max_steps": max_steps,
+            "stumble_rate": stumble_rate, "seed": seed, "games": digest_of([sha256_input(g, "game") for g in games])}
 
 
 def write_episodes(out: Path, inputs: dict[str, Any], items: Sequence[Item], play: Callable[[Item], dict[str, Any]],
