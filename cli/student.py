@@ -27,6 +27,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     train.add_argument("--trajectories", type=Path, required=True, nargs="+", metavar="FILE", help="of `duomem teach`")
     train.add_argument("--pack", type=Path, required=True, nargs="+", metavar="FILE",
                        help="memories shown while training")
+    train.add_argument("--start", type=Path, metavar="DIR", help="adapter to go on from (default: a new one)")
     for field, kind, what in _OVERRIDES:
         train.add_argument(f"--{field.replace('_', '-')}", type=kind, help=f"{what} (default: the config's)")
     train.add_argument("--threads", type=count, help="CPU threads of each process (default: one a core)")
@@ -53,7 +54,7 @@ def run_train(args: argparse.Namespace) -> None:
     changes = {field: value for field, _, _ in _OVERRIDES if (value := getattr(args, field)) is not None}
     config = replace(find_config(args.config), **changes)
     base = resolve_base_model(config.model, MODELS)
-    record = train(TrainInputs(base, args.trajectories, args.pack, config), args.out,
+    record = train(TrainInputs(base, args.trajectories, args.pack, config, args.start), args.out,
                    args.threads or os.cpu_count() or 1)
     if os.environ.get("RANK", "0") != "0":  # of several processes under `accelerate launch` the first one tells
         return

@@ -14,7 +14,7 @@ import numpy as np
 from duomem.base.trajectory import Step, Trajectory
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.world import Observation, World
-from duomem.device.prompt import PromptTokenizer, goal_sentence
+from duomem.device.prompt import PromptTokenizer, Transcript, goal_sentence
 from duomem.device.scoring import choose
 from duomem.device.session import ContextFull, Engine, Session
 from duomem.memory_packs.memory import Memory
@@ -107,7 +107,8 @@ class Agent:
         steps: list[Step] = []
         ended = "steps"
         try:
-            pending = self._tokenizer.head(intro, [m.text() for m in memories])
+            transcript = Transcript(intro, [m.text() for m in memories])
+            pending = self._tokenizer.encode(transcript.head)
             while len(steps) < self._max_steps:
                 command, unseen = self._write(session, session.prefill(pending), observation)
                 before, observation = observation, world.step(command)
@@ -116,7 +117,7 @@ class Agent:
                 if observation.won:
                     ended = "won"
                     break
-                pending = [*unseen, *self._tokenizer.turn(observation.text)]
+                pending = [*unseen, *self._tokenizer.encode(transcript.turn(command, observation.text))]
         except ContextFull:
             ended = "context"
         finally:

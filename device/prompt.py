@@ -13,21 +13,19 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from duomem.base.errors import UserError
+from duomem.device.room import Search, receptacles, summary
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 
 SYSTEM = (
     "You solve household tasks. Reply to each > with one command: "
     "go to, open, close, take, move, clean, heat, cool, use, examine, look, inventory.\n"
 )
 
-_ROOM = re.compile(r"you see (an? [^.\n]*)\.")
-_INSTANCE = re.compile(r"[0-9]{1,6}")
 _GOAL = re.compile(r"Your task is to: ([^\n]*)")
 _ARRIVE = re.compile(r"^You arrive at [^.]*\. ")
 _OPENED = re.compile(r"^You open the [^.]*\. The [^.]* is open\. ")
 _HELP = re.compile(r":  +[^\n]*")
-_SEPARATOR = re.compile(r", and an? |, an? |,? and an? ")
 
 
 def goal_sentence(intro: str) -> str:
@@ -41,35 +39,6 @@ def goal_sentence(intro: str) -> str:
     return match.group(1).strip()
 
 
-def receptacles(intro: str) -> list[str]:
-    """The receptacles an intro lists, in its order: ["cabinet 2", "cabinet 1", "fridge 1"]."""
-    match = _ROOM.search(intro)
-    if match is None:
-        return []
-    return [name.strip() for name in _SEPARATOR.split(match.group(1)[2:].lstrip())]
-
-
-def room_summary(intro: str) -> str:
-    """The intro's receptacles as instance ranges: "cabinet 1-6, fridge 1". Raises UserError for other intros."""
-    numbers: dict[str, list[int]] = {}
-    for name in receptacles(intro):
-        kind, _, number = name.rpartition(" ")
-        if not _INSTANCE.fullmatch(number):
-            raise UserError(f"the game's intro lists {name[:80]!r}, a place without a number: not an ALFWorld game")
-        numbers.setdefault(kind, []).append(int(number))
-    return ", ".join(f"{kind} {_ranges(sorted(found))}" for kind, found in numbers.items())
-
-
-def _ranges(numbers: list[int]) -> str:
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and n == parts[-1][1] + 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
-
-
 def shorten(observation: str) -> str:
     """An observation on one line, without what the command before it already says and without the
     explanations of `help`; every object stays in it.
@@ -81,12 +50,22 @@ def shorten(observation: str) -> str:
 def head(intro: str, memories: Sequence[str] = ()) -> str:
     """What follows the system text: retrieved memories, then the task and the room."""
     lines = [f"Memory: {memory}\n" for memory in memories]
-    return "".join([*lines, f"Task: {goal_sentence(intro)}\n", f"Room: {room_summary(intro)}.\n>"])
+    return "".join([*lines, f"Task: {goal_sentence(intro)}\n", f"Room: {summary(receptacles(intro))}.\n>"])
 
 
-def turn(observation: str) -> str:
-    """The text between an action and the next one."""
-    return f"{shorten(observation)}\n>"
+class Transcript:
+    """The texts of one episode in their order: `head`, then by turns an action and `turn` of what it brought."""
+
+    def __init__(self, intro: str, memories: Sequence[str] = ()) -> None:
+        self.head = head(intro, memories)
+        self._search = Search(intro)
+
+    def turn(self, command: str, observation: str) -> str:
+        """The text between an action and the next one. An observation that says nothing new is followed by the
+        places not looked into yet, which a small student else loses count of.
+        """
+        said = f"{shorten(observation)} {self._search.reminder(command, observation)}".strip()
+        return f"{said}\n>"
 
 
 def action(command: str) -> str:
@@ -139,9 +118,6 @@ class PromptTokenizer:
     def head(self, intro: str, memories: Sequence[str] = ()) -> list[int]:
         return self.encode(head(intro, memories))
 
-    def turn(self, observation: str) -> list[int]:
-        return self.encode(turn(observation))
-
     def action(self, command: str) -> list[int]:
         return self.encode(action(command))
 
@@ -151,9 +127,11 @@ class PromptTokenizer:
         `stumbles` (from 0) are not the student's own. The last observation is left out: nothing is written
         after it.
         """
-        segments = [Segment(tuple(self.system() + self.head(intro, memories)), False)]
+        transcript = Transcript(intro, memories)
+        segments = [Segment(tuple(self.system() + self.encode(transcript.head)), False)]
         for i, (command, observation) in enumerate(steps):
             segments.append(Segment(tuple(self.action(command)), i not in stumbles))
+            after = self.encode(transcript.turn(command, observation))
             if i + 1 < len(steps):
-                segments.append(Segment(tuple(self.turn(observation)), False))
+                segments.append(Segment(tuple(after), False))
         return segments

@@ -59,8 +59,8 @@ def memory_from_json(row: Any, where: str) -> Memory:
 
 
 def write_memory(trajectory: Trajectory) -> Memory:
-    """The procedure behind a successful trajectory: searches folded into one step, opening and looking
-    and what the game did not take left out, stumbles too, no instance numbers.
+    """The procedure behind a successful trajectory: places searched for a thing to take or use folded into one
+    step, opening and looking and what the game did not take left out, stumbles too, no instance numbers.
     """
     actions = [s.action for s in trajectory.steps
                if not s.stumble and (s.action in s.admissible or s.action.startswith("go to "))]
@@ -77,7 +77,8 @@ def _procedure(actions: Sequence[str]) -> list[str]:
             visited.append(command.removeprefix("go to "))
         elif verb not in ("open", "close", "examine", "look", "inventory", "help"):
             places = list(dict.fromkeys(visited))
-            if verb in ("take", "use") and len(places) > 1:
+            found = verb == "take" or not (" with " in command or " to " in command)
+            if found and places:
                 steps.append("search " + ", ".join(places[:_LONGEST_SEARCH]))
             elif visited:
                 steps.append("go to " + visited[-1])

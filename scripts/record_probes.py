@@ -19,7 +19,7 @@ from duomem.base.trajectory import TRAIN_SPLIT, Trajectory
 from duomem.device.alfworld.catalogue import find_games
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.goal import FAMILIES
-from duomem.device.prompt import action, head, turn
+from duomem.device.prompt import action, head, shorten
 from duomem.train.games.generate import generate
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
@@ -61,7 +61,7 @@ def record() -> list[Trajectory]:
 
 def _text_a_step(episode: Trajectory) -> float:
     """Characters of the prompt for each action."""
-    text = head(episode.intro) + "".join(action(command) + turn(after) for command, after in episode.turns())
+    text = head(episode.intro) + "".join(f"{action(command)}{shorten(after)}\n>" for command, after in episode.turns())
     return len(text) / len(episode.steps)
 
 

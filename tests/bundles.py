@@ -8,6 +8,7 @@ from typing import Any
 
 from duomem.base.files import sha256_bytes
 from duomem.device.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
+from duomem.device.prompt import PROMPT_VERSION
 
 LIBRARY = "lib/cpu.so"
 FILES = {
@@ -34,7 +35,7 @@ def write_bundle(folder: Path, files: dict[str, bytes] | None = None, **fields: 
         "model": {"id": "none", "digest": "0" * 64, "architecture": "LlamaForCausalLM", "config": {},
                   "vocab_size": 300, "eos_token_ids": [2]},
         "quantisation": "q4f32_1",
-        "prompt_version": 1,
+        "prompt_version": PROMPT_VERSION,
         "context": {"length": 256, "prefill_chunk": 64, "page_size": 16, "kv_bytes_per_token": 512},
         "target": {"name": "any", "device": "cpu", "arch": "x86_64",
                    "libraries": [{"file": LIBRARY, "mcpu": "generic", "cpu_features": []}]},

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
 
 from duomem.base.errors import UserError
+from duomem.train.adapter import CONFIG, load_adapter
 from duomem.train.base_model import first_line, load_causal_lm
 from duomem.train.batches import micro_batches
 from duomem.train.config import MAX_TRAINABLE, StudentConfig
@@ -29,13 +30,15 @@ from duomem.train.loss import ActionLoss, collate
 class Learner:
     """One process's part of a training run. Every process calls every method, with the same arguments."""
 
-    def __init__(self, base: Path, config: StudentConfig, threads: int) -> None:
-        """`base`: folder of the frozen model; `threads`: CPU threads. Raises UserError."""
+    def __init__(self, base: Path, config: StudentConfig, threads: int, start: Path | None = None) -> None:
+        """`base`: folder of the frozen model; `threads`: CPU threads; `start`: adapter to go on from. Raises
+        UserError.
+        """
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self._config = config
         self._accelerator = Accelerator()
-        model = _with_adapter(load_causal_lm(base, config.dtype), config)
+        model = _with_adapter(load_causal_lm(base, config.dtype), config, start)
         if config.compile:
             _compile_layers(model.get_base_model().base_model)
         self._named = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -140,7 +143,20 @@ def rate_at(config: StudentConfig, step: int, share: float) -> float:
         * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
-def _with_adapter(base: Any, config: StudentConfig) -> Any:
+def _with_adapter(base: Any, config: StudentConfig, start: Path | None) -> Any:
+    model = load_adapter(base, start, trainable=True) if start else _new_adapter(base, config)
+    found = model.peft_config["default"]
+    if start and (found.r, found.lora_alpha) != (config.rank, config.alpha):
+        raise UserError(f"{start / CONFIG}: field r is {found.r} and lora_alpha {found.lora_alpha}, the student config "
+                        f"has rank {config.rank} and alpha {config.alpha}: start from an adapter of that rank")
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if trainable >= MAX_TRAINABLE:
+        raise UserError(f"{trainable} trainable parameters, DuoMem allows under {MAX_TRAINABLE}: lower field rank or "
+                        "name fewer target_modules")
+    return model
+
+
+def _new_adapter(base: Any, config: StudentConfig) -> Any:
     targets: Any = config.target_modules
     if "," in targets:
         targets = targets.split(",")
@@ -148,14 +164,9 @@ def _with_adapter(base: Any, config: StudentConfig) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
-            model = get_peft_model(base, lora)
+            return get_peft_model(base, lora)
     except ValueError as e:
         raise UserError(f"field target_modules of the student config: {first_line(e)}") from None
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if trainable >= MAX_TRAINABLE:
-        raise UserError(f"{trainable} trainable parameters, DuoMem allows under {MAX_TRAINABLE}: lower field rank or "
-                        "name fewer target_modules")
-    return model
 
 
 def _compile_layers(decoder: Any) -> None:

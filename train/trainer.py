@@ -20,6 +20,7 @@ from duomem.base.trajectory import Trajectory, read_train_trajectories
 from duomem.device.bench.machine import peak_rss
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.pack import read_pack
+from duomem.train.adapter import adapter_digests
 from duomem.train.base_model import saving, weights_digest
 from duomem.train.batches import batches, micro_batches, padded
 from duomem.train.checkpoint import load_checkpoint, save_checkpoint, uninterrupted
@@ -47,13 +48,16 @@ class TrainInputs:
     trajectories: Sequence[Path]
     packs: Sequence[Path]
     config: StudentConfig
+    start: Path | None = None
+    """Adapter to go on from, None for a new one."""
 
     def record(self) -> dict[str, Any]:
         """By content. Raises UserError for a missing file."""
         return {"config": self.config.to_json(), "prompt_version": PROMPT_VERSION,
                 "base_weights": weights_digest(self.base),
                 "trajectories": [sha256_input(path, "trajectory file") for path in self.trajectories],
-                "packs": [sha256_input(path, "memory pack") for path in self.packs]}
+                "packs": [sha256_input(path, "memory pack") for path in self.packs],
+                "start": adapter_digests(self.start) if self.start else None}
 
 
 def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class _Run:
         self._stream = batches(taught, config.batch_size, _SORT_WINDOW, config.seed)
         self._validation = {kind: found for kind, episodes in self._held.validation(trajectories).items()
                             if (found := list(dataset(episodes).epoch(0)))}
-        self.learner: Learner = Learner(inputs.base, config, threads)
+        self.learner: Learner = Learner(inputs.base, config, threads, inputs.start)
         self.step = 0
         self.tokens = 0
         self._padded = 0

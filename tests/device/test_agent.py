@@ -169,7 +169,7 @@ def test_a_failed_command_stays_in_the_history(game: Game, tokenizer: PromptToke
     assert [s.action for s in episode.trajectory.steps] == [junk.strip()] * 3
     assert [o for _, o in episode.trajectory.turns()] == ["Nothing happens."] * 3
     history = tokenizer.decode(engine.closed[0])
-    assert history.count(f">{junk}Nothing happens.\n") == 2 and not episode.trajectory.won
+    assert history.count(f">{junk}Nothing happens. Not seen yet: ") == 2 and not episode.trajectory.won
 
 
 def test_a_command_without_an_end_is_cut(game: Game, tokenizer: PromptTokenizer) -> None:
@@ -177,7 +177,7 @@ def test_a_command_without_an_end_is_cut(game: Game, tokenizer: PromptTokenizer)
     episode = _play(engine, tokenizer, game, "free", max_steps=2)
     written = tokenizer.decode([65] * 24)
     assert [s.action for s in episode.trajectory.steps] == [written] * 2
-    assert f">{written}\nNothing happens.\n>" in tokenizer.decode(engine.closed[0])
+    assert f">{written}\nNothing happens. Not seen yet: " in tokenizer.decode(engine.closed[0])
 
 
 def test_tokens_without_text_cost_a_step(game: Game, tokenizer: PromptTokenizer) -> None:

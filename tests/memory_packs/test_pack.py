@@ -60,7 +60,7 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path: Path, name: str) -> N
 def test_won_train_episodes_become_memories(tmp_path: Path) -> None:
     won, lost = _trajectory(["go to desk 1", "take mug 1 from desk 1"]), _trajectory(["look"], won=False)
     pack = build_pack(_write(tmp_path / "t.jsonl", [lost, won, lost]), tmp_path / "a.dmpack", "mine")
-    assert [m.steps for m in pack.memories] == [("go to desk", "take mug from desk")]
+    assert [m.steps for m in pack.memories] == [("search desk", "take mug from desk")]
     assert pack.author == "expert/1" and pack.source == sha256_file(tmp_path / "t.jsonl")
     assert build_pack(_write(tmp_path / "t.jsonl", [lost]), tmp_path / "b.dmpack", "none").memories == ()
 
@@ -81,7 +81,7 @@ def test_refused_episodes_leave_no_pack(tmp_path: Path, trajectories: list[Traje
 
 @pytest.mark.parametrize(("actions", "steps"), [
     (["go to desk 1", "take mug 2 from desk 1", "go to shelf 12", "move mug 2 to shelf 12"],
-     ["go to desk", "take mug from desk", "go to shelf", "move mug to shelf"]),
+     ["search desk", "take mug from desk", "go to shelf", "move mug to shelf"]),
     (["go to desk 1", "go to drawer 3", "open drawer 3", "go to drawer 4", "take mug 1 from drawer 4"],
      ["search desk, drawer", "take mug from drawer"]),
     ([f"go to {place} 1" for place in "abcdefg"] + ["use desklamp 1"], ["search a, b, c, d, e", "use desklamp"]),
@@ -89,7 +89,7 @@ def test_refused_episodes_leave_no_pack(tmp_path: Path, trajectories: list[Traje
     (["take mug 1 from desk 1", "examine mug 1", "look", "inventory", "help", "close desk 1", "use desklamp 1"],
      ["take mug from desk", "use desklamp"]),
     (["!take mug 9 from desk 1", "!sing\tsongs", "go to a 1", "use desklamp 1", "!use nothing"],
-     ["go to a", "use desklamp"]),
+     ["search a", "use desklamp"]),
     (["go to desk 1", "look"], []),
 ])
 def test_the_procedure_of_an_episode(actions: list[str], steps: list[str]) -> None:
@@ -98,7 +98,7 @@ def test_the_procedure_of_an_episode(actions: list[str], steps: list[str]) -> No
 
 def test_a_memory_as_the_student_reads_it() -> None:
     memory = write_memory(_trajectory(["go to desk 1", "take mug 1 from desk 1"]))
-    assert memory.text() == "put a mug in desk. 1. go to desk; 2. take mug from desk;"
+    assert memory.text() == "put a mug in desk. 1. search desk; 2. take mug from desk;"
     assert (memory.task, memory.family) == ("put a mug in desk.", "pick_and_place_simple")
     assert (memory.game, memory.group) == ("f" * 64, "a-group")
     assert memory.id == replace(memory).id != replace(memory, steps=("look",)).id and len(memory.id) == 16

@@ -17,16 +17,16 @@ INTRO = "You see a cabinet 2, a cabinet 1, and a desk 1.\n\nYour task is to: put
 
 
 def test_no_rate_no_mistakes() -> None:
-    stumbler = Stumbler(INTRO.replace("You see", "you see"), 0.0, "seed")
+    stumbler = Stumbler(INTRO.replace("You see", "you see"), 0.0, "seed", ["use lamp 1"])
     assert all(stumbler.mistake(["go to desk 1"], ["look"]) is None for _ in range(200))
 
 
-def test_mistakes_are_walks_beyond_the_room_repeats_or_admissible() -> None:
+def test_mistakes_are_walks_beyond_the_room_repeats_haste_or_admissible() -> None:
     intro = INTRO.replace("You see", "you see")
-    stumbler = Stumbler(intro, 1.0, "seed")
+    stumbler = Stumbler(intro, 1.0, "seed", ["use lamp 1"])
     drawn = {stumbler.mistake(["go to desk 1", "take mug 1 from desk 1"], ["look", "help"]) for _ in range(300)}
     beyond = {c for c in drawn if c is not None and c.startswith("go to ")}
-    assert {"look", "take mug 1 from desk 1"} == drawn - beyond
+    assert {"look", "use lamp 1", "take mug 1 from desk 1"} == drawn - beyond
     assert {"go to desk 2", "go to cabinet 3"} <= beyond
     assert not beyond & {"go to desk 1", "go to cabinet 1", "go to cabinet 2"}
 

@@ -119,6 +119,24 @@ def test_the_log_and_its_picture(inputs: TrainInputs, tmp_path: Path) -> None:
     assert picture.startswith(b"\x89PNG") and struct.unpack(">II", picture[16:24]) == (1200, 1000)
 
 
+def test_training_goes_on_from_an_adapter(inputs: TrainInputs, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    _train(inputs, first, max_steps=40)
+    again = replace(inputs, start=first)
+    record = _train(again, tmp_path / "second", max_steps=5, learning_rate=1e-6)
+    losses = [row["loss"] for row in _log(first)]
+    assert record["loss"] < (losses[0] + losses[-1]) / 2
+    assert set(record["start"]) == {"adapter", "config"}
+    with pytest.raises(UserError, match=r"adapter_config\.json: field r is \d+ .*the student config has rank 2"):
+        _train(again, tmp_path / "third", rank=2)
+    with pytest.raises(UserError, match="no such LoRA adapter"):
+        _train(replace(inputs, start=tmp_path / "none"), tmp_path / "third")
+    (first / "adapter_model.safetensors").write_bytes(b"x" * 50)
+    with pytest.raises(UserError, match="this adapter is damaged"):
+        _train(again, tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+
+
 def test_held_out_games_are_not_learnt(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by weights nor as memories; the rest of the games are."""
     taught: list[Trajectory] = []

@@ -51,7 +51,7 @@ def play_invented(game: Game, task: Task, recipe: int, priors: Priors, max_steps
     observation = world.reset(game)
     intro = observation.text
     expert = Expert(intro, priors, task.goals[0])
-    stumbler = Stumbler(intro, stumble_rate, f"{seed}/{number}")
+    stumbler = Stumbler(intro, stumble_rate, f"{seed}/{number}", [act for goal in task.goals for act in goal.acts()])
     steps, last = play_steps(world, observation, expert, stumbler, max_steps,
                              lambda: expert.pursue(task.goals[world.reached]))
     family = f"{FAMILY}{recipe}"

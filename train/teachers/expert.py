@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from duomem.device.prompt import goal_sentence, receptacles
+from duomem.device.prompt import goal_sentence
+from duomem.device.room import receptacles
 from duomem.train.teachers.goal import TREATMENTS, Goal, parse_goal
 
 REVISION = 2

@@ -35,6 +35,15 @@ class Goal:
     lamp: str | None = None
     use: str = "use"
 
+    def acts(self) -> list[str]:
+        """What is done on the way to it after the taking, as if there were one of everything: "use desklamp 1"."""
+        acts = [f"{verb} {self.object} 1 with {device} 1" for verb, device in self.treatments]
+        if self.lamp is not None:
+            acts.append(f"{self.use} {self.lamp} 1")
+        if self.receptacle is not None:
+            acts.append(f"move {self.object} 1 to {self.receptacle} 1")
+        return acts
+
 
 def parse_goal(sentence: str) -> Goal:
     """The goal a sentence states. Raises UserError for a sentence of no known template."""

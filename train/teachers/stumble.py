@@ -8,13 +8,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from duomem.device.prompt import receptacles
+from duomem.device.room import receptacles
 from duomem.train.teachers.expert import kind
 
-_WALK_ON = 0.45
+_WALK_ON = 0.4
 """Share of mistakes that go to an instance the room does not have, a small student's commonest one."""
 
-_REPEAT = 0.15
+_REPEAT = 0.12
+_HASTE = 0.25
+"""Share of mistakes that do what the task needs where it cannot be done yet, the second commonest."""
+
 _AGAIN = 0.35
 """Chance that a walk to a missing instance is followed by a walk to the next missing one."""
 
@@ -22,8 +25,9 @@ _AGAIN = 0.35
 class Stumbler:
     """Draws the mistakes of one episode; the same seed and game give the same ones."""
 
-    def __init__(self, intro: str, rate: float, seed: str) -> None:
-        """`rate`: chance that a step is a mistake, 0 for never."""
+    def __init__(self, intro: str, rate: float, seed: str, acts: Sequence[str]) -> None:
+        """`rate`: chance that a step is a mistake, 0 for never; `acts`: what haste does, see Goal.acts."""
+        self._acts = acts
         self._rate = rate
         self._random = random.Random(seed)
         self._last_number: dict[str, int] = {}
@@ -43,6 +47,9 @@ class Stumbler:
             return self._walk_on(*self._beyond(commands))
         if draw < _WALK_ON + _REPEAT and commands:
             return commands[-1]
+        hasty = [act for act in self._acts if act not in admissible]
+        if draw < _WALK_ON + _REPEAT + _HASTE and hasty:
+            return self._random.choice(hasty)
         return self._random.choice([c for c in admissible if c != "help"])
 
     def _beyond(self, commands: Sequence[str]) -> tuple[str, int]:

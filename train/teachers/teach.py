@@ -56,7 +56,7 @@ def play_expert(game: Game, priors: Priors, split: str, max_steps: int, stumble_
         expert = Expert(intro, priors)
     except UserError as e:
         raise UserError(f"{game.path}: {e}") from None
-    stumbler = Stumbler(intro, stumble_rate, f"{seed}/{game.digest}")
+    stumbler = Stumbler(intro, stumble_rate, f"{seed}/{game.digest}", expert.goal.acts())
     steps, last = play_steps(world, observation, expert, stumbler, max_steps)
     return Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro, steps,
                       last.text, last.won, f"expert/{REVISION}", seed)
