@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from duomem.cli.options import count
+from duomem.memory_packs.forms import FORMS
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,6 +20,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     build.add_argument("trajectories", type=Path, help="trajectory file, of `duomem teach` or `duomem eval`")
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help="pack to write (.dmpack)")
     build.add_argument("--name", help="name in the pack (default: the file's)")
+    build.add_argument("--form", choices=FORMS, default="script", help="what a memory tells (default: script)")
     build.set_defaults(func=run_build)
     show = actions.add_parser("show", help="verify a pack and say what is in it")
     show.add_argument("pack", type=Path)
@@ -33,7 +35,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run_build(args: argparse.Namespace) -> None:
     from duomem.memory_packs.build import build_pack
 
-    build_pack(args.trajectories, args.out, args.name or args.out.stem)
+    build_pack(args.trajectories, args.out, args.name or args.out.stem, args.form)
     _describe(args.out)
 
 

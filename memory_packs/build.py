@@ -10,12 +10,13 @@ from pathlib import Path
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_input
 from duomem.base.trajectory import read_train_trajectories
-from duomem.memory_packs.memory import write_memory
+from duomem.memory_packs.forms import write_memory
 from duomem.memory_packs.pack import Pack, write_pack
 
 
-def build_pack(trajectories: Path, out: Path, name: str) -> Pack:
-    """Write the memories of the won episodes in `trajectories` to the pack `out`, in file order.
+def build_pack(trajectories: Path, out: Path, name: str, form: str = "script") -> Pack:
+    """Write the memories of the won episodes in `trajectories` to the pack `out`, in file order; `form`: one of
+    forms.FORMS.
 
     Raises UserError if an episode is not of the train split, if players are mixed, or if no episode was
     played at all. A file without a win gives an empty pack: that is a result too.
@@ -25,7 +26,7 @@ def build_pack(trajectories: Path, out: Path, name: str) -> Pack:
     for trajectory in read_train_trajectories(trajectories):
         players.add(trajectory.player)
         if trajectory.won:
-            memories.append(write_memory(trajectory))
+            memories.append(write_memory(trajectory, form))
     if len(players) != 1:
         raise UserError(f"{trajectories}: played by {sorted(players) or 'nobody'}: a pack has one author, give one "
                         "player's trajectories")

@@ -1,27 +1,21 @@
-"""One procedural memory: a goal and the instance-free procedure that reached it.
+"""One procedural memory: a goal, and what reached it; forms.py writes them.
 
-Written from a successful trajectory, in the script form of DuoMem (arXiv 2606.29961).
+Read from downloaded packs: everything in one is checked.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from duomem.base.errors import UserError
 from duomem.base.files import digest_of
-from duomem.base.trajectory import Trajectory
-
-_NUMBER = re.compile(r" \d+")
-_LONGEST_SEARCH = 5
 
 
 @dataclass(frozen=True)
 class Memory:
-    """task: the goal sentence it was written for; steps: the procedure, a phrase a step, without instance
-    numbers; game, group: where it comes from (see Trajectory), so that it can be left out.
+    """task: the goal sentence it was written for; steps: what reached it, a phrase a step; game, group: where it
+    comes from (see Trajectory), so that it can be left out.
     """
 
     task: str
@@ -56,32 +50,3 @@ def memory_from_json(row: Any, where: str) -> Memory:
     if not good or not isinstance(steps, list):
         raise UserError(f"{where}: field steps is not a list of 1 to 100 short lines: download the pack again")
     return Memory(row["task"], row["family"], tuple(steps), row["game"], row["group"])
-
-
-def write_memory(trajectory: Trajectory) -> Memory:
-    """The procedure behind a successful trajectory: places searched for a thing to take or use folded into one
-    step, opening and looking and what the game did not take left out, stumbles too, no instance numbers.
-    """
-    actions = [s.action for s in trajectory.steps
-               if not s.stumble and (s.action in s.admissible or s.action.startswith("go to "))]
-    return Memory(trajectory.goal, trajectory.family, tuple(_procedure(actions)), trajectory.game, trajectory.group)
-
-
-def _procedure(actions: Sequence[str]) -> list[str]:
-    steps: list[str] = []
-    visited: list[str] = []
-    for action in actions:
-        command = _NUMBER.sub("", action)
-        verb = command.split(" ", 1)[0]
-        if verb == "go":
-            visited.append(command.removeprefix("go to "))
-        elif verb not in ("open", "close", "examine", "look", "inventory", "help"):
-            places = list(dict.fromkeys(visited))
-            found = verb == "take" or not (" with " in command or " to " in command)
-            if found and places:
-                steps.append("search " + ", ".join(places[:_LONGEST_SEARCH]))
-            elif visited:
-                steps.append("go to " + visited[-1])
-            steps.append(command)
-            visited = []
-    return steps

@@ -6,9 +6,11 @@ Hugging Face Accelerate places it, synchronises gradients between processes and 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +82,7 @@ class Learner:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad()
+        _give_back_memory()
         return float(self._accelerator.reduce(total, "sum")) / written
 
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
@@ -167,6 +170,13 @@ def _new_adapter(base: Any, config: StudentConfig) -> Any:
             return get_peft_model(base, lora)
     except ValueError as e:
         raise UserError(f"field target_modules of the student config: {first_line(e)}") from None
+
+
+def _give_back_memory() -> None:
+    """Return freed heap to the system where its allocator can: batches of ever new lengths fragment it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # glibc's
+        trim(0)
 
 
 def _compile_layers(decoder: Any) -> None:

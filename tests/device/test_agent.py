@@ -19,7 +19,8 @@ from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.kit_world import KitWorld
 from duomem.device.alfworld.world import Observation
 from duomem.device.prompt import PromptTokenizer
-from duomem.memory_packs.memory import Memory, write_memory
+from duomem.memory_packs.forms import write_memory
+from duomem.memory_packs.memory import Memory
 from duomem.train.contexts import MemoryDraw
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.teachers.teach import play_expert

@@ -14,7 +14,8 @@ from duomem.base.errors import UserError
 from duomem.base.files import sha256_file
 from duomem.base.trajectory import Step, Trajectory
 from duomem.memory_packs.build import build_pack
-from duomem.memory_packs.memory import Memory, memory_from_json, write_memory
+from duomem.memory_packs.forms import FORMS, write_memory
+from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.pack import read_pack, write_pack
 
 MEMORIES = [Memory(f"put a clean mug in shelf {c}.", "pick_clean_then_place_in_recep", ("go to desk", "take mug"),
@@ -94,6 +95,22 @@ def test_refused_episodes_leave_no_pack(tmp_path: Path, trajectories: list[Traje
 ])
 def test_the_procedure_of_an_episode(actions: list[str], steps: list[str]) -> None:
     assert list(write_memory(_trajectory(actions)).steps) == steps
+
+
+@pytest.mark.parametrize(("form", "steps"), [
+    ("script", ["search desk", "take mug from desk"]),
+    ("trajectory", ["go to desk 1", "take mug 1 from desk 1"]),
+    ("script+trajectory", ["search desk", "take mug from desk", "go to desk 1", "take mug 1 from desk 1"]),
+    ("avoid", ["search desk", "take mug from desk", "avoid use desklamp at desk", "avoid go to desk 2"]),
+])
+def test_the_forms_of_a_memory(form: str, steps: list[str]) -> None:
+    admissible, nothing = ("go to desk 1", "take mug 1 from desk 1"), "Nothing happens."
+    played = (Step("room", admissible, "go to desk 1"), Step("You see.", admissible, "use desklamp 1", stumble=True),
+              Step(nothing, admissible, "go to desk 2", stumble=True),
+              Step(nothing, admissible, "use desklamp 1", stumble=True),
+              Step(nothing, admissible, "take mug 1 from desk 1"))
+    memory = write_memory(replace(_trajectory([]), steps=played, last="You pick up."), form)
+    assert form in FORMS and list(memory.steps) == steps
 
 
 def test_a_memory_as_the_student_reads_it() -> None:

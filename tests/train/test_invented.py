@@ -12,7 +12,7 @@ from duomem.base.errors import UserError
 from duomem.base.trajectory import Trajectory, read_train_trajectories
 from duomem.device.alfworld.catalogue import find_games
 from duomem.device.alfworld.game import Game, load_game
-from duomem.memory_packs.memory import write_memory
+from duomem.memory_packs.forms import write_memory
 from duomem.train.invented.recipe import FAMILY, Task
 from duomem.train.invented.teach import teach_invented
 from duomem.train.invented.words import QUALITIES, VERBS, nonsense

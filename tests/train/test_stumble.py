@@ -8,7 +8,7 @@ from duomem.base.trajectory import Step, Trajectory
 from duomem.device.alfworld.catalogue import find_games
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.kit_world import KitWorld
-from duomem.memory_packs.memory import write_memory
+from duomem.memory_packs.forms import write_memory
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.stumble import Stumbler
 from duomem.train.teachers.teach import play_expert
