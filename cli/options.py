@@ -37,9 +37,11 @@ def add_games(parser: argparse.ArgumentParser, split: str) -> None:
 
 
 def add_sample(parser: argparse.ArgumentParser) -> None:
-    """--family and --limit: the first N games of a fixed shuffle of them."""
+    """--family, --room and --limit: the first N games of a fixed shuffle of them."""
     parser.add_argument("--family", action="append", metavar="NAME", dest="families",
                         help="only games of this task family; again for more (default: all)")
+    parser.add_argument("--room", action="append", metavar="N", dest="rooms",
+                        help="only games of this floor plan, the number its folder ends in; again for more")
     parser.add_argument("--limit", type=count, metavar="N", help="only N games, a fixed sample (default: all)")
 
 
@@ -69,7 +71,7 @@ def add_play(parser: argparse.ArgumentParser) -> None:
 
 
 def select_games(args: argparse.Namespace) -> list[Path]:
-    """The game files that --games, --split, --family and --limit name. Raises UserError."""
+    """The game files that --games, --split, --family, --room and --limit name. Raises UserError."""
     from duomem.base.errors import UserError
     from duomem.base.files import digest_of
     from duomem.device.alfworld.catalogue import describe_path, find_games, resolve_root
@@ -81,6 +83,12 @@ def select_games(args: argparse.Namespace) -> list[Path]:
         if unknown := sorted(set(families) - set(FAMILIES)):
             raise UserError(f"--family {unknown[0]}: no such task family: known are {', '.join(FAMILIES)}")
         found = [game for game in found if describe_path(game)[0] in families]
+    rooms = getattr(args, "rooms", None)
+    if rooms:
+        if unknown := sorted(set(rooms) - {describe_path(game)[1] for game in found}):
+            raise UserError(f"--room {unknown[0]}: no {args.split} game of these is in this floor plan: give the "
+                            "number a game's folder ends in")
+        found = [game for game in found if describe_path(game)[1] in rooms]
     limit = getattr(args, "limit", None)
     if limit is None or limit >= len(found):
         return found

@@ -113,7 +113,8 @@ def test_stopped_it_goes_on(loaded: list[Condition], monkeypatch: pytest.MonkeyP
 
 def test_some_games_of_one_protocol(loaded: list[Condition], generated_games: Path) -> None:
     family = find_games(generated_games, "valid_seen")[0].parts[-3].partition("-")[0]
-    assert _ladder(*ALL, "--protocol", "free", "--family", family) == 0
+    room = next(g for g in find_games(generated_games, "valid_seen")).parts[-3].rpartition("-")[2]
+    assert _ladder(*ALL, "--protocol", "free", "--family", family, "--room", room) == 0
     assert {panel for panel, _ in _rungs()} == {"free"} and {rung["n"] for rung in _rungs().values()} == {1}
 
 
@@ -126,6 +127,7 @@ def test_some_games_of_one_protocol(loaded: list[Condition], generated_games: Pa
     (("--lora", "lora0", "--lora", "lora1"), "two students of one seed"),
     (("--lora", "0=lora0", "--lora-self", "1=own.dmpack"), "--lora-self own.dmpack: no --lora of that seed"),
     (("--base", "base", "--family", "pick_nothing"), "--family pick_nothing: no such task family"),
+    (("--base", "base", "--room", "999"), "--room 999: no valid_seen game of these is in this floor plan"),
     (("--base", "base", "--teacher", "x", "--protocol", "free"), "x: no such episode file")])
 def test_wrong_arguments(loaded: list[Condition], capsys: pytest.CaptureFixture[str], arguments: Sequence[str],
                          said: str) -> None:
