@@ -23,16 +23,23 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
                         help="share of steps at which a mistake is played for the expert to recover from (default: 0)")
     parser.add_argument("--invented", type=count, metavar="N",
                         help="instead of the games' own tasks, N episodes of made-up procedures in their rooms")
-    parser.add_argument("--seed", type=int, default=0, help="of mistakes and made-up procedures (default: 0)")
+    parser.add_argument("--student", type=Path, metavar="BUNDLE",
+                        help="a compiled student that plays first, until the expert takes over (DAgger)")
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="memories that student is shown (default: none)")
+    parser.add_argument("--seed", type=int, default=0, help="of mistakes, turns and made-up procedures (default: 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="trajectory file to write (.jsonl)")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> None:
     from duomem.device.alfworld.catalogue import find_games, resolve_root
+    from duomem.device.evaluate import Condition
     from duomem.train.invented.teach import teach_invented
     from duomem.train.teachers.teach import learn_priors, teach
 
+    if args.student and (args.invented or args.stumbles):
+        raise UserError("--student: its own mistakes are what is recovered from: leave out --stumbles and --invented")
+    student = Condition(args.student, args.pack, "free", 1, args.max_steps) if args.student else None
     train_games = find_games(resolve_root(args.games), "train")
     priors = learn_priors(train_games, args.out.with_name("priors.json"), jobs(args))
     if args.invented:
@@ -42,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
                                 args.stumbles, args.seed)
     else:
         counts = teach(select_games(args), args.split, priors, args.out, jobs(args), args.max_steps,
-                       args.stumbles, args.seed)
+                       args.stumbles, args.seed, student)
     what = f"{args.split} games" if not args.invented else "episodes of made-up procedures"
     print(f"{args.out}: {counts['games']} {what}, {counts['won']} won "
           f"({counts['won'] / counts['games']:.1%}), {counts['steps'] / counts['games']:.1f} steps a game")

@@ -24,6 +24,9 @@ PROTOCOLS = ("constrained", "free")
 MAX_STEPS = 50
 _LONGEST_COMMAND = 24  # tokens
 
+Write = Callable[[Session, np.ndarray, Observation], tuple[str, list[int]]]
+"""(session, logits after its last token, observation) -> (command, its tokens that the session does not hold yet)."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -69,6 +72,31 @@ class _Meter:
         self._session.close()
 
 
+class Conversation:
+    """One episode as the student lives it: what it is told, and what it answers."""
+
+    def __init__(self, session: Session, tokenizer: PromptTokenizer, write: Write, transcript: Transcript) -> None:
+        """`session` holds the system text and is closed by `close`; `write`: a protocol of Agent's."""
+        self._session = session
+        self._tokenizer = tokenizer
+        self._write = write
+        self._transcript = transcript
+        self._pending = tokenizer.encode(transcript.head)
+
+    def answer(self, observation: Observation) -> str:
+        """The student's next command. Raises ContextFull."""
+        command, self._pending = self._write(self._session, self._session.prefill(self._pending), observation)
+        return command
+
+    def told(self, command: str, text: str) -> None:
+        """What `command`, its last answer, brought."""
+        self._pending = [*self._pending, *self._tokenizer.encode(self._transcript.turn(command, text))]
+
+    def close(self) -> None:
+        """Give the session back to the engine."""
+        self._session.close()
+
+
 class Agent:
     """Plays episodes with one engine. The system text is prefilled once and forked for every episode."""
 
@@ -104,27 +132,35 @@ class Agent:
         memories = self._recall(goal_sentence(intro), game.digest)
         on_start(intro, memories)
         session = _Meter(self._system.fork())
+        talk = self._converse(session, intro, memories)
         steps: list[Step] = []
         ended = "steps"
         try:
-            transcript = Transcript(intro, [m.text() for m in memories])
-            pending = self._tokenizer.encode(transcript.head)
             while len(steps) < self._max_steps:
-                command, unseen = self._write(session, session.prefill(pending), observation)
+                command = talk.answer(observation)
                 before, observation = observation, world.step(command)
                 steps.append(Step(before.text, before.admissible, command))
                 on_step(command, observation)
                 if observation.won:
                     ended = "won"
                     break
-                pending = [*unseen, *self._tokenizer.encode(transcript.turn(command, observation.text))]
+                talk.told(command, observation.text)
         except ContextFull:
             ended = "context"
         finally:
-            session.close()
+            talk.close()
         trajectory = Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro,
                                 tuple(steps), observation.text, observation.won, self._player, 0)
         return Episode(trajectory, memories, time.perf_counter() - started, session.prefilled, session.decoded, ended)
+
+    def converse(self, intro: str, game: str) -> Conversation:
+        """An episode whose world the caller plays: its first observation, and the digest of a game of which no
+        memory is shown.
+        """
+        return self._converse(self._system.fork(), intro, self._recall(goal_sentence(intro), game))
+
+    def _converse(self, session: Session, intro: str, memories: Sequence[Memory]) -> Conversation:
+        return Conversation(session, self._tokenizer, self._write, Transcript(intro, [m.text() for m in memories]))
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
@@ -137,7 +173,6 @@ class Agent:
 
     def _write_constrained(self, session: Session, logits: np.ndarray, observation: Observation,
                            ) -> tuple[str, list[int]]:
-        """(command, its tokens that the session does not hold yet)."""
         commands = [self._tokenizer.action(c) for c in observation.admissible]
         choice = choose(session, logits, commands)
         return observation.admissible[choice.index], commands[choice.index][choice.cached:]

@@ -28,12 +28,12 @@ class Example:
 
 
 class EpisodeDataset:
-    """Examples from won trajectories."""
+    """Examples from won trajectories in which a step is there to learn."""
 
     def __init__(self, trajectories: Sequence[Trajectory], draw: MemoryDraw, tokenizer: PromptTokenizer, seed: int,
                  max_tokens: int) -> None:
         """`draw`: gives each episode its memories; `max_tokens`: longer examples are left out."""
-        self._trajectories = [t for t in trajectories if t.won]
+        self._trajectories = [t for t in trajectories if t.won and not all(s.stumble for s in t.steps)]
         self._draw = draw
         self._tokenizer = tokenizer
         self._seed = seed

@@ -8,6 +8,7 @@ from duomem.base.trajectory import Step, Trajectory
 from duomem.device.alfworld.catalogue import find_games
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.alfworld.world import Observation
 from duomem.memory_packs.forms import write_memory
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.stumble import Stumbler
@@ -16,15 +17,24 @@ from duomem.train.teachers.teach import play_expert
 INTRO = "You see a cabinet 2, a cabinet 1, and a desk 1.\n\nYour task is to: put a mug in desk."
 
 
+def _played(*commands: str) -> list[Step]:
+    return [Step("", (), command) for command in commands]
+
+
+def _seen(*admissible: str) -> Observation:
+    return Observation("You see.", admissible, False, False)
+
+
 def test_no_rate_no_mistakes() -> None:
     stumbler = Stumbler(INTRO.replace("You see", "you see"), 0.0, "seed", ["use lamp 1"])
-    assert all(stumbler.mistake(["go to desk 1"], ["look"]) is None for _ in range(200))
+    assert all(stumbler.mistake(_played("go to desk 1"), _seen("look")) is None for _ in range(200))
 
 
 def test_mistakes_are_walks_beyond_the_room_repeats_haste_or_admissible() -> None:
     intro = INTRO.replace("You see", "you see")
     stumbler = Stumbler(intro, 1.0, "seed", ["use lamp 1"])
-    drawn = {stumbler.mistake(["go to desk 1", "take mug 1 from desk 1"], ["look", "help"]) for _ in range(300)}
+    played = _played("go to desk 1", "take mug 1 from desk 1")
+    drawn = {stumbler.mistake(played, _seen("look", "help")) for _ in range(300)}
     beyond = {c for c in drawn if c is not None and c.startswith("go to ")}
     assert {"look", "use lamp 1", "take mug 1 from desk 1"} == drawn - beyond
     assert {"go to desk 2", "go to cabinet 3"} <= beyond

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from duomem.base.trajectory import Step
+from duomem.device.alfworld.world import Observation
 from duomem.device.room import receptacles
 from duomem.train.teachers.expert import kind
 
@@ -35,13 +37,14 @@ class Stumbler:
             self._last_number[kind(name)] = max(self._last_number.get(kind(name), 0), int(name.rsplit(" ", 1)[1]))
         self._missing: tuple[str, int] | None = None
 
-    def mistake(self, commands: Sequence[str], admissible: Sequence[str]) -> str | None:
-        """The wrong command to play now, None to leave the step to the teacher. `commands`: those played."""
+    def mistake(self, steps: Sequence[Step], observation: Observation) -> str | None:
+        """The wrong command to play now, None to leave the step to the teacher. `steps`: those played."""
         if self._missing is not None and self._random.random() < _AGAIN:
             return self._walk_on(self._missing[0], self._missing[1] + 1)
         self._missing = None
         if self._random.random() >= self._rate:
             return None
+        commands, admissible = [step.action for step in steps], observation.admissible
         draw = self._random.random()
         if draw < _WALK_ON:
             return self._walk_on(*self._beyond(commands))
@@ -51,6 +54,9 @@ class Stumbler:
         if draw < _WALK_ON + _REPEAT + _HASTE and hasty:
             return self._random.choice(hasty)
         return self._random.choice([c for c in admissible if c != "help"])
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _beyond(self, commands: Sequence[str]) -> tuple[str, int]:
         """A kind of receptacle, mostly the one last gone to, and a number past its last instance."""

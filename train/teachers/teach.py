@@ -5,6 +5,7 @@ Parallel over cores, resumable, and the same bytes on every run.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +16,14 @@ from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
 from duomem.base.trajectory import Step, Trajectory
 from duomem.base.workers import map_processes
+from duomem.device.agent import Agent
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.kit_world import KitWorld
 from duomem.device.alfworld.world import Observation, World
+from duomem.device.evaluate import Condition, load_agent
 from duomem.train.teachers.expert import REVISION, Expert, Priors
 from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
+from duomem.train.teachers.student import StudentHand
 from duomem.train.teachers.stumble import Stumbler
 
 Item = TypeVar("Item")
@@ -29,11 +33,14 @@ _split = ""
 _max_steps = 0
 _stumble_rate = 0.0
 _seed = 0
+_agent: Agent | None = None
 
 
-def _setup(priors: Priors, split: str, max_steps: int, stumble_rate: float, seed: int) -> None:
-    global _priors, _split, _max_steps, _stumble_rate, _seed
+def _setup(priors: Priors, split: str, max_steps: int, stumble_rate: float, seed: int,
+           student: Condition | None) -> None:
+    global _priors, _split, _max_steps, _stumble_rate, _seed, _agent
     _priors, _split, _max_steps, _stumble_rate, _seed = priors, split, max_steps, stumble_rate, seed
+    _agent = load_agent(student) if student else None
 
 
 def _setup_nothing() -> None:
@@ -41,13 +48,13 @@ def _setup_nothing() -> None:
 
 
 def _play(path: Path) -> dict[str, Any]:
-    return play_expert(load_game(path), _priors, _split, _max_steps, _stumble_rate, _seed).to_json()
+    return play_expert(load_game(path), _priors, _split, _max_steps, _stumble_rate, _seed, _agent).to_json()
 
 
 def play_expert(game: Game, priors: Priors, split: str, max_steps: int, stumble_rate: float = 0.0,
-                seed: int = 0) -> Trajectory:
-    """One episode of the searching expert, tripped up at `stumble_rate` of its steps. Raises UserError if it
-    cannot read the goal.
+                seed: int = 0, agent: Agent | None = None) -> Trajectory:
+    """One episode of the searching expert, tripped up at `stumble_rate` of its steps, or begun by the student that
+    `agent` plays. Raises UserError if it cannot read the goal.
     """
     world = KitWorld()
     observation = world.reset(game)
@@ -56,19 +63,22 @@ def play_expert(game: Game, priors: Priors, split: str, max_steps: int, stumble_
         expert = Expert(intro, priors)
     except UserError as e:
         raise UserError(f"{game.path}: {e}") from None
-    stumbler = Stumbler(intro, stumble_rate, f"{seed}/{game.digest}", expert.goal.acts())
-    steps, last = play_steps(world, observation, expert, stumbler, max_steps)
+    draw = f"{seed}/{game.digest}"
+    hand = StudentHand(agent, intro, game.digest, draw) if agent else \
+        Stumbler(intro, stumble_rate, draw, expert.goal.acts())
+    with contextlib.closing(hand):
+        steps, last = play_steps(world, observation, expert, hand, max_steps)
     return Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro, steps,
                       last.text, last.won, f"expert/{REVISION}", seed)
 
 
-def play_steps(world: World, observation: Observation, expert: Expert, stumbler: Stumbler, max_steps: int,
-               before_step: Callable[[], None] = lambda: None) -> tuple[tuple[Step, ...], Observation]:
-    """The expert's steps from `observation` on, some of them the stumbler's, and what the last one brought."""
+def play_steps(world: World, observation: Observation, expert: Expert, hand: Stumbler | StudentHand,
+               max_steps: int, before_step: Callable[[], None] = lambda: None) -> tuple[tuple[Step, ...], Observation]:
+    """The expert's steps from `observation` on, some of them the other hand's, and what the last one brought."""
     steps: list[Step] = []
     while len(steps) < max_steps and not observation.done:
         before_step()
-        mistake = stumbler.mistake([s.action for s in steps], observation.admissible)
+        mistake = hand.mistake(steps, observation)
         command = expert.act() if mistake is None else mistake
         steps.append(Step(observation.text, observation.admissible, command, mistake is not None))
         observation = world.step(command)
@@ -90,15 +100,19 @@ def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
 
 
 def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, max_steps: int,
-          stumble_rate: float = 0.0, seed: int = 0) -> dict[str, int]:
-    """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}.
+          stumble_rate: float = 0.0, seed: int = 0, student: Condition | None = None) -> dict[str, int]:
+    """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}. A `student`
+    begins each of them until it hands over.
 
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises UserError.
     """
     inputs = {"split": split} | run_record(games, priors, max_steps, stumble_rate, seed)
+    if student:
+        inputs["student"] = student.record()
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
-    return write_episodes(out, inputs, games, _play, jobs, _setup, (priors, split, max_steps, stumble_rate, seed))
+    return write_episodes(out, inputs, games, _play, jobs, _setup,
+                          (priors, split, max_steps, stumble_rate, seed, student))
 
 
 def run_record(games: list[Path], priors: Priors, max_steps: int, stumble_rate: float, seed: int) -> dict[str, Any]:
