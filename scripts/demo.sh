@@ -38,8 +38,11 @@ if [[ $full == --full ]]; then
     pack=$out/expert.dmpack adapter=$out/adapter
     stage "pack: the teacher's memories" duomem pack build "$train" --out "$pack"
     stage "teacher: expert recovers from mistakes" duomem teach --stumbles 0.08 --out "$out/stumbles.jsonl"
-    stage "student: train LoRA, $minutes minutes" duomem train --config $student --trajectories "$out/stumbles.jsonl" \
-        --pack "$pack" --minutes "$minutes" --out "$adapter"
+    stage "teacher: made-up tasks that only a memory tells" duomem teach --invented 1500 --stumbles 0.06 \
+        --out "$out/invented.jsonl"
+    stage "pack: memories of the made-up tasks" duomem pack build "$out/invented.jsonl" --out "$out/invented.dmpack"
+    stage "student: train LoRA, $minutes minutes" duomem train --config $student --minutes "$minutes" \
+        --trajectories "$out/stumbles.jsonl" "$out/invented.jsonl" --pack "$pack" "$out/invented.dmpack" --out "$adapter"
     out=$out/full
 else
     pack=shipped/packs/alfworld-expert.dmpack adapter=shipped/students/$student
