@@ -87,7 +87,7 @@ class Task:
 def invent(room: Room, rng: random.Random) -> Recipe:
     """A new recipe that can be followed in this room."""
     places = sorted(room.places)
-    shapes = ["place", "both", "treat"] + (["use"] * 3 if room.fixtures else [])
+    shapes = ["place"] * 3 + ["both", "treat"] + (["use"] * 3 if room.fixtures else [])
     shape = rng.choice(shapes)
     count = {"place": (1, 2), "both": (0, 1), "treat": (1, 2), "use": (0, 1)}[shape]
     treatments = tuple((words.verb(rng), place)
