@@ -15,6 +15,8 @@ from duomem.base.files import read_jsonl
 
 SCHEMA = 1
 TRAIN_SPLIT = "train"
+NOTHING_HAPPENS = "Nothing happens."
+"""The observation after a command that did nothing."""
 
 _TYPES: dict[str, type] = {"game": str, "group": str, "split": str, "family": str, "goal": str, "intro": str,
                            "steps": list, "last": str, "won": bool, "player": str, "seed": int}

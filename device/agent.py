@@ -131,8 +131,9 @@ class Agent:
         intro = observation.text
         memories = self._recall(goal_sentence(intro), game.digest)
         on_start(intro, memories)
+        transcript = _transcript(intro, memories)  # fails, if at all, before a session is open
         session = _Meter(self._system.fork())
-        talk = self._converse(session, intro, memories)
+        talk = Conversation(session, self._tokenizer, self._write, transcript)
         steps: list[Step] = []
         ended = "steps"
         try:
@@ -157,10 +158,8 @@ class Agent:
         """An episode whose world the caller plays: its first observation, and the digest of a game of which no
         memory is shown.
         """
-        return self._converse(self._system.fork(), intro, self._recall(goal_sentence(intro), game))
-
-    def _converse(self, session: Session, intro: str, memories: Sequence[Memory]) -> Conversation:
-        return Conversation(session, self._tokenizer, self._write, Transcript(intro, [m.text() for m in memories]))
+        transcript = _transcript(intro, self._recall(goal_sentence(intro), game))
+        return Conversation(self._system.fork(), self._tokenizer, self._write, transcript)
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
@@ -187,3 +186,7 @@ class Agent:
             tokens.append(token)
             logits = session.decode(token)
         return self._tokenizer.decode(tokens).strip(), [self._tokenizer.newline]
+
+
+def _transcript(intro: str, memories: Sequence[Memory]) -> Transcript:
+    return Transcript(intro, [m.text() for m in memories])

@@ -63,14 +63,19 @@ def load_agent(condition: Condition) -> Agent:
                  memories, condition.k, condition.max_steps)
 
 
+def load_worker_agent(condition: Condition, processes: int) -> Agent:
+    """`load_agent` in one of so many processes that play at once: each has its share of the cores."""
+    os.environ["TVM_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
+    return load_agent(condition)
+
+
 _agent: Agent | None = None
 _split = ""
 
 
-def _setup(condition: Condition, split: str, threads: int) -> None:
+def _setup(condition: Condition, split: str, processes: int) -> None:
     global _agent, _split
-    os.environ["TVM_NUM_THREADS"] = str(threads)
-    _agent, _split = load_agent(condition), split
+    _agent, _split = load_worker_agent(condition, processes), split
 
 
 def _play(path: Path) -> dict[str, Any]:
@@ -120,10 +125,10 @@ def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path,
         if lines.done:
             return lines.rows
         left = games[len(lines.rows):]
-        threads = max(1, (os.cpu_count() or 1) // max(1, min(jobs, len(left) or 1)))
+        processes = max(1, min(jobs, len(left)))
         won = sum(row["won"] for row in lines.rows)
         with progress(None, condition.protocol, len(games), "game", len(lines.rows)) as bar:
-            for row in map_processes(_play, left, jobs, _setup, (condition, split, threads)):
+            for row in map_processes(_play, left, jobs, _setup, (condition, split, processes)):
                 lines.append(row)
                 won += row["won"]
                 bar.update(1)

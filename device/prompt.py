@@ -131,7 +131,6 @@ class PromptTokenizer:
         segments = [Segment(tuple(self.system() + self.encode(transcript.head)), False)]
         for i, (command, observation) in enumerate(steps):
             segments.append(Segment(tuple(self.action(command)), i not in stumbles))
-            after = self.encode(transcript.turn(command, observation))
             if i + 1 < len(steps):
-                segments.append(Segment(tuple(after), False))
+                segments.append(Segment(tuple(self.encode(transcript.turn(command, observation))), False))
         return segments

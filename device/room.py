@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from duomem.base.errors import UserError
+from duomem.base.trajectory import NOTHING_HAPPENS
 
 _ROOM = re.compile(r"you see (an? [^.\n]*)\.")
 _INSTANCE = re.compile(r"[0-9]{1,6}")
@@ -59,6 +60,6 @@ class Search:
         looked = _LOOKED.fullmatch(command)
         if looked is not None and looked[1] in self._unseen and "you see" in observation:
             self._unseen.remove(looked[1])
-        old = observation == "Nothing happens." or observation in self._heard
+        old = observation == NOTHING_HAPPENS or observation in self._heard
         self._heard.add(observation)
         return f"Not seen yet: {summary(self._unseen)}." if old and self._unseen else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from duomem.base.trajectory import Trajectory
+from duomem.base.trajectory import NOTHING_HAPPENS, Trajectory
 from duomem.memory_packs.memory import Memory
 
 FORMS = ("script", "trajectory", "script+trajectory", "avoid")
@@ -23,7 +23,7 @@ def write_memory(trajectory: Trajectory, form: str = "script") -> Memory:
     """The memory of a won episode; `form`: one of FORMS. Stumbles are no part of what is told.
 
     script: the procedure: places searched for a thing to take or use folded into one step, opening, looking and
-    what the game did not take left out. trajectory: every command that did something. script+trajectory: both.
+    what the game did not take left out. trajectory: every command of its player. script+trajectory: both.
     avoid: the script, and the kinds of command that did nothing.
     """
     own = [s.action for s in trajectory.steps if not s.stumble]
@@ -39,7 +39,7 @@ def _lessons(trajectory: Trajectory) -> list[str]:
     """What did nothing and where: "avoid use desklamp at dresser"."""
     lessons, place = [], ""
     for action, observation in trajectory.turns():
-        if observation != "Nothing happens.":
+        if observation != NOTHING_HAPPENS:
             place = f" at {_NUMBER.sub('', action.removeprefix('go to '))}" if action.startswith("go to ") else place
         elif action.startswith("go to "):
             lessons.append(f"avoid {action}")

@@ -10,12 +10,12 @@ from bisect import bisect
 from collections.abc import Iterable
 from typing import Any
 
+from duomem.base.trajectory import NOTHING_HAPPENS
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.goal import Atom
 from duomem.device.alfworld.world import Observation
 
 _INTRO = "-= Welcome to TextWorld, ALFRED! =-"
-_NOTHING_HAPPENS = "Nothing happens."
 _KNIVES = ("knifetype", "butterknifetype")
 
 # What `examine` says of a held object: the first line all of whose properties it has.
@@ -77,7 +77,7 @@ class KitWorld:
         command = command.strip()
         action = self._here.get(command) or self._leaving.get(command)
         if action is None:
-            return self._observe(_NOTHING_HAPPENS)
+            return self._observe(NOTHING_HAPPENS)
         return self._observe(action[0](*action[1:]))
 
     def _observe(self, text: str) -> Observation:

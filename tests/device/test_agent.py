@@ -139,6 +139,22 @@ def test_no_session_stays_open_after_an_exception(game: Game, tokenizer: PromptT
     assert agent.play(KitWorld(), game, "train").trajectory.steps
 
 
+class _NotALFWorld(KitWorld):
+    def reset(self, game: Game) -> Observation:
+        return replace(super().reset(game), text="You see: you see a fish. Your task is to: sing.")
+
+
+def test_no_session_stays_open_after_an_intro_it_cannot_read(game: Game, tokenizer: PromptTokenizer) -> None:
+    engine = FakeEngine(random_opinion(300), 300)
+    agent = Agent(engine, tokenizer, "", "free")
+    for _ in range(3):
+        with pytest.raises(UserError, match="a place without a number"):
+            agent.play(_NotALFWorld(), game, "train")
+        with pytest.raises(UserError, match="a place without a number"):
+            agent.converse(_NotALFWorld().reset(game).text, game.digest)
+    assert len(engine.open) == 1
+
+
 def test_the_system_text_is_prefilled_once(games: list[Game], tokenizer: PromptTokenizer,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine(random_opinion(300), 300)

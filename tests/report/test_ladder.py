@@ -112,8 +112,7 @@ def test_stopped_it_goes_on(loaded: list[Condition], monkeypatch: pytest.MonkeyP
 
 
 def test_some_games_of_one_protocol(loaded: list[Condition], generated_games: Path) -> None:
-    family = find_games(generated_games, "valid_seen")[0].parts[-3].partition("-")[0]
-    room = next(g for g in find_games(generated_games, "valid_seen")).parts[-3].rpartition("-")[2]
+    family, *_, room = find_games(generated_games, "valid_seen")[0].parts[-3].split("-")
     assert _ladder(*ALL, "--protocol", "free", "--family", family, "--room", room) == 0
     assert {panel for panel, _ in _rungs()} == {"free"} and {rung["n"] for rung in _rungs().values()} == {1}
 

@@ -10,6 +10,7 @@ import pytest
 from fakes import FakeEngine, random_opinion
 
 from duomem.cli.main import main
+from duomem.device import evaluate as evaluate_module
 from duomem.device.agent import Agent
 from duomem.device.alfworld.catalogue import find_games
 from duomem.device.alfworld.game import load_game
@@ -17,7 +18,6 @@ from duomem.device.evaluate import Condition
 from duomem.device.prompt import PromptTokenizer
 from duomem.train.contexts import MemoryDraw
 from duomem.train.dataset import EpisodeDataset
-from duomem.train.teachers import teach as teach_module
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
 
@@ -64,7 +64,7 @@ def test_the_command(generated_games: Path, byte_tokenizer: Path, tmp_path: Path
         conditions.append(condition)
         return _agent(byte_tokenizer, condition.protocol)[0]
 
-    monkeypatch.setattr(teach_module, "load_agent", load)
+    monkeypatch.setattr(evaluate_module, "load_agent", load)
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "bundle.json").write_text("{}")

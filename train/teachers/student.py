@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from duomem.base.trajectory import Step
+from duomem.base.trajectory import NOTHING_HAPPENS, Step
 from duomem.device.agent import Agent
 from duomem.device.alfworld.world import Observation
 from duomem.device.session import ContextFull
@@ -31,7 +31,7 @@ class StudentHand:
 
     def mistake(self, steps: Sequence[Step], observation: Observation) -> str | None:
         """What the student plays now, None once the step is the teacher's, as all after it are."""
-        stuck = bool(steps) and observation.text == "Nothing happens."
+        stuck = bool(steps) and observation.text == NOTHING_HAPPENS
         if not self._playing or self._random.random() < (_GIVE_UP if stuck else _HAND_OVER):
             self._playing = False
             return None

@@ -20,7 +20,7 @@ from duomem.device.agent import Agent
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.kit_world import KitWorld
 from duomem.device.alfworld.world import Observation, World
-from duomem.device.evaluate import Condition, load_agent
+from duomem.device.evaluate import Condition, load_worker_agent
 from duomem.train.teachers.expert import REVISION, Expert, Priors
 from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
 from duomem.train.teachers.student import StudentHand
@@ -37,10 +37,10 @@ _agent: Agent | None = None
 
 
 def _setup(priors: Priors, split: str, max_steps: int, stumble_rate: float, seed: int,
-           student: Condition | None) -> None:
+           student: Condition | None, processes: int) -> None:
     global _priors, _split, _max_steps, _stumble_rate, _seed, _agent
     _priors, _split, _max_steps, _stumble_rate, _seed = priors, split, max_steps, stumble_rate, seed
-    _agent = load_agent(student) if student else None
+    _agent = load_worker_agent(student, processes) if student else None
 
 
 def _setup_nothing() -> None:
@@ -112,7 +112,7 @@ def teach(games: list[Path], split: str, priors: Priors, out: Path, jobs: int, m
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
     return write_episodes(out, inputs, games, _play, jobs, _setup,
-                          (priors, split, max_steps, stumble_rate, seed, student))
+                          (priors, split, max_steps, stumble_rate, seed, student, max(1, min(jobs, len(games)))))
 
 
 def run_record(games: list[Path], priors: Priors, max_steps: int, stumble_rate: float, seed: int) -> dict[str, Any]:
