@@ -22,7 +22,8 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def readme_commands() -> list[list[str]]:
     """Every `duomem ...` line of the README's code blocks, split as a shell splits it."""
     blocks = re.findall(r"^```\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("duomem ")]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()
+             if line.startswith("duomem ")]
     return [shlex.split(line, comments=True) for line in lines]
 
 
