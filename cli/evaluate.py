@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from duomem.device.evaluate import Condition, episode_file, evaluate, summarise
 
     condition = Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context,
-                          args.device)
+                          args.device, args.tabu)
     games = select_games(args)
     out = args.out or episode_file(EPISODES, condition, games, args.split)
     scores = summarise(evaluate(condition, games, args.split, out, jobs(args)))

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     lora = tuple(Student(bundle, seed, own.pop(seed, None)) for seed, bundle in map(_named, args.lora))
     _check(args, [student.seed for student in lora], own)
     ladder = Ladder(base, lora, args.taught, args.pack, args.teacher, tuple(args.protocols or ("free", "constrained")),
-                    args.k, args.max_steps, args.context, args.device)
+                    args.k, args.max_steps, args.context, args.device, args.tabu)
     games = select_games(args)
     climbs = plan(ladder, games, args.split, args.out / "episodes")
     started, results = time.monotonic(), []

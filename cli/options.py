@@ -61,13 +61,16 @@ def add_student(parser: argparse.ArgumentParser) -> None:
 
 
 def add_play(parser: argparse.ArgumentParser) -> None:
-    """--k, --context, --device and --max-steps."""
+    """--k, --context, --device, --max-steps and --no-tabu."""
     parser.add_argument("--k", type=count, default=1, help="memories shown (default: 1)")
     parser.add_argument("--context", type=count, metavar="TOKENS",
                         help="most tokens an episode may take: less needs less memory (default: the bundle's)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "vulkan", "cuda", "metal"),
                         help="what the student runs on (default: auto, the first that is here and computes right)")
     parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
+    parser.add_argument("--no-tabu", action="store_false", dest="tabu",
+                        help="let the student repeat what brought nothing new and name things it never saw "
+                        "(default: its next best command instead)")
 
 
 def select_games(args: argparse.Namespace) -> list[Path]:

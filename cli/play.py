@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     game = load_game(_find(args))
     agent = load_agent(Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context,
-                                 args.device))
+                                 args.device, args.tabu))
     page = _Page(sys.stdout.isatty(), args.watch)
     episode = agent.play(KitWorld(), game, args.split, page.on_start, page.on_step)
     page.end(f"{'won' if episode.trajectory.won else 'lost'}",

@@ -1,12 +1,13 @@
 """The agent: one student, one world, one episode; the student's word alone decides every command.
 
-Two protocols: `constrained` picks the likeliest admissible command, `free` writes the command itself.
+Two protocols: `constrained` picks the likeliest admissible command, `free` writes the command itself. In both it is
+kept from commands that would be in vain (tabu.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,17 @@ from duomem.device.alfworld.world import Observation, World
 from duomem.device.prompt import PromptTokenizer, Transcript, goal_sentence
 from duomem.device.scoring import choose
 from duomem.device.session import ContextFull, Engine, Session
+from duomem.device.tabu import Tabu
+from duomem.device.writing import write
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retrieve import Retriever
 
 PROTOCOLS = ("constrained", "free")
 MAX_STEPS = 50
-_LONGEST_COMMAND = 24  # tokens
 
-Write = Callable[[Session, np.ndarray, Observation], tuple[str, list[int]]]
-"""(session, logits after its last token, observation) -> (command, its tokens that the session does not hold yet)."""
+Write = Callable[[Session, np.ndarray, Observation, Container[str]], tuple[str, list[int]]]
+"""(session, logits after its last token, observation, commands not to give) -> (command, its tokens that the session
+does not hold yet)."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +78,28 @@ class _Meter:
 class Conversation:
     """One episode as the student lives it: what it is told, and what it answers."""
 
-    def __init__(self, session: Session, tokenizer: PromptTokenizer, write: Write, transcript: Transcript) -> None:
-        """`session` holds the system text and is closed by `close`; `write`: a protocol of Agent's."""
+    def __init__(self, session: Session, tokenizer: PromptTokenizer, write: Write, transcript: Transcript,
+                 tabu: Tabu | None) -> None:
+        """`session` holds the system text and is closed by `close`; `write`: a protocol of Agent's; `tabu`: what is
+        kept of commands in vain, None if they are let pass.
+        """
         self._session = session
         self._tokenizer = tokenizer
         self._write = write
         self._transcript = transcript
+        self._tabu = tabu
         self._pending = tokenizer.encode(transcript.head)
 
     def answer(self, observation: Observation) -> str:
         """The student's next command. Raises ContextFull."""
-        command, self._pending = self._write(self._session, self._session.prefill(self._pending), observation)
+        logits = self._session.prefill(self._pending)
+        command, self._pending = self._write(self._session, logits, observation, self._tabu or ())
         return command
 
     def told(self, command: str, text: str) -> None:
         """What `command`, its last answer, brought."""
+        if self._tabu is not None:
+            self._tabu.told(command, text)
         self._pending = [*self._pending, *self._tokenizer.encode(self._transcript.turn(command, text))]
 
     def close(self) -> None:
@@ -101,9 +111,11 @@ class Agent:
     """Plays episodes with one engine. The system text is prefilled once and forked for every episode."""
 
     def __init__(self, engine: Engine, tokenizer: PromptTokenizer, player: str, protocol: str,
-                 memories: Sequence[Memory] = (), k: int = 1, max_steps: int = MAX_STEPS) -> None:
+                 memories: Sequence[Memory] = (), k: int = 1, max_steps: int = MAX_STEPS,
+                 tabu: bool = True) -> None:
         """`player`: name written into trajectories; `memories`: a pack's, of which the `k` nearest to the
-        goal are shown. Raises ValueError for an unknown protocol, UserError if the engine is too small.
+        goal are shown; `tabu`: whether the student is kept from commands in vain. Raises ValueError for an
+        unknown protocol, UserError if the engine is too small.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
@@ -112,6 +124,7 @@ class Agent:
         self._retriever = Retriever(memories) if memories else None
         self._k = k
         self._max_steps = max_steps
+        self._tabu = tabu
         self._write = self._write_constrained if protocol == "constrained" else self._write_free
         self._system = engine.session()
         try:
@@ -133,7 +146,7 @@ class Agent:
         on_start(intro, memories)
         transcript = _transcript(intro, memories)  # fails, if at all, before a session is open
         session = _Meter(self._system.fork())
-        talk = Conversation(session, self._tokenizer, self._write, transcript)
+        talk = self._converse(session, intro, transcript)
         steps: list[Step] = []
         ended = "steps"
         try:
@@ -159,11 +172,14 @@ class Agent:
         memory is shown.
         """
         transcript = _transcript(intro, self._recall(goal_sentence(intro), game))
-        return Conversation(self._system.fork(), self._tokenizer, self._write, transcript)
+        return self._converse(self._system.fork(), intro, transcript)
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
         self._system.close()
+
+    def _converse(self, session: Session, intro: str, transcript: Transcript) -> Conversation:
+        return Conversation(session, self._tokenizer, self._write, transcript, Tabu(intro) if self._tabu else None)
 
     def _recall(self, goal: str, game: str) -> tuple[Memory, ...]:
         if self._retriever is None:
@@ -171,21 +187,15 @@ class Agent:
         return tuple(m for _, m in self._retriever.search(goal, self._k, lambda m: m.game != game))
 
     def _write_constrained(self, session: Session, logits: np.ndarray, observation: Observation,
-                           ) -> tuple[str, list[int]]:
-        commands = [self._tokenizer.action(c) for c in observation.admissible]
+                           tabu: Container[str]) -> tuple[str, list[int]]:
+        admissible = [c for c in observation.admissible if c not in tabu] or observation.admissible
+        commands = [self._tokenizer.action(c) for c in admissible]
         choice = choose(session, logits, commands)
-        return observation.admissible[choice.index], commands[choice.index][choice.cached:]
+        return admissible[choice.index], commands[choice.index][choice.cached:]
 
-    def _write_free(self, session: Session, logits: np.ndarray, observation: Observation) -> tuple[str, list[int]]:
-        """Greedy tokens up to a newline; what the student wrote stays in its context as it wrote it."""
-        tokens: list[int] = []
-        while len(tokens) < _LONGEST_COMMAND:
-            token = int(logits.argmax())
-            if token == self._tokenizer.newline or "\n" in self._tokenizer.decode([token]):
-                break
-            tokens.append(token)
-            logits = session.decode(token)
-        return self._tokenizer.decode(tokens).strip(), [self._tokenizer.newline]
+    def _write_free(self, session: Session, logits: np.ndarray, observation: Observation,
+                    tabu: Container[str]) -> tuple[str, list[int]]:
+        return write(session, logits, self._tokenizer, tabu)
 
 
 def _transcript(intro: str, memories: Sequence[Memory]) -> Transcript:

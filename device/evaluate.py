@@ -29,7 +29,8 @@ from duomem.memory_packs.pack import read_pack
 @dataclass(frozen=True)
 class Condition:
     """What an evaluation is of. bundle: compiled student; pack: memories shown, None for none; k: how many;
-    context_length: most tokens an episode may take, the bundle's own if None; device: see TvmEngine.load.
+    context_length: most tokens an episode may take, the bundle's own if None; device: see TvmEngine.load; tabu: see
+    Agent.
     """
 
     bundle: Path
@@ -39,13 +40,14 @@ class Condition:
     max_steps: int
     context_length: int | None = None
     device: str = "auto"
+    tabu: bool = True
 
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing bundle or pack."""
         return {"bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
                 "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
                 "protocol": self.protocol, "k": self.k if self.pack else 0, "max_steps": self.max_steps,
-                "context_length": self.context_length, "prompt_version": PROMPT_VERSION,
+                "context_length": self.context_length, "prompt_version": PROMPT_VERSION, "tabu": self.tabu,
                 **({} if self.device == "auto" else {"device": self.device})}
 
 
@@ -60,7 +62,7 @@ def load_agent(condition: Condition) -> Agent:
     memories = () if condition.pack is None else read_pack(condition.pack).memories
     digest = sha256_input(condition.bundle / MANIFEST, "bundle")
     return Agent(engine, PromptTokenizer(condition.bundle / "model"), f"student:{digest[:12]}", condition.protocol,
-                 memories, condition.k, condition.max_steps)
+                 memories, condition.k, condition.max_steps, condition.tabu)
 
 
 def load_worker_agent(condition: Condition, processes: int) -> Agent:

@@ -46,12 +46,25 @@ def _ranges(numbers: list[int]) -> str:
     return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
 
 
+class Heard:
+    """What one episode was told so far."""
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+
+    def is_new(self, observation: str) -> bool:
+        """Note an observation: whether it says what was not said before."""
+        new = observation != NOTHING_HAPPENS and observation not in self._texts
+        self._texts.add(observation)
+        return new
+
+
 class Search:
     """What one episode has looked into, followed by its own commands and observations."""
 
     def __init__(self, intro: str) -> None:
         self._unseen = receptacles(intro)
-        self._heard: set[str] = set()
+        self._heard = Heard()
 
     def reminder(self, command: str, observation: str) -> str:
         """Note a command and what it brought. Where that was nothing new, the places not looked into yet:
@@ -60,6 +73,6 @@ class Search:
         looked = _LOOKED.fullmatch(command)
         if looked is not None and looked[1] in self._unseen and "you see" in observation:
             self._unseen.remove(looked[1])
-        old = observation == NOTHING_HAPPENS or observation in self._heard
-        self._heard.add(observation)
-        return f"Not seen yet: {summary(self._unseen)}." if old and self._unseen else ""
+        if self._heard.is_new(observation) or not self._unseen:
+            return ""
+        return f"Not seen yet: {summary(self._unseen)}."

@@ -32,7 +32,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
 
 
-class _Walker:
+class Walker:
     """A session that can be put anywhere below its starting point; remembers the path it is at."""
 
     def __init__(self, session: Session, logits: np.ndarray) -> None:
@@ -40,18 +40,19 @@ class _Walker:
         self._root = logits
         self.path: tuple[int, ...] = ()
 
-    def log_probabilities(self, path: tuple[int, ...]) -> np.ndarray:
-        """log P(next token | context, path), [vocab]. `path` is not above where it was: those are known."""
+    def logits(self, path: tuple[int, ...]) -> np.ndarray:
+        """Logits of the token after the path, [vocab]. `path` is not above where it was: those are known."""
         if not path:
-            return log_softmax(self._root)
+            return self._root
         keep = common_prefix(self.path, path)
         self._session.rollback(len(self.path) - keep)
         rest = path[keep:]
         logits = self._session.decode(rest[0]) if len(rest) == 1 else self._session.prefill(rest)
         self.path = path
-        return log_softmax(logits)
+        return logits
 
     def rewind(self, keep: int) -> None:
+        """Forget all but the first `keep` tokens of the path."""
         self._session.rollback(len(self.path) - keep)
         self.path = self.path[:keep]
 
@@ -75,7 +76,7 @@ def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequenc
     session's last token. Raises ValueError without continuations or for an empty one.
     """
     paths = _checked(continuations)
-    walker = _Walker(session, logits)
+    walker = Walker(session, logits)
     heap: list[tuple[float, int, tuple[int, ...], bool]] = [(0.0, -1, (), False)]
     while True:
         cost, index, path, whole = heapq.heappop(heap)
@@ -83,7 +84,7 @@ def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequenc
             keep = common_prefix(walker.path, path)
             walker.rewind(keep)
             return Choice(index, -cost, keep)
-        log_p = walker.log_probabilities(path)
+        log_p = log_softmax(walker.logits(path))
         depth = len(path)
         first: dict[int, int] = {}
         for i, candidate in enumerate(paths):
@@ -100,7 +101,7 @@ def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequenc
 def score(session: Session, logits: np.ndarray, continuations: Sequence[Sequence[int]]) -> np.ndarray:
     """Full log-likelihood of every continuation, float64 [n]; the session ends as it began."""
     paths = _checked(continuations)
-    walker = _Walker(session, logits)
+    walker = Walker(session, logits)
     totals = np.zeros(len(paths))
     known: dict[tuple[int, ...], np.ndarray] = {}
     for i in sorted(range(len(paths)), key=lambda i: paths[i]):
@@ -108,7 +109,7 @@ def score(session: Session, logits: np.ndarray, continuations: Sequence[Sequence
         for depth, token in enumerate(path):
             prefix = path[:depth]
             if prefix not in known:
-                known[prefix] = walker.log_probabilities(prefix)
+                known[prefix] = log_softmax(walker.logits(prefix))
             totals[i] += known[prefix][token]
         known = {p: v for p, v in known.items() if p == path[:len(p)]}
     walker.rewind(0)

@@ -46,6 +46,7 @@ class Ladder:
     max_steps: int
     context_length: int | None
     device: str = "auto"
+    tabu: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _climb(ladder: Ladder, protocol: str, series: str, memory: str, games: Seque
         _check_author(pack, memory)
     # An empty pack plays as none does: the same episodes count.
     conditions = tuple(Condition(student.bundle, file if pack is not None and pack.memories else None, protocol,
-                                 ladder.k, ladder.max_steps, ladder.context_length, ladder.device)
+                                 ladder.k, ladder.max_steps, ladder.context_length, ladder.device, ladder.tabu)
                        for (student, file), pack in zip(playing, read, strict=True))
     taught = [f"LoRA: {TAUGHT[ladder.taught]}"] if series == LORA else []
     if packs:

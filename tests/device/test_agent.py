@@ -19,6 +19,7 @@ from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.kit_world import KitWorld
 from duomem.device.alfworld.world import Observation
 from duomem.device.prompt import PromptTokenizer
+from duomem.device.tabu import Tabu
 from duomem.memory_packs.forms import write_memory
 from duomem.memory_packs.memory import Memory
 from duomem.train.contexts import MemoryDraw
@@ -182,7 +183,7 @@ def _says(tokenizer: PromptTokenizer, text: str) -> Opinion:
 @pytest.mark.parametrize("junk", ["\n", " \n", " sing loudly\n", " go to nowhere 1\n", " \t\x00\n", "> > >\n"])
 def test_a_failed_command_stays_in_the_history(game: Game, tokenizer: PromptTokenizer, junk: str) -> None:
     engine = FakeEngine(_says(tokenizer, junk), 300)
-    episode = _play(engine, tokenizer, game, "free", max_steps=3)
+    episode = _play(engine, tokenizer, game, "free", max_steps=3, tabu=False)
     assert [s.action for s in episode.trajectory.steps] == [junk.strip()] * 3
     assert [o for _, o in episode.trajectory.turns()] == ["Nothing happens."] * 3
     history = tokenizer.decode(engine.closed[0])
@@ -191,7 +192,7 @@ def test_a_failed_command_stays_in_the_history(game: Game, tokenizer: PromptToke
 
 def test_a_command_without_an_end_is_cut(game: Game, tokenizer: PromptTokenizer) -> None:
     engine = FakeEngine(lambda tokens: np.eye(1, 300, 65, dtype=np.float32)[0], 300)
-    episode = _play(engine, tokenizer, game, "free", max_steps=2)
+    episode = _play(engine, tokenizer, game, "free", max_steps=2, tabu=False)
     written = tokenizer.decode([65] * 24)
     assert [s.action for s in episode.trajectory.steps] == [written] * 2
     assert f">{written}\nNothing happens. Not seen yet: " in tokenizer.decode(engine.closed[0])
@@ -200,8 +201,31 @@ def test_a_command_without_an_end_is_cut(game: Game, tokenizer: PromptTokenizer)
 def test_tokens_without_text_cost_a_step(game: Game, tokenizer: PromptTokenizer) -> None:
     """Ids beyond the tokenizer's (an end-of-text token) decode to nothing."""
     engine = FakeEngine(lambda tokens: np.eye(1, 300, 299, dtype=np.float32)[0], 300)
-    episode = _play(engine, tokenizer, game, "free", max_steps=2)
+    episode = _play(engine, tokenizer, game, "free", max_steps=2, tabu=False)
     assert [s.action for s in episode.trajectory.steps] == ["", ""]
+
+
+@pytest.mark.parametrize("protocol", ["constrained", "free"])
+def test_what_was_in_vain_is_not_given_again(game: Game, tokenizer: PromptTokenizer, protocol: str) -> None:
+    """A student that only ever wants to look: each thing it says instead is new, or brings something new."""
+    looks = _says(tokenizer, " look\n")
+    played = {tabu: _play(FakeEngine(looks, 300), tokenizer, game, protocol, max_steps=6, tabu=tabu)
+              for tabu in (False, True)}
+    assert [s.action for s in played[False].trajectory.steps] == ["look"] * 6
+    tabu = Tabu(played[True].trajectory.intro)
+    for command, brought in played[True].trajectory.turns():
+        assert command not in tabu
+        tabu.told(command, brought)
+    assert [s.action for s in played[True].trajectory.steps].count("look") < 6
+
+
+def test_a_list_of_which_all_is_tabu_is_chosen_from_as_ever(game: Game, tokenizer: PromptTokenizer) -> None:
+    class _Corner(KitWorld):
+        def step(self, command: str) -> Observation:
+            return replace(super().step("dance"), admissible=("look",))
+
+    agent = Agent(FakeEngine(_says(tokenizer, " look\n"), 300), tokenizer, "", "constrained", max_steps=4)
+    assert [s.action for s in agent.play(_Corner(), game, "train").trajectory.steps] == ["look"] * 4
 
 
 def test_a_memory_of_the_very_game_is_never_shown(games: list[Game], tokenizer: PromptTokenizer) -> None:
