@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.student and (args.invented or args.stumbles):
         raise UserError("--student: its own mistakes are what is recovered from: leave out --stumbles and --invented")
+    if args.pack and not args.student:
+        raise UserError(f"--pack {args.pack}: the expert reads no memories: name the --student that is shown them")
     student = Condition(args.student, args.pack, "free", 1, args.max_steps) if args.student else None
     train_games = find_games(resolve_root(args.games), "train")
     priors = learn_priors(train_games, args.out.with_name("priors.json"), jobs(args))

@@ -74,3 +74,5 @@ def test_the_command(generated_games: Path, byte_tokenizer: Path, tmp_path: Path
     assert json.loads((tmp_path / "t.jsonl.inputs.json").read_text())["student"]["bundle"]
     assert main([*arguments, "--stumbles", "0.1", "--out", str(tmp_path / "u.jsonl")]) == 1
     assert "--student: its own mistakes" in capsys.readouterr().err
+    assert main([*arguments[:-2], "--pack", str(tmp_path / "a.dmpack"), "--out", str(tmp_path / "v.jsonl")]) == 1
+    assert "a.dmpack: the expert reads no memories" in capsys.readouterr().err
