@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> None:
 
     from duomem.base.errors import UserError
     from duomem.base.files import write_json
+    from duomem.base.workers import usable_cores
     from duomem.device.bench.bench import Settings, run_bench
-    from duomem.device.bench.machine import usable_cores
     from duomem.device.bench.report import report
     from duomem.device.bundle import read_bundle
 

@@ -101,6 +101,6 @@ def select_games(args: argparse.Namespace) -> list[Path]:
 
 def jobs(args: argparse.Namespace) -> int:
     """Processes to use."""
-    import os
+    from duomem.base.workers import usable_cores
 
-    return args.jobs or os.cpu_count() or 1
+    return args.jobs or usable_cores()

@@ -47,6 +47,7 @@ def run_train(args: argparse.Namespace) -> None:
     import os
     from dataclasses import replace
 
+    from duomem.base.workers import usable_cores
     from duomem.train.base_model import resolve_base_model
     from duomem.train.config import find_config
     from duomem.train.trainer import PLOT, TrainInputs, train
@@ -55,7 +56,7 @@ def run_train(args: argparse.Namespace) -> None:
     config = replace(find_config(args.config), **changes)
     base = resolve_base_model(config.model, MODELS)
     record = train(TrainInputs(base, args.trajectories, args.pack, config, args.start), args.out,
-                   args.threads or os.cpu_count() or 1)
+                   args.threads or usable_cores())
     if os.environ.get("RANK", "0") != "0":  # of several processes under `accelerate launch` the first one tells
         return
     print(f"{args.out}: {record['trainable'] / 1e6:.2f} M trainable parameters, {record['steps']} steps, "

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from duomem.base.errors import UserError
+from duomem.base.workers import usable_cores
 from duomem.device import cuda
 from duomem.device.adapter import choose_adapter, software_allowed
 from duomem.device.bundle import ALL_CHUNK, Bundle, Library, read_bundle
@@ -418,6 +419,7 @@ def _import_tvm_runtime() -> Any:
     """
     if "tvm" not in sys.modules:
         os.environ["TVM_USE_RUNTIME_LIB"] = "1"
+        os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))  # it counts cores this process may not run on
     hide = "torch" not in sys.modules
     if hide:
         sys.modules["torch"] = None  # type: ignore[assignment]

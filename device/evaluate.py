@@ -16,7 +16,7 @@ from duomem.base.files import digest_of, read_jsonl, sha256_input
 from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
 from duomem.base.trajectory import TRAIN_SPLIT, from_json
-from duomem.base.workers import map_processes
+from duomem.base.workers import map_processes, usable_cores
 from duomem.device.agent import Agent, Episode
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.kit_world import KitWorld
@@ -67,7 +67,7 @@ def load_agent(condition: Condition) -> Agent:
 
 def load_worker_agent(condition: Condition, processes: int) -> Agent:
     """`load_agent` in one of so many processes that play at once: each has its share of the cores."""
-    os.environ["TVM_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
+    os.environ["TVM_NUM_THREADS"] = str(max(1, usable_cores() // processes))
     return load_agent(condition)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
+from duomem.base.workers import usable_cores
 from duomem.device.alfworld.catalogue import SPLITS, find_games, resolve_root
 from duomem.device.commands import TIMEOUT, ask_python, run_command, said_lines
 from duomem.device.cpu import cpu_arch, cpu_features
@@ -66,7 +67,7 @@ def _duomem() -> Finding:
 
 def _cpu() -> Finding:
     features = cpu_features()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     model = _cpu_model()
     known = " ".join(sorted(features)) if features is not None else "features unknown"
     return Finding("cpu", True, f"{model}, {cpu_arch()}, {cores} cores; {known}",

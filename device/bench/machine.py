@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from duomem.base.workers import usable_cores
 from duomem.device.cpu import cpu_arch, cpu_features
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -49,13 +50,6 @@ def cpu_name() -> str:
     if "CPU part" in fields:
         return f"implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}"
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def caches() -> dict[str, int]:
