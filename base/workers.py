@@ -6,7 +6,6 @@ With one job everything stays in this process.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,13 +18,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _refused: BaseException | None = None
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start(setup: Callable[..., None], arguments: Sequence[Any]) -> None:

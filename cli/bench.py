@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> None:
 
     from duomem.base.errors import UserError
     from duomem.base.files import write_json
-    from duomem.base.workers import usable_cores
     from duomem.device.bench.bench import Settings, run_bench
     from duomem.device.bench.report import report
     from duomem.device.bundle import read_bundle
+    from duomem.device.cpu import usable_cores
 
     if args.vs_quant and not args.vs:
         raise UserError("--vs-quant: for which engine? give --vs llama.cpp too")

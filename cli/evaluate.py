@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem.cli.options import add_games, add_jobs, add_sample, add_student, jobs, select_games
+from duomem.cli.options import add_games, add_jobs, add_sample, add_student, condition, jobs, select_games
 from duomem.cli.text import columns
 
 if TYPE_CHECKING:
@@ -42,15 +42,14 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def run(args: argparse.Namespace) -> None:
-    from duomem.device.evaluate import Condition, episode_file, evaluate, summarise
+    from duomem.device.evaluate import episode_file, evaluate, summarise
 
-    condition = Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context,
-                          args.device, args.tabu)
+    played = condition(args)
     games = select_games(args)
-    out = args.out or episode_file(EPISODES, condition, games, args.split)
-    scores = summarise(evaluate(condition, games, args.split, out, jobs(args)))
+    out = args.out or episode_file(EPISODES, played, games, args.split)
+    scores = summarise(evaluate(played, games, args.split, out, jobs(args)))
     if args.json:
-        print(json.dumps({"condition": condition.record(), "split": args.split, "episodes": str(out),
+        print(json.dumps({"condition": played.record(), "split": args.split, "episodes": str(out),
                           "scores": {k: s.to_json() for k, s in scores.items()}}))
         return
     print(f"{args.bundle} on {len(games)} {args.split} games, {args.protocol}, "

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duomem.device.evaluate import Condition
 
 
 def count(text: str) -> int:
@@ -60,6 +64,14 @@ def add_student(parser: argparse.ArgumentParser) -> None:
     add_play(parser)
 
 
+def condition(args: argparse.Namespace) -> Condition:
+    """What add_student's options name."""
+    from duomem.device.evaluate import Condition
+
+    return Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context, args.device,
+                     args.tabu)
+
+
 def add_play(parser: argparse.ArgumentParser) -> None:
     """--k, --context, --device, --max-steps and --no-tabu."""
     parser.add_argument("--k", type=count, default=1, help="memories shown (default: 1)")
@@ -101,6 +113,6 @@ def select_games(args: argparse.Namespace) -> list[Path]:
 
 def jobs(args: argparse.Namespace) -> int:
     """Processes to use."""
-    from duomem.base.workers import usable_cores
+    from duomem.device.cpu import usable_cores
 
     return args.jobs or usable_cores()

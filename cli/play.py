@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duomem.base.errors import UserError
-from duomem.cli.options import add_games, add_student, select_games
+from duomem.cli.options import add_games, add_student, condition, select_games
 
 if TYPE_CHECKING:
     from duomem.device.alfworld.world import Observation
@@ -32,11 +32,10 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> None:
     from duomem.device.alfworld.game import load_game
     from duomem.device.alfworld.kit_world import KitWorld
-    from duomem.device.evaluate import Condition, load_agent
+    from duomem.device.evaluate import load_agent
 
     game = load_game(_find(args))
-    agent = load_agent(Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context,
-                                 args.device, args.tabu))
+    agent = load_agent(condition(args))
     page = _Page(sys.stdout.isatty(), args.watch)
     episode = agent.play(KitWorld(), game, args.split, page.on_start, page.on_step)
     page.end(f"{'won' if episode.trajectory.won else 'lost'}",

@@ -47,7 +47,7 @@ def run_train(args: argparse.Namespace) -> None:
     import os
     from dataclasses import replace
 
-    from duomem.base.workers import usable_cores
+    from duomem.device.cpu import usable_cores
     from duomem.train.base_model import resolve_base_model
     from duomem.train.config import find_config
     from duomem.train.trainer import PLOT, TrainInputs, train

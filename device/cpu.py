@@ -6,6 +6,7 @@ A library built for a CPU with AVX-512 dies with an illegal instruction on one w
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from pathlib import Path
@@ -27,6 +28,13 @@ _HWCAP2 = {"sve2": 1, "i8mm": 13, "bf16": 14}
 
 # x86-64 Linux gives AMX's 8 kB of tile state only to a process that asks (uapi/asm/prctl.h).
 _SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_arch() -> str:

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from duomem.base.errors import UserError
-from duomem.base.workers import usable_cores
 from duomem.device import cuda
 from duomem.device.adapter import choose_adapter, software_allowed
 from duomem.device.bundle import ALL_CHUNK, Bundle, Library, read_bundle
-from duomem.device.cpu import cpu_arch, cpu_features
+from duomem.device.cpu import cpu_arch, cpu_features, usable_cores
 from duomem.device.preflight import available_memory, check_memory, gpu_memory, memory_need
 from duomem.device.session import ContextFull
 from duomem.device.weights import library_weight, read_tensor_cache

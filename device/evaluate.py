@@ -16,11 +16,12 @@ from duomem.base.files import digest_of, read_jsonl, sha256_input
 from duomem.base.lines import ResumableLines
 from duomem.base.progress import progress
 from duomem.base.trajectory import TRAIN_SPLIT, from_json
-from duomem.base.workers import map_processes, usable_cores
+from duomem.base.workers import map_processes
 from duomem.device.agent import Agent, Episode
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.kit_world import KitWorld
 from duomem.device.bundle import MANIFEST
+from duomem.device.cpu import usable_cores
 from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.device.statistics import wilson
 from duomem.memory_packs.pack import read_pack

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from duomem.base.errors import UserError
-from duomem.base.workers import usable_cores
 from duomem.device.alfworld.catalogue import SPLITS, find_games, resolve_root
 from duomem.device.commands import TIMEOUT, ask_python, run_command, said_lines
-from duomem.device.cpu import cpu_arch, cpu_features
+from duomem.device.cpu import cpu_arch, cpu_features, usable_cores
 from duomem.device.cuda import LIBRARIES, MAJOR, find_nvcc
 from duomem.device.preflight import all_memory, available_memory
 

@@ -72,8 +72,8 @@ def write(session: Session, logits: np.ndarray, tokenizer: PromptTokenizer, tabu
         if len(tried) == _TRIES:
             path = tried[0]
             break
-        before = max(nodes, key=lambda node: node.turning()[0])
-        path = (*before.path, before.turning()[1])
+        (_, token), before = max(((node.turning(), node) for node in nodes), key=lambda turn: turn[0][0])
+        path = (*before.path, token)
         before.taken.append(path[-1])
     tokens = _written(tokenizer, path)
     keep = common_prefix(walker.path, tokens)

@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from duomem.base.workers import usable_cores
-from duomem.device.cpu import cpu_arch, cpu_features
+from duomem.device.cpu import cpu_arch, cpu_features, usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BOARD = Path("/sys/firmware/devicetree/base/model")

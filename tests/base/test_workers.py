@@ -10,7 +10,7 @@ import time
 import pytest
 
 from duomem.base.errors import UserError
-from duomem.base.workers import map_processes, usable_cores
+from duomem.base.workers import map_processes
 
 _offset = 0
 
@@ -86,14 +86,3 @@ def test_whoever_stops_listening_stops_the_workers() -> None:
     assert next(results)[0] == 1
     results.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
-def test_usable_cores_are_those_it_is_pinned_to() -> None:
-    before = os.sched_getaffinity(0)
-    assert usable_cores() == len(before)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert usable_cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)

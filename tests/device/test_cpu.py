@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,3 +115,14 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert features
     monkeypatch.setattr(cpu, "_request_amx", lambda: False)
     assert cpu.cpu_features() == {name for name in features if not name.startswith("amx_")}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
+def test_usable_cores_are_those_it_is_pinned_to() -> None:
+    before = os.sched_getaffinity(0)
+    assert cpu.usable_cores() == len(before)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cpu.usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
