@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from duomem.base.errors import UserError
 from duomem.train.dataset import EpisodeDataset, Example
 
+_LENGTHS = 16
+"""Rows are padded to a multiple of this: fewer shapes, so fewer kernels to make, for 1 % more to compute."""
+
 
 def batches(dataset: EpisodeDataset, size: int, window: int, seed: int) -> Iterator[list[Example]]:
     """Endless batches of `size` examples of like length: every `window` batches' examples are sorted by
@@ -45,7 +48,7 @@ def micro_batches(batch: Sequence[Example], budget: int, processes: int = 1) -> 
     """
     cut: list[list[Example]] = []
     for example in sorted(batch, key=lambda e: -len(e.tokens)):
-        if cut and (len(cut[-1]) + 1) * len(cut[-1][0].tokens) <= budget:
+        if cut and (len(cut[-1]) + 1) * padded_length(cut[-1]) <= budget:
             cut[-1].append(example)
         else:
             cut.append([example])
@@ -53,6 +56,13 @@ def micro_batches(batch: Sequence[Example], budget: int, processes: int = 1) -> 
     return cut + [[idle]] * (-len(cut) % processes)
 
 
+def padded_length(examples: Sequence[Example]) -> int:
+    """Tokens that each of `examples` is padded to when computed together: few lengths, for what is compiled for
+    one serves the next.
+    """
+    return -(-max(len(e.tokens) for e in examples) // _LENGTHS) * _LENGTHS
+
+
 def padded(micro: Sequence[Example]) -> int:
     """Tokens computed for a micro-batch, padding included."""
-    return len(micro) * max(len(e.tokens) for e in micro)
+    return len(micro) * padded_length(micro)

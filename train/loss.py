@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from duomem.train.batches import padded_length
 from duomem.train.dataset import Example
 
 
@@ -28,7 +29,7 @@ class ActionLoss(torch.nn.Module):
 
     def forward(self, ids: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """Summed cross-entropy (fp32) of the tokens that `student` marks; ids int64 and student bool, both
-        [rows, longest], padded on the right: under a causal mask that needs no attention mask.
+        [rows, length], padded on the right: under a causal mask that needs no attention mask.
         """
         logits, targets = self._predict(ids, student)
         return cross_entropy(logits, targets, reduction="sum")
@@ -51,10 +52,11 @@ class ActionLoss(torch.nn.Module):
 
 
 def collate(examples: Sequence[Example], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """(token ids, student marks) of `examples`, [rows, longest], padded on the right with token 0."""
-    longest = max(len(e.tokens) for e in examples)
-    ids = torch.zeros((len(examples), longest), dtype=torch.long)
-    student = torch.zeros((len(examples), longest), dtype=torch.bool)
+    """(token ids, student marks) of `examples`, [rows, batches.padded_length], padded on the
+    right with token 0."""
+    length = padded_length(examples)
+    ids = torch.zeros((len(examples), length), dtype=torch.long)
+    student = torch.zeros((len(examples), length), dtype=torch.bool)
     for row, example in enumerate(examples):
         ids[row, :len(example.tokens)] = torch.tensor(example.tokens)
         student[row, :len(example.student)] = torch.tensor(example.student)

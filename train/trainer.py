@@ -68,7 +68,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
     the same inputs beside `out` is resumed; a finished run of the same inputs is left as it is. Returns the
     record. Raises UserError.
     """
-    _calm_openmp()
+    _set_up_cpu()
     record = inputs.record()
     work = out.parent / f"{out.name}.training"
     done = _finished(out, record)
@@ -118,10 +118,13 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
     return record
 
 
-def _calm_openmp() -> None:
-    """Two OpenMP threads collapse under contention unless they wait passively; must precede torch."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+def _set_up_cpu() -> None:
+    """What torch reads once, when it loads. Two OpenMP threads collapse under contention unless they wait
+    passively; oneDNN keeps the code of 1,024 products of matrices unless told otherwise, 5 GB of them.
+    """
+    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"),
+                        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")):
+        os.environ.setdefault(name, value)
 
 
 def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duomem.base.errors import UserError
-from duomem.train.batches import batches, micro_batches, padded
+from duomem.train.batches import batches, micro_batches, padded, padded_length
 from duomem.train.dataset import EpisodeDataset, Example
 
 
@@ -61,11 +61,17 @@ def test_micro_batches(lengths: list[int], budget: int, processes: int) -> None:
     learnt = [e for micro in cut for e in micro if any(e.student)]
     assert sorted(e.tokens for e in learnt) == sorted(e.tokens for e in batch)
     idle = [micro for micro in cut if not any(any(e.student) for e in micro)]
-    assert len(idle) < processes and all(padded(micro) == 2 for micro in idle)
+    assert len(idle) < processes and all(padded(micro) == 16 for micro in idle)
 
 
 def test_like_lengths_share_a_micro_batch() -> None:
-    """Longest first, as many as fit: 2 x 50 and 4 x 25, where 6 x 50 would be one third padding."""
-    cut = micro_batches([_example(n, n) for n in (25, 50, 24, 49, 25, 23)], 100)
+    """Longest first, as many as fit: 2 x 64 and 4 x 32, where 6 x 64 would be one third padding."""
+    cut = micro_batches([_example(n, n) for n in (25, 50, 24, 49, 25, 23)], 128)
     assert [[len(e.tokens) for e in micro] for micro in cut] == [[50, 49], [25, 25, 24, 23]]
-    assert list(map(padded, cut)) == [100, 100]
+    assert list(map(padded, cut)) == [128, 128]
+
+
+@given(st.lists(st.integers(2, 90), min_size=1, max_size=12))
+def test_lengths_are_rounded_up_to_sixteen(lengths: list[int]) -> None:
+    length = padded_length([_example(n) for n in lengths])
+    assert length % 16 == 0 and 0 <= length - max(lengths) < 16
