@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from duomem.cli.options import add_games, add_jobs, add_play, add_sample, jobs, select_games
+from duomem.cli.options import add_games, add_jobs, add_play, add_sample, jobs, play, select_games
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     lora = tuple(Student(bundle, seed, own.pop(seed, None)) for seed, bundle in map(_named, args.lora))
     _check(args, [student.seed for student in lora], own)
     ladder = Ladder(base, lora, args.taught, args.pack, args.teacher, tuple(args.protocols or ("free", "constrained")),
-                    args.k, args.max_steps, args.context, args.device, args.tabu)
+                    play(args))
     games = select_games(args)
     climbs = plan(ladder, games, args.split, args.out / "episodes")
     started, results = time.monotonic(), []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from duomem.device.evaluate import Condition
+    from duomem.device.evaluate import Condition, Play
 
 
 def count(text: str) -> int:
@@ -68,8 +68,7 @@ def condition(args: argparse.Namespace) -> Condition:
     """What add_student's options name."""
     from duomem.device.evaluate import Condition
 
-    return Condition(args.bundle, args.pack, args.protocol, args.k, args.max_steps, args.context, args.device,
-                     args.tabu)
+    return Condition(args.bundle, args.pack, args.protocol, play(args))
 
 
 def add_play(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +82,13 @@ def add_play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-tabu", action="store_false", dest="tabu",
                         help="let the student repeat what brought nothing new and name things it never saw "
                         "(default: its next best command instead)")
+
+
+def play(args: argparse.Namespace) -> Play:
+    """What add_play's options name."""
+    from duomem.device.evaluate import Play
+
+    return Play(args.k, args.max_steps, args.context, args.device, args.tabu)
 
 
 def select_games(args: argparse.Namespace) -> list[Path]:

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from duomem.cli.options import count
-from duomem.memory_packs.forms import FORMS
+from duomem.memory_packs.forms import FORMS, LONGEST
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,6 +21,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help="pack to write (.dmpack)")
     build.add_argument("--name", help="name in the pack (default: the file's)")
     build.add_argument("--form", choices=FORMS, default="script", help="what a memory tells (default: script)")
+    build.add_argument("--longest", type=count, default=LONGEST, metavar="STEPS",
+                       help=f"most steps of a memory, what follows them is left out (default: {LONGEST})")
     build.set_defaults(func=run_build)
     show = actions.add_parser("show", help="verify a pack and say what is in it")
     show.add_argument("pack", type=Path)
@@ -35,7 +37,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run_build(args: argparse.Namespace) -> None:
     from duomem.memory_packs.build import build_pack
 
-    build_pack(args.trajectories, args.out, args.name or args.out.stem, args.form)
+    build_pack(args.trajectories, args.out, args.name or args.out.stem, args.form, args.longest)
     _describe(args.out)
 
 

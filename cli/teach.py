@@ -33,7 +33,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> None:
     from duomem.device.alfworld.catalogue import find_games, resolve_root
-    from duomem.device.evaluate import Condition
+    from duomem.device.evaluate import Condition, Play
     from duomem.train.invented.teach import teach_invented
     from duomem.train.teachers.teach import learn_priors, teach
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--student: its own mistakes are what is recovered from: leave out --stumbles and --invented")
     if args.pack and not args.student:
         raise UserError(f"--pack {args.pack}: the expert reads no memories: name the --student that is shown them")
-    student = Condition(args.student, args.pack, "free", 1, args.max_steps) if args.student else None
+    student = Condition(args.student, args.pack, "free", Play(max_steps=args.max_steps)) if args.student else None
     train_games = find_games(resolve_root(args.games), "train")
     priors = learn_priors(train_games, args.out.with_name("priors.json"), jobs(args))
     if args.invented:

@@ -28,42 +28,50 @@ from duomem.memory_packs.pack import read_pack
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What an evaluation is of. bundle: compiled student; pack: memories shown, None for none; k: how many;
-    context_length: most tokens an episode may take, the bundle's own if None; device: see TvmEngine.load; tabu: see
-    Agent.
+class Play:
+    """How an episode goes, whichever student plays it. k: memories shown; max_steps: of an episode; context_length:
+    most tokens it may take, the bundle's own if None; device: see TvmEngine.load; tabu: see Agent.
     """
 
-    bundle: Path
-    pack: Path | None
-    protocol: str
-    k: int
-    max_steps: int
+    k: int = 1
+    max_steps: int = 50
     context_length: int | None = None
     device: str = "auto"
     tabu: bool = True
 
+
+@dataclass(frozen=True)
+class Condition:
+    """What an evaluation is of. bundle: compiled student; pack: its memories, None for none; protocol: of Agent."""
+
+    bundle: Path
+    pack: Path | None
+    protocol: str
+    play: Play = Play()
+
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing bundle or pack."""
+        play = self.play
         return {"bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
                 "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
-                "protocol": self.protocol, "k": self.k if self.pack else 0, "max_steps": self.max_steps,
-                "context_length": self.context_length, "prompt_version": PROMPT_VERSION, "tabu": self.tabu,
-                **({} if self.device == "auto" else {"device": self.device})}
+                "protocol": self.protocol, "k": play.k if self.pack else 0, "max_steps": play.max_steps,
+                "context_length": play.context_length, "prompt_version": PROMPT_VERSION, "tabu": play.tabu,
+                **({} if play.device == "auto" else {"device": play.device})}
 
 
 def load_agent(condition: Condition) -> Agent:
     """The agent of a condition, its engine loaded from the bundle. Raises UserError."""
     from duomem.device.engine import TvmEngine
 
-    engine = TvmEngine.load(condition.bundle, condition.device, condition.context_length)
+    play = condition.play
+    engine = TvmEngine.load(condition.bundle, play.device, play.context_length)
     if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
         raise UserError(f"{condition.bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
                         f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem")
     memories = () if condition.pack is None else read_pack(condition.pack).memories
     digest = sha256_input(condition.bundle / MANIFEST, "bundle")
     return Agent(engine, PromptTokenizer(condition.bundle / "model"), f"student:{digest[:12]}", condition.protocol,
-                 memories, condition.k, condition.max_steps, condition.tabu)
+                 memories, play.k, play.max_steps, play.tabu)
 
 
 def load_worker_agent(condition: Condition, processes: int) -> Agent:

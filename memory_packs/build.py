@@ -10,13 +10,13 @@ from pathlib import Path
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_input
 from duomem.base.trajectory import read_train_trajectories
-from duomem.memory_packs.forms import write_memory
+from duomem.memory_packs.forms import LONGEST, write_memory
 from duomem.memory_packs.pack import Pack, write_pack
 
 
-def build_pack(trajectories: Path, out: Path, name: str, form: str = "script") -> Pack:
-    """Write the memories of the won episodes in `trajectories` to the pack `out`, in file order; `form`: one of
-    forms.FORMS.
+def build_pack(trajectories: Path, out: Path, name: str, form: str = "script", longest: int = LONGEST) -> Pack:
+    """Write the memories of the won episodes in `trajectories` to the pack `out`, in file order; `form`, `longest`:
+    see write_memory.
 
     Raises UserError if an episode is not of the train split, if players are mixed, or if no episode was
     played at all. A file without a win gives an empty pack: that is a result too.
@@ -26,7 +26,7 @@ def build_pack(trajectories: Path, out: Path, name: str, form: str = "script") -
     for trajectory in read_train_trajectories(trajectories):
         players.add(trajectory.player)
         if trajectory.won:
-            memories.append(write_memory(trajectory, form))
+            memories.append(write_memory(trajectory, form, longest))
     if len(players) != 1:
         raise UserError(f"{trajectories}: played by {sorted(players) or 'nobody'}: a pack has one author, give one "
                         "player's trajectories")

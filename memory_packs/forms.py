@@ -15,12 +15,13 @@ FORMS = ("script", "trajectory", "script+trajectory", "avoid")
 
 _NUMBER = re.compile(r" \d+")
 _LONGEST_SEARCH = 5
-_LONGEST = 60
+LONGEST = 60
 """Most steps of a memory; an episode has 50."""
 
 
-def write_memory(trajectory: Trajectory, form: str = "script") -> Memory:
-    """The memory of a won episode; `form`: one of FORMS. Stumbles are no part of what is told.
+def write_memory(trajectory: Trajectory, form: str = "script", longest: int = LONGEST) -> Memory:
+    """The memory of a won episode; `form`: one of FORMS; `longest`: most steps, what follows them is left out.
+    Stumbles are no part of what is told.
 
     script: the procedure: places searched for a thing to take or use folded into one step, opening, looking and
     what the game did not take left out. trajectory: every command of its player. script+trajectory: both.
@@ -32,7 +33,7 @@ def write_memory(trajectory: Trajectory, form: str = "script") -> Memory:
     script = _procedure(taken)
     steps = {"script": script, "trajectory": own, "script+trajectory": [*script, *own],
              "avoid": [*script, *_lessons(trajectory)]}[form]
-    return Memory(trajectory.goal, trajectory.family, tuple(steps[:_LONGEST]), trajectory.game, trajectory.group)
+    return Memory(trajectory.goal, trajectory.family, tuple(steps[:longest]), trajectory.game, trajectory.group)
 
 
 def _lessons(trajectory: Trajectory) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_input
-from duomem.device.evaluate import Condition, episode_file, evaluate
+from duomem.device.evaluate import Condition, Play, episode_file, evaluate
 from duomem.memory_packs.pack import Pack, read_pack
 from duomem.report.rung import Result, Rung, read_result
 
@@ -42,11 +42,7 @@ class Ladder:
     pack: Path | None
     teacher: Path | None
     protocols: tuple[str, ...]
-    k: int
-    max_steps: int
-    context_length: int | None
-    device: str = "auto"
-    tabu: bool = True
+    play: Play
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def _climb(ladder: Ladder, protocol: str, series: str, memory: str, games: Seque
         _check_author(pack, memory)
     # An empty pack plays as none does: the same episodes count.
     conditions = tuple(Condition(student.bundle, file if pack is not None and pack.memories else None, protocol,
-                                 ladder.k, ladder.max_steps, ladder.context_length, ladder.device, ladder.tabu)
+                                 ladder.play)
                        for (student, file), pack in zip(playing, read, strict=True))
     taught = [f"LoRA: {TAUGHT[ladder.taught]}"] if series == LORA else []
     if packs:

@@ -17,7 +17,7 @@ from duomem.base.trajectory import read_trajectories
 from duomem.device import evaluate as evaluate_module
 from duomem.device.agent import Agent
 from duomem.device.alfworld.catalogue import find_games
-from duomem.device.evaluate import Condition, evaluate, load_agent, read_episodes, summarise
+from duomem.device.evaluate import Condition, Play, evaluate, load_agent, read_episodes, summarise
 from duomem.device.prompt import PromptTokenizer
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
@@ -35,10 +35,10 @@ def condition(tmp_path: Path, byte_tokenizer: Path, monkeypatch: pytest.MonkeyPa
     def load(condition: Condition) -> Agent:
         memories = read_pack(condition.pack).memories if condition.pack else ()
         return Agent(FakeEngine(random_opinion(300), 300), PromptTokenizer(byte_tokenizer), "student:fake",
-                     condition.protocol, memories, condition.k, condition.max_steps)
+                     condition.protocol, memories, condition.play.k, condition.play.max_steps)
 
     monkeypatch.setattr(evaluate_module, "load_agent", load)
-    return Condition(tmp_path / "bundle", tmp_path / "a.dmpack", "free", 1, 2)
+    return Condition(tmp_path / "bundle", tmp_path / "a.dmpack", "free", Play(max_steps=2))
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def test_an_interrupted_run_goes_on(
 def test_other_inputs_are_refused(condition: Condition, games: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "e.jsonl"
     evaluate(condition, games, "valid_seen", out, 1)
+    plays = [Play(max_steps=3), Play(2, 2), Play(1, 2, 512), Play(1, 2, device="cpu"), Play(1, 2, tabu=False)]
     others = [replace(condition, pack=None), replace(condition, protocol="constrained"),
-              replace(condition, max_steps=3), replace(condition, k=2), replace(condition, context_length=512),
-              replace(condition, device="cpu")]
+              *(replace(condition, play=play) for play in plays)]
     for other in others:
         with pytest.raises(UserError, match="made from other inputs"):
             evaluate(other, games, "valid_seen", out, 1)
@@ -135,12 +135,13 @@ def test_a_bundle_that_cannot_be_loaded(condition: Condition, games: list[Path],
 def test_a_student_of_another_prompt_is_refused(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate_module, "PROMPT_VERSION", 99)
     with pytest.raises(UserError, match=r"bundle\.json: field prompt_version is \d+, .* prompts in version 99"):
-        load_agent(Condition(tiny_bundle, None, "free", 1, 2))
+        load_agent(Condition(tiny_bundle, None, "free", Play(max_steps=2)))
 
 
 def test_a_compiled_student_plays(tiny_bundle: Path, games: list[Path], tmp_path: Path) -> None:
     """Its context of 256 bytes does not even hold the prompt, and that is how it ends."""
-    rows = evaluate(Condition(tiny_bundle, None, "free", 1, 2), games[:2], "valid_seen", tmp_path / "e.jsonl", 1)
+    played = Condition(tiny_bundle, None, "free", Play(max_steps=2))
+    rows = evaluate(played, games[:2], "valid_seen", tmp_path / "e.jsonl", 1)
     assert [(row["ended"], row["won"]) for row in rows] == [("context", False)] * 2
     digest = sha256_file(tiny_bundle / "bundle.json")
     assert {row["player"] for row in rows} == {f"student:{digest[:12]}"}
@@ -166,5 +167,5 @@ def test_scores_by_family() -> None:
 def test_a_record_tells_conditions_apart(condition: Condition) -> None:
     record = condition.record()
     assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(condition.pack or Path())
-    assert replace(condition, pack=None, k=1).record() == replace(condition, pack=None, k=3).record()
-    assert record != replace(condition, k=3).record()
+    assert replace(condition, pack=None).record() == replace(condition, pack=None, play=Play(3, 2)).record()
+    assert record != replace(condition, play=Play(3, 2)).record()

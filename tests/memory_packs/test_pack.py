@@ -13,6 +13,7 @@ import pytest
 from duomem.base.errors import UserError
 from duomem.base.files import sha256_file
 from duomem.base.trajectory import Step, Trajectory
+from duomem.cli.main import main
 from duomem.memory_packs.build import build_pack
 from duomem.memory_packs.forms import FORMS, write_memory
 from duomem.memory_packs.memory import Memory, memory_from_json
@@ -111,6 +112,16 @@ def test_the_forms_of_a_memory(form: str, steps: list[str]) -> None:
               Step(nothing, admissible, "take mug 1 from desk 1"))
     memory = write_memory(replace(_trajectory([]), steps=played, last="You pick up."), form)
     assert form in FORMS and list(memory.steps) == steps
+
+
+def test_a_memory_is_cut_to_its_longest(tmp_path: Path) -> None:
+    trajectory = _trajectory(["go to desk 1", "take mug 1 from desk 1", "go to shelf 1", "use desklamp 1"])
+    _write(tmp_path / "t.jsonl", [trajectory])
+    for longest, steps in ((1, 1), (3, 3), (99, 4)):
+        assert main(["pack", "build", str(tmp_path / "t.jsonl"), "--longest", str(longest),
+                     "--out", str(tmp_path / "p.dmpack")]) == 0
+        [memory] = read_pack(tmp_path / "p.dmpack").memories
+        assert memory.steps == write_memory(trajectory).steps[:steps] and len(memory.steps) == steps
 
 
 def test_a_memory_as_the_student_reads_it() -> None:

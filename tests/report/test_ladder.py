@@ -33,7 +33,7 @@ def loaded(tmp_path: Path, byte_tokenizer: Path, generated_games: Path, monkeypa
         played.append(condition)
         memories = read_pack(condition.pack).memories if condition.pack else ()
         return Agent(FakeEngine(random_opinion(300), 300), PromptTokenizer(byte_tokenizer), "student:fake",
-                     condition.protocol, memories, condition.k, condition.max_steps)
+                     condition.protocol, memories, condition.play.k, condition.play.max_steps)
 
     monkeypatch.setattr(evaluate_module, "load_agent", load)
     monkeypatch.setattr("duomem.report.write.can_draw", lambda: False)  # test_figure draws
