@@ -142,7 +142,9 @@ def _run_mlc(args: argparse.Namespace) -> None:
 
 
 def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: Path) -> Calibration | None:
-    """A fixed sample of won train episodes as training shows them, half of them with another game's memory."""
+    """A fixed sample of won train episodes as training shows them, half of them with another game's memory; nothing
+    that the student was never trained on.
+    """
     import random
 
     from duomem.base.errors import UserError
@@ -153,15 +155,18 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
     from duomem.memory_packs.pack import read_pack
     from duomem.train.contexts import MemoryDraw
     from duomem.train.dataset import EpisodeDataset
+    from duomem.train.holdout import read_hold_out
 
     if trajectories is None:
         if pack_file is not None:
             raise UserError("--calibrate-pack: the memories of which episodes? give --calibrate FILE too")
         return None
-    won = [trajectory for trajectory in read_train_trajectories(trajectories) if trajectory.won]
+    held = read_hold_out(model_dir)
+    won = [t for t in read_train_trajectories(trajectories) if t.won and not held.has(t.game, t.group)]
     pack = read_pack(pack_file) if pack_file is not None else None
+    memories = [m for m in pack.memories if not held.has(m.game, m.group)] if pack else []
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
-    draw = MemoryDraw(pack.memories if pack else (), right_share=_MEMORY_SHARE, wrong_share=0.0)
+    draw = MemoryDraw(memories, right_share=_MEMORY_SHARE, wrong_share=0.0)
     dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))
     if not episodes:

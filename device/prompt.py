@@ -84,7 +84,8 @@ class Segment:
 class PromptTokenizer:
     """Turns the pieces above into token ids with a student's own tokenizer.
 
-    Every piece is encoded on its own and without special tokens, in training and in playing alike.
+    Every piece is encoded on its own and without special tokens, in training and in playing alike; there is no chat
+    template. Before the first one stands what the tokenizer itself begins a text with.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,12 +97,14 @@ class PromptTokenizer:
             self._tokenizer = Tokenizer.from_file(str(file))
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
-            newline = self.encode("\n")
+            newline, text = self.encode("\n"), list(self._tokenizer.encode("\n").ids)
         except Exception as e:  # the library raises a bare Exception for a bad file
             raise UserError(f"{file}: not a tokenizer ({e}): copy the model's tokenizer.json again") from None
         if not newline:
             raise UserError(f"{file}: this tokenizer has no token for a newline: take a model of another kind")
         self.newline = newline[-1]
+        begins = (n for n in range(len(text)) if text[n:n + len(newline)] == newline)
+        self._start = text[:next(begins, 0)]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one piece."""
@@ -112,8 +115,10 @@ class PromptTokenizer:
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
 
     def system(self) -> list[int]:
-        """The fixed first tokens of every episode; an engine prefills them once and forks."""
-        return self.encode(SYSTEM)
+        """The fixed first tokens of every episode, a BOS among them if this tokenizer begins texts with one (Gemma's,
+        Llama 3's); an engine prefills them once and forks.
+        """
+        return [*self._start, *self.encode(SYSTEM)]
 
     def head(self, intro: str, memories: Sequence[str] = ()) -> list[int]:
         return self.encode(head(intro, memories))

@@ -43,18 +43,21 @@ class MemoryDraw:
         drawn = [rng.choice(near)] if near and (invented or rng.random() < self._right_share) else []
         if self._memories and self._wrong_share and rng.random() < self._wrong_share:
             wrong = rng.choice(self._memories)
-            if wrong.family != trajectory.family:
+            if wrong.family != trajectory.family and _is_other(wrong, trajectory):
                 drawn.insert(rng.randint(0, len(drawn)), wrong)
         return drawn
 
     def _candidates(self, trajectory: Trajectory, invented: bool) -> list[Memory]:
         """The nearest memories of other games; of a made-up task all of its recipe."""
-        def other(memory: Memory) -> bool:
-            return memory.group != trajectory.group and memory.game != trajectory.game
-
         if invented:
-            return [m for m in self._by_family[trajectory.family] if other(m)]
+            return [m for m in self._by_family[trajectory.family] if _is_other(m, trajectory)]
         key = trajectory.game
         if key not in self._near:
-            self._near[key] = [m for _, m in self._retriever.search(trajectory.goal, _CANDIDATES, other)]
+            self._near[key] = [m for _, m in self._retriever.search(trajectory.goal, _CANDIDATES,
+                                                                       lambda m: _is_other(m, trajectory))]
         return self._near[key]
+
+
+def _is_other(memory: Memory, trajectory: Trajectory) -> bool:
+    """Whether it tells neither of this game nor of the same task in the same room."""
+    return memory.group != trajectory.group and memory.game != trajectory.game

@@ -9,10 +9,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from duomem.base.files import digest_of
+from duomem.base.errors import UserError
+from duomem.base.files import digest_of, read_json
 from duomem.base.trajectory import Trajectory
 
+RECORD = "duomem.json"
+"""What a run or a merging was made of, beside its weights."""
 VALIDATED = 64
 """Most episodes measured of each kind, so that a validation takes seconds."""
 
@@ -29,6 +33,10 @@ class HoldOut:
     games: frozenset[str]
     rooms: frozenset[str]
 
+    def record(self) -> dict[str, list[str]]:
+        """As JSON, as a run's record and a merged student hold it."""
+        return {"games": sorted(self.games), "rooms": sorted(self.rooms)}
+
     def has(self, game: str, group: str) -> bool:
         """Whether a game, or a memory of it, is kept from training."""
         return game in self.games or floor_plan(group) in self.rooms
@@ -41,6 +49,19 @@ class HoldOut:
             if len(chosen) < VALIDATED:
                 chosen.setdefault(t.game, t)
         return {kind: list(chosen.values()) for kind, chosen in found.items() if chosen}
+
+
+def read_hold_out(folder: Path) -> HoldOut:
+    """What the adapter or merged student in `folder` was never trained on, nothing if no record tells. Raises
+    UserError for a damaged record.
+    """
+    file = folder / RECORD
+    found = read_json(file, "training record") if file.is_file() else {}
+    held = found.get("held_out", {}) if isinstance(found, dict) else None
+    games, rooms = (held.get("games", []), held.get("rooms", [])) if isinstance(held, dict) else (None, None)
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (games, rooms)):
+        raise UserError(f"{file}: field held_out does not list games and rooms: train or merge again")
+    return HoldOut(frozenset(games or ()), frozenset(rooms or ()))
 
 
 def hold_out(trajectories: Sequence[Trajectory], games_share: float, rooms_share: float) -> HoldOut:

@@ -15,8 +15,8 @@ from duomem.base.errors import UserError
 from duomem.base.files import atomic_folder, write_json
 from duomem.train.adapter import adapter_digests, load_adapter
 from duomem.train.base_model import load_causal_lm, saving, weights_digest
+from duomem.train.holdout import RECORD, read_hold_out
 
-_MARK = "duomem.json"
 _GENERATION = "generation_config.json"
 _KEPT = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "tokenizer.model",
          "vocab.json", "merges.txt", "added_tokens.json", _GENERATION)
@@ -27,7 +27,7 @@ def merge(base: Path, adapter: Path, out: Path) -> Path:
     they are. Raises UserError for a missing or damaged adapter, one that does not fit the base, or an `out`
     that holds something else.
     """
-    inputs = {"base": weights_digest(base)} | adapter_digests(adapter)
+    inputs = {"base": weights_digest(base), **adapter_digests(adapter), "held_out": read_hold_out(adapter).record()}
     if _is_merged(out, inputs):
         return out
     merged = _merged(load_adapter(load_causal_lm(base, "auto"), adapter))
@@ -38,7 +38,7 @@ def merge(base: Path, adapter: Path, out: Path) -> Path:
         for name in _KEPT:
             if (base / name).is_file():
                 shutil.copyfile(base / name, folder / name)
-        write_json(folder / _MARK, inputs)
+        write_json(folder / RECORD, inputs)
     return out
 
 
@@ -56,12 +56,12 @@ def _merged(loaded: Any) -> Any:
     return loaded.unload()
 
 
-def _is_merged(out: Path, inputs: dict[str, str]) -> bool:
+def _is_merged(out: Path, inputs: dict[str, Any]) -> bool:
     """Whether `out` is made of `inputs`. Raises UserError if it must not be replaced."""
     if not out.exists():
         return False
     try:
-        found = json.loads((out / _MARK).read_text(encoding="utf-8"))
+        found = json.loads((out / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
     if found == inputs:

@@ -27,7 +27,7 @@ from duomem.train.checkpoint import load_checkpoint, save_checkpoint, uninterrup
 from duomem.train.config import StudentConfig
 from duomem.train.contexts import MemoryDraw
 from duomem.train.dataset import EpisodeDataset, Example
-from duomem.train.holdout import hold_out
+from duomem.train.holdout import RECORD, hold_out
 from duomem.train.plot import plot_training
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
     if run.learner.is_main:
         with atomic_folder(out) as folder, saving(out):
             run.learner.save_adapter(folder)
-            write_json(folder / "duomem.json", record)
+            write_json(folder / RECORD, record)
             (folder / LOG).write_bytes((work / LOG).read_bytes())
             plot_training(folder / LOG, folder / PLOT)
         for file in work.iterdir():
@@ -129,7 +129,7 @@ def _set_up_cpu() -> None:
 
 def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     try:
-        found = json.loads((out / "duomem.json").read_text(encoding="utf-8"))
+        found = json.loads((out / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and all(found.get(k) == v for k, v in record.items()) else None
@@ -254,7 +254,7 @@ class _Run:
         return {"steps": self.step, "kept_step": kept, "tokens": self.tokens,
                 "padding": round(1 - self.tokens / self._padded, 4), "trainable": self.learner.trainable,
                 "processes": self.learner.processes, "loss": round(self.average(), 4), "validation": validated,
-                "held_out": {"games": sorted(self._held.games), "rooms": sorted(self._held.rooms)}, **self._cost()}
+                "held_out": self._held.record(), **self._cost()}
 
     def average(self) -> float:
         """Mean loss of the last steps."""

@@ -218,6 +218,17 @@ def test_another_calibration_is_another_bundle(tiny_model: Path, tiny_bundle: Pa
     assert read_bundle(tiny_bundle).manifest["calibration"] is None
 
 
+def test_what_training_held_out_is_not_calibrated_on(tiny_model: Path, played: Path, tmp_path: Path) -> None:
+    student = Path(shutil.copytree(tiny_model, tmp_path / "student"))
+    for games, rooms, left in (([], [], 8), ([0, 3], [], 6), ([0], ["5", "6"], 5)):
+        held = {"games": [episode(i).game for i in games], "rooms": rooms}
+        (student / "duomem.json").write_text(json.dumps({"held_out": held}))
+        assert cli._calibration(played, None, student).record["episodes"] == left
+    (student / "duomem.json").write_text(json.dumps({"held_out": {"rooms": [str(i) for i in range(8)]}}))
+    with pytest.raises(UserError, match="no won episode"):
+        cli._calibration(played, None, student)
+
+
 @pytest.mark.parametrize("split", ["valid_seen", "valid_unseen"])
 def test_validation_games_are_refused(tiny_model: Path, tmp_path: Path, split: str) -> None:
     file = write(tmp_path / "t.jsonl", [episode(0), episode(1, split)])

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from duomem.base.errors import UserError
 from duomem.device.prompt import (
@@ -80,6 +82,23 @@ def test_the_token_ids(smollm2: Path) -> None:
     assert [s.student for s in segments] == [False, True] * 5
     assert tokenizer.newline == 198
     assert tokenizer.system() == IDS[0][:40] and tokenizer.decode(tokenizer.system()).endswith("inventory.\n")
+
+
+@pytest.mark.parametrize(("template", "before"), [("<s> $A", ["<s>"]), ("<s> <s> $A </s>", ["<s>", "<s>"]),
+                                                  ("$A </s>", [])])
+def test_an_episode_begins_as_the_tokenizer_begins_a_text(
+        template: str, before: list[str], byte_tokenizer: Path, tmp_path: Path) -> None:
+    """Gemma and Llama 3 are at a loss without their BOS; nothing else of the kind stands between the pieces."""
+    wrapped = Tokenizer.from_file(str(byte_tokenizer / "tokenizer.json"))
+    wrapped.add_special_tokens(["<s>", "</s>"])
+    ids = [(name, wrapped.token_to_id(name)) for name in ("<s>", "</s>")]
+    wrapped.post_processor = TemplateProcessing(single=template, special_tokens=ids)
+    wrapped.save(str(tmp_path / "tokenizer.json"))
+    plain, begun = PromptTokenizer(byte_tokenizer), PromptTokenizer(tmp_path)
+    first = [dict(ids)[name] for name in before]
+    assert begun.system() == first + plain.system() and begun.action("look") == plain.action("look")
+    episodes = [[t for s in tokenizer.episode(INTRO, STEPS) for t in s.tokens] for tokenizer in (plain, begun)]
+    assert episodes[1] == first + episodes[0]
 
 
 def test_an_episode_only_ever_grows(byte_tokenizer: Path) -> None:

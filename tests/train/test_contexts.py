@@ -42,6 +42,9 @@ def _drawn(trajectory: Trajectory, right: float, wrong: float, n: int = 600) -> 
 def test_never_of_the_same_game_or_room() -> None:
     drawn = {m.game for memories in _drawn(EPISODE, 1.0, 0.0) for m in memories}
     assert drawn == {"g3", "g4", "g5"} or drawn == {"g3", "g4"}
+    for episode in (EPISODE, INVENTED):
+        wrong = {m.game for memories in _drawn(episode, 0.0, 1.0) for m in memories}
+        assert "g1" not in wrong and {"g5", "g7"} <= wrong
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -51,10 +54,10 @@ def test_share_of_right_memories(share: float) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_share_of_wrong_memories(share: float) -> None:
-    """Every memory here but three of eight is of another family than heat."""
+    """Three of the eight memories here are of another family than heat and of another game."""
     drawn = _drawn(EPISODE, 0.0, share)
     assert all(m.family != "heat" for memories in drawn for m in memories)
-    assert sum(map(bool, drawn)) / 600 == pytest.approx(share * 4 / 8, abs=0.07)
+    assert sum(map(bool, drawn)) / 600 == pytest.approx(share * 3 / 8, abs=0.07)
 
 
 def test_right_and_wrong_come_in_either_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from episodes import write_episodes
 
+from duomem.base.errors import UserError
 from duomem.base.trajectory import Trajectory, read_trajectories
-from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, hold_out
+from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, hold_out, read_hold_out
 
 
 @pytest.fixture
@@ -33,6 +35,18 @@ def test_the_same_ones_in_any_order_and_with_more_episodes_of_a_game(played: lis
     mixed = [replace(t, seed=1, player="other/1") for t in played] + played
     random.Random(3).shuffle(mixed)
     assert hold_out(mixed, 0.1, 0.2) == hold_out(played, 0.1, 0.2)
+
+
+def test_what_a_folder_tells_was_held_out(tmp_path: Path) -> None:
+    held = HoldOut(frozenset({"b", "a"}), frozenset({"301"}))
+    assert read_hold_out(tmp_path) == HoldOut(frozenset(), frozenset())
+    for record in ({"held_out": held.record(), "steps": 3}, {"steps": 3}):
+        (tmp_path / "duomem.json").write_text(json.dumps(record))
+        assert read_hold_out(tmp_path) == (held if "held_out" in record else HoldOut(frozenset(), frozenset()))
+    for bad in ([], {"held_out": 1}, {"held_out": {"games": "a"}}, {"held_out": {"rooms": [1]}}):
+        (tmp_path / "duomem.json").write_text(json.dumps(bad))
+        with pytest.raises(UserError, match=r"duomem\.json: field held_out does not list games and rooms"):
+            read_hold_out(tmp_path)
 
 
 def test_what_is_validated(played: list[Trajectory]) -> None:

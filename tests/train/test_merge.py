@@ -14,6 +14,7 @@ import pytest
 
 from duomem.base.errors import UserError
 from duomem.train import merge as merge_module
+from duomem.train.holdout import HoldOut, read_hold_out
 from duomem.train.merge import merge
 from duomem.train.trainer import TrainInputs, train
 
@@ -44,6 +45,15 @@ def test_merged_answers_as_base_and_adapter(tiny_model: Path, adapter: Path, tmp
     assert (merged - expected).abs().max() < 1e-4 < 0.01 < (merged - before).abs().max()
     assert (out / "tokenizer.json").read_bytes() == (tiny_model / "tokenizer.json").read_bytes()
     assert not any("lora" in name for name in os.listdir(out))
+
+
+def test_a_merged_student_tells_what_was_held_out(tiny_model: Path, adapter: Path, tmp_path: Path) -> None:
+    record = json.loads((adapter / "duomem.json").read_text())
+    held = HoldOut(frozenset({"a"}), frozenset({"301"}))
+    (adapter / "duomem.json").write_text(json.dumps(record | {"held_out": held.record()}))
+    assert read_hold_out(merge(tiny_model, adapter, tmp_path / "student")) == held
+    (adapter / "duomem.json").unlink()
+    assert not read_hold_out(merge(tiny_model, adapter, tmp_path / "other")).games
 
 
 def test_merged_once(tiny_model: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
