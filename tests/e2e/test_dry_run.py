@@ -1,4 +1,6 @@
-"""Every shipped student, tiny: three steps of training as its file says, merged, compiled and played."""
+"""Every shipped student, tiny: three steps of training as its file says, and merged. One of each kind, its architecture
+with tied or untied embeddings: compiled and played.
+"""
 
 from __future__ import annotations
 
@@ -34,24 +36,35 @@ GENERATION = {"do_sample": False, "temperature": 0.6, "eos_token_id": [257, 259]
 """As some models ship it, and transformers refuses to save it."""
 
 
-def _architecture(path: Path) -> str:
+Kind = tuple[str, bool]
+"""An architecture's name, and whether its embeddings are tied."""
+
+
+def _kind(path: Path) -> Kind:
     architecture = read_architecture(path)
     assert architecture is not None
-    return architecture.name
+    return architecture.name, architecture.tie_word_embeddings
 
 
-FIRST = {name: next(path for path in config_files() if _architecture(path) == name) for name in NAMES}
-"""A student of each architecture."""
+FIRST = {_kind(path): path for path in reversed(config_files())}
+"""A student of each kind."""
+KINDS = pytest.mark.parametrize("kind", sorted(FIRST), ids=lambda kind: f"{kind[0]}-{'tied' if kind[1] else 'untied'}")
+
+
+def test_every_architecture_has_a_student() -> None:
+    assert {name for name, _ in FIRST} == set(NAMES)
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Path) -> Callable[[str], Path]:
-    """base(architecture) is the folder of a tiny model of it."""
+def base(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Path) -> Callable[[Kind], Path]:
+    """base(kind) is the folder of a tiny model of it."""
 
     @cache
-    def make(name: str) -> Path:
+    def make(kind: Kind) -> Path:
+        name, tied = kind
         folder = tmp_path_factory.mktemp("bases") / name
-        model = _seeing() if name == SEES else text_model(VARIANTS[name], max_position_embeddings=CONTEXT)
+        model = _seeing() if name == SEES else text_model(VARIANTS[name], max_position_embeddings=CONTEXT,
+                                                          tie_word_embeddings=tied)
         model.save_pretrained(folder)
         shutil.copy(byte_tokenizer / "tokenizer.json", folder)
         (folder / "generation_config.json").write_text(json.dumps(GENERATION))
@@ -75,7 +88,7 @@ def _seeing() -> Any:
 
 
 @pytest.fixture(scope="session")
-def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[str], Path]) -> Merged:
+def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[Kind], Path]) -> Merged:
     """merged(config file) is (adapter, student) of three steps as the file says, on the tiny model."""
     from duomem.train.merge import merge
     from duomem.train.trainer import TrainInputs, train
@@ -88,7 +101,7 @@ def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[str], Path]
     def make(path: Path) -> tuple[Path, Path]:
         config = replace(load_config(path), max_steps=3, warmup_steps=1, learning_rate=0.02, hold_out_games=0,
                          compile=False)
-        folder, adapter = base(_architecture(path)), place / f"{path.stem}-adapter"
+        folder, adapter = base(_kind(path)), place / f"{path.stem}-adapter"
         train(TrainInputs(folder, [episodes], [place / "p.dmpack"], config), adapter, 1)
         return adapter, merge(folder, adapter, place / path.stem)
 
@@ -96,7 +109,7 @@ def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[str], Path]
 
 
 @pytest.mark.parametrize("path", config_files(), ids=lambda path: path.stem)
-def test_trained_and_merged(path: Path, base: Callable[[str], Path], merged: Merged) -> None:
+def test_trained_and_merged(path: Path, base: Callable[[Kind], Path], merged: Merged) -> None:
     config: StudentConfig = load_config(path)
     adapter, student = merged(path)
     lora = json.loads((adapter / "adapter_config.json").read_text())
@@ -104,7 +117,7 @@ def test_trained_and_merged(path: Path, base: Callable[[str], Path], merged: Mer
     targets = ALL if config.target_modules == ALL_LINEAR else set(config.target_modules.split(","))
     assert {target.rpartition(".")[2] for target in lora["target_modules"]} == targets
     assert (student / "generation_config.json").read_bytes() == \
-        (base(_architecture(path)) / "generation_config.json").read_bytes()
+        (base(_kind(path)) / "generation_config.json").read_bytes()
     assert 259 in json.loads((student / "generation_config.json").read_text())["eos_token_id"]
 
 
@@ -113,8 +126,8 @@ def _logits(model: Any) -> Any:
         return model.float().eval()(input_ids=torch.arange(60)[None] * 7 % 300).logits
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_merging_is_exact(name: str, base: Callable[[str], Path], merged: Merged) -> None:
+@KINDS
+def test_merging_is_exact(kind: Kind, base: Callable[[Kind], Path], merged: Merged) -> None:
     """Of what is stored in float32, the logits; else each weight is the exact sum, rounded once."""
     from peft import PeftModel
     from safetensors.torch import load_file
@@ -122,12 +135,12 @@ def test_merging_is_exact(name: str, base: Callable[[str], Path], merged: Merged
 
     from duomem.train.base_model import load_causal_lm
 
-    adapter, student = merged(FIRST[name])
-    plain = _logits(load_causal_lm(base(name), "float32"))
-    both = PeftModel.from_pretrained(load_causal_lm(base(name), "float32"), str(adapter))
+    adapter, student = merged(FIRST[kind])
+    plain = _logits(load_causal_lm(base(kind), "float32"))
+    both = PeftModel.from_pretrained(load_causal_lm(base(kind), "float32"), str(adapter))
     expected = _logits(both)
     stored = load_file(student / "model.safetensors")
-    if name == SEES:
+    if kind[0] == SEES:
         assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
         exact = both.merge_and_unload().state_dict()
         assert all(torch.equal(tensor, exact[key].to(torch.bfloat16)) for key, tensor in stored.items())
@@ -138,11 +151,11 @@ def test_merging_is_exact(name: str, base: Callable[[str], Path], merged: Merged
     assert (expected - plain).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_compiled_and_played(name: str, merged: Merged, generated_games: Path,
-                             tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, student = merged(FIRST[name])
-    assert Checkpoint(student).architecture == name.replace(SEES, "Gemma3ForCausalLM")
+@KINDS
+def test_compiled_and_played(kind: Kind, merged: Merged, generated_games: Path, tmp_path: Path,
+                             capsys: pytest.CaptureFixture[str]) -> None:
+    _, student = merged(FIRST[kind])
+    assert Checkpoint(student).architecture == kind[0].replace(SEES, "Gemma3ForCausalLM")
     assert main(["compile", str(student), "--target", "host", "--quant", "q4f32_1", "--min-agreement", "0", "--context",
                  str(CONTEXT), "--out", str(tmp_path / "bundle")]) == 0
     assert main(["play", str(tmp_path / "bundle"), "--games", str(generated_games), "--max-steps", "3"]) == 0

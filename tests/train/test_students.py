@@ -99,7 +99,7 @@ def test_estimates_by_hand() -> None:
     assert activation_values(TINY) == 4 * 8 + 2 * (8 + 4) + 4 + 8 + 4 * 16
     kept = 5 * 2 * activation_values(TINY) * 2
     assert training_memory(TINY, config) == (2 * layer + 800) * 2 + 32 * 16 + kept + 5 * 0.2 * 100 * 12 + 1.5e9
-    assert training_flops(TINY, config) == 4 * (2 * layer + 0.2 * 800 + 32) * 10 * 2 * 340
+    assert training_flops(TINY, config) == 4 * (2 * layer + 0.2 * 800 + 32) * 10 * 2 * 450
     assert training_hours(TINY, config, GPUS[0]) == training_flops(TINY, config) / (0.35 * GPUS[0].flops) / 3600
     assert training_hours(TINY, config, replace(GPUS[0], memory=1e9)) is None
     assert training_memory(TINY, replace(config, dtype="float32")) > training_memory(TINY, config)

@@ -192,6 +192,20 @@ def test_seeds_differ_and_repeat(inputs: TrainInputs, tmp_path: Path) -> None:
     assert weights[0] == weights[1] != weights[2]
 
 
+def test_flags_replace_fields_of_the_config(inputs: TrainInputs, tmp_path: Path) -> None:
+    from duomem.cli.main import main
+
+    config = tmp_path / "s.toml"
+    values = {**inputs.config.to_json(), "model": str(inputs.base)}
+    config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
+    changed = {"max_steps": 2, "final_rate": 0.5, "seed": 3, "cpu_minutes": 50.0, "hold_out_rooms": 0.1}
+    flags = [text for k, v in changed.items() for text in (f"--{k.replace('_', '-')}", str(v))]
+    assert main(["train", "--config", str(config), "--trajectories", *map(str, inputs.trajectories), "--pack",
+                 *map(str, inputs.packs), "--threads", "1", "--out", str(tmp_path / "a"), *flags]) == 0
+    record = json.loads((tmp_path / "a" / "duomem.json").read_text())
+    assert record["config"] == values | changed and record["steps"] == 2
+
+
 def test_two_processes_learn_what_one_learns(inputs: TrainInputs, tmp_path: Path) -> None:
     """Under `accelerate launch`, the batch shared: the same weights but for rounding, written once."""
     from safetensors.torch import load_file
