@@ -2,8 +2,9 @@
 
 Memory: weights in their type, 16 bytes for each trained parameter (fp32 weight, gradient and Adam's two moments), and
 what a micro-batch keeps for the backward pass, counted tensor by tensor as in Korthikanti et al. 2022
-(arXiv 2205.05198), with fused attention and without recomputation. Time: 2 operations a weight and token forward, as
-many backward for the activations (the frozen weights need no gradients), at a share of the GPU's peak.
+(arXiv 2205.05198), with fused attention (Gemma 2's is not, it takes more), without recomputation. Time: 2 operations
+a weight and token forward, as many backward for the activations (the frozen weights need no gradients), at a share of
+the GPU's peak.
 """
 
 from __future__ import annotations
