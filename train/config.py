@@ -26,7 +26,8 @@ class StudentConfig:
     limit), whichever comes first. batch_size: episodes an optimiser step, over all processes;
     micro_batch_tokens: most tokens, padding included, computed at once: it bounds memory, and how often
     gradients accumulate follows from it; max_tokens: longest episode kept.
-    memory_share: chance of a memory for the task in context; wrong_memory_share: of one of another family.
+    memory_share: chance of a memory for the task in context; wrong_memory_share: of one of another family;
+    noisy_memory_share: of a spoilt step in a memory for the task.
     hold_out_games, hold_out_rooms: shares of the train games and of the floor plans kept from training;
     validate_every: steps between measurements on them; patience: how many of those without a lower loss end
     the training, with the weights of the best one (0: never).
@@ -49,6 +50,7 @@ class StudentConfig:
     max_tokens: int = 2048
     memory_share: float = 0.6
     wrong_memory_share: float = 0.15
+    noisy_memory_share: float = 0.0
     hold_out_games: float = 0.02
     hold_out_rooms: float = 0.0
     validate_every: int = 100
@@ -67,7 +69,7 @@ class StudentConfig:
                       "validate_every"):
             if getattr(self, field) < 1:
                 raise UserError(f"student config: field {field} must be at least 1")
-        for field in ("memory_share", "wrong_memory_share", "final_rate"):
+        for field in ("memory_share", "wrong_memory_share", "noisy_memory_share", "final_rate"):
             if not 0 <= getattr(self, field) <= 1:
                 raise UserError(f"student config: field {field} must be between 0 and 1")
         for field in ("hold_out_games", "hold_out_rooms"):

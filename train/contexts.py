@@ -1,4 +1,4 @@
-"""Which memories a training episode has in context: the right one, none, a wrong one, or right and wrong.
+"""Which memories a training episode has in context: the right one, a noisy copy, none, a wrong one, or two of them.
 
 Leave-one-out: never a memory of the same game, nor of the same task in the same room.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from duomem.base.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
@@ -21,13 +22,16 @@ _CANDIDATES = 4
 class MemoryDraw:
     """Draws memories for episodes. A made-up task always has the memory of its own recipe: nobody can know it."""
 
-    def __init__(self, memories: Sequence[Memory], right_share: float, wrong_share: float) -> None:
+    def __init__(self, memories: Sequence[Memory], right_share: float, wrong_share: float,
+                 noisy_share: float = 0.0) -> None:
         """`right_share`: chance of a memory near to the task; `wrong_share`: of one of any task, shown if it is of
-        another family, so that the student learns to tell them apart.
+        another family, so that the student learns to tell them apart; `noisy_share`: of the near ones that have a
+        step spoilt, so that it learns to doubt them, but a made-up task's, which nothing else tells.
         """
         self._memories = list(memories)
         self._right_share = right_share
         self._wrong_share = wrong_share
+        self._noisy_share = noisy_share
         self._by_family: dict[str, list[Memory]] = defaultdict(list)
         for memory in self._memories:
             self._by_family[memory.family].append(memory)
@@ -41,11 +45,26 @@ class MemoryDraw:
         if invented and not near:
             return None
         drawn = [rng.choice(near)] if near and (invented or rng.random() < self._right_share) else []
+        if drawn and not invented and self._noisy_share and rng.random() < self._noisy_share:
+            drawn = [self._spoilt(drawn[0], rng)]
         if self._memories and self._wrong_share and rng.random() < self._wrong_share:
             wrong = rng.choice(self._memories)
             if wrong.family != trajectory.family and _is_other(wrong, trajectory):
                 drawn.insert(rng.randint(0, len(drawn)), wrong)
         return drawn
+
+    def _spoilt(self, memory: Memory, rng: random.Random) -> Memory:
+        """A step of it left out, exchanged with the next, or replaced by one of another memory."""
+        steps = list(memory.steps)
+        i = rng.randrange(len(steps))
+        kind = rng.randrange(3)
+        if kind == 0 and len(steps) > 1:
+            del steps[i]
+        elif kind == 1 and i + 1 < len(steps):
+            steps[i:i + 2] = steps[i + 1], steps[i]
+        else:
+            steps[i] = rng.choice(rng.choice(self._memories).steps)
+        return replace(memory, steps=tuple(steps))
 
     def _candidates(self, trajectory: Trajectory, invented: bool) -> list[Memory]:
         """The nearest memories of other games; of a made-up task all of its recipe."""

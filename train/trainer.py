@@ -146,7 +146,7 @@ class _Run:
         self._held = hold_out(trajectories, config.hold_out_games, config.hold_out_rooms)
         memories = [m for path in inputs.packs for m in read_pack(path).memories]
         draw = MemoryDraw([m for m in memories if not self._held.has(m.game, m.group)], config.memory_share,
-                          config.wrong_memory_share)
+                          config.wrong_memory_share, config.noisy_memory_share)
         tokenizer = PromptTokenizer(inputs.base)
 
         def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:

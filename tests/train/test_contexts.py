@@ -60,6 +60,21 @@ def test_share_of_wrong_memories(share: float) -> None:
     assert sum(map(bool, drawn)) / 600 == pytest.approx(share * 3 / 8, abs=0.07)
 
 
+def test_noisy_memories_are_the_near_ones_spoilt() -> None:
+    """As many as asked for, each in one way; what is near stays so, and a made-up task is told the truth."""
+    steps = ("search desk", "take mug", "heat mug", "move mug")
+    near = [replace(m, steps=steps) if m.family == "heat" else m for m in MEMORIES]
+    for share in (0.0, 0.4, 1.0):
+        draw, rng = MemoryDraw(near, 1.0, 0.0, share), random.Random(0)
+        drawn = [m for _ in range(600) for m in draw.draw(EPISODE, rng) or () if m.game in ("g3", "g4")]
+        spoilt = [m for m in drawn if m.steps != steps]
+        assert len(spoilt) / len(drawn) == pytest.approx(share, abs=0.07)
+        kinds = {(len(m.steps), sorted(m.steps) == sorted(steps)) for m in spoilt}
+        assert kinds == ({(3, False), (4, True), (4, False)} if share else set())
+    invented, rng = MemoryDraw(near, 1.0, 0.0, 1.0), random.Random(0)
+    assert {m.steps for _ in range(50) for m in invented.draw(INVENTED, rng) or ()} == {("take it",)}
+
+
 def test_right_and_wrong_come_in_either_order() -> None:
     both = [m for m in _drawn(INVENTED, 0.0, 1.0) if len(m) == 2]
     firsts = {memories[0].family == "invented/1" for memories in both}
