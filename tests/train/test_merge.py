@@ -54,7 +54,7 @@ def test_a_merged_student_tells_what_was_held_out(tiny_model: Path, adapter: Pat
     assert read_hold_out(merge(tiny_model, adapter, tmp_path / "student")) == held
     mark = tmp_path / "student" / "duomem.json"
     mark.write_text(json.dumps({k: v for k, v in json.loads(mark.read_text()).items() if k != "held_out"}))
-    assert read_hold_out(merge(tiny_model, adapter, tmp_path / "student")) == held  # one of an earlier duomem is replaced
+    assert read_hold_out(merge(tiny_model, adapter, tmp_path / "student")) == held  # of an earlier duomem
     (adapter / "duomem.json").unlink()
     assert not read_hold_out(merge(tiny_model, adapter, tmp_path / "other")).games
 
