@@ -20,6 +20,9 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _WIDTH = 0.8
 _LABEL = 15
 """Letters a line under a group of bars."""
+_HANDLE = 7
+"""Letters that a legend's mark takes the room of."""
+_LETTERS_AN_INCH = 11
 _DOTS = 150
 
 
@@ -52,7 +55,9 @@ def draw(page: Page) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("games won, %")
     legend = sorted(zip(*figure.axes[0].get_legend_handles_labels(), strict=True), key=lambda entry: _is_line(entry[0]))
-    figure.legend(*zip(*legend, strict=True), loc="outside lower center", ncols=len(legend), frameon=False)
+    longest = max(len(label) for _, label in legend) + _HANDLE
+    columns = max(1, min(len(legend), int(figure.get_figwidth() * _LETTERS_AN_INCH) // longest))
+    figure.legend(*zip(*legend, strict=True), loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

@@ -50,3 +50,14 @@ def test_a_curve_in_order(write: Callable[..., Path]) -> None:
     line = figure.axes[0].lines[0]
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 15, 45], [0, 50, 100])
     assert list(figure.axes[0].get_xticks()) == [0, 15, 45]
+
+
+@pytest.mark.parametrize("series", [["none", "self", "teacher"], [f"script cut to {n} of its steps" for n in range(9)]])
+def test_the_legend_fits(series: list[str], write: Callable[..., Path]) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = draw(_page(*(_result(write, "WL", name, at) for at, name in enumerate(series))))
+    FigureCanvasAgg(figure).draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1 and legend.y0 >= 0
+    assert figure.axes[0].get_window_extent().height > 100
