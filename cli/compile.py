@@ -162,11 +162,10 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
             raise UserError("--calibrate-pack: the memories of which episodes? give --calibrate FILE too")
         return None
     held = read_hold_out(model_dir)
-    won = [t for t in read_train_trajectories(trajectories) if t.won and not held.has(t.game, t.group)]
+    won = [t for t in held.rest(read_train_trajectories(trajectories)) if t.won]
     pack = read_pack(pack_file) if pack_file is not None else None
-    memories = [m for m in pack.memories if not held.has(m.game, m.group)] if pack else []
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
-    draw = MemoryDraw(memories, right_share=_MEMORY_SHARE, wrong_share=0.0)
+    draw = MemoryDraw(held.rest(pack.memories) if pack else (), right_share=_MEMORY_SHARE, wrong_share=0.0)
     dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))
     if not episodes:

@@ -10,11 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from duomem.base.errors import UserError
 from duomem.base.files import digest_of, read_json
 from duomem.base.trajectory import Trajectory
+from duomem.memory_packs.memory import Memory
 
+Told = TypeVar("Told", Trajectory, Memory)
 RECORD = "duomem.json"
 """What a run or a merging was made of, beside its weights."""
 VALIDATED = 64
@@ -40,6 +43,10 @@ class HoldOut:
     def has(self, game: str, group: str) -> bool:
         """Whether a game, or a memory of it, is kept from training."""
         return game in self.games or floor_plan(group) in self.rooms
+
+    def rest(self, told: Iterable[Told]) -> list[Told]:
+        """What of `told`, episodes or memories, is not kept from training."""
+        return [t for t in told if not self.has(t.game, t.group)]
 
     def validation(self, trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
         """Held-out won episodes of known rooms ("games") and of rooms never seen ("rooms"), one a game."""

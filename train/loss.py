@@ -52,8 +52,7 @@ class ActionLoss(torch.nn.Module):
 
 
 def collate(examples: Sequence[Example], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """(token ids, student marks) of `examples`, [rows, batches.padded_length], padded on the
-    right with token 0."""
+    """(token ids, student marks) of `examples`, [rows, batches.padded_length], padded on the right with token 0."""
     length = padded_length(examples)
     ids = torch.zeros((len(examples), length), dtype=torch.long)
     student = torch.zeros((len(examples), length), dtype=torch.bool)

@@ -145,14 +145,14 @@ class _Run:
         trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path)]
         self._held = hold_out(trajectories, config.hold_out_games, config.hold_out_rooms)
         memories = [m for path in inputs.packs for m in read_pack(path).memories]
-        draw = MemoryDraw([m for m in memories if not self._held.has(m.game, m.group)], config.memory_share,
-                          config.wrong_memory_share, config.noisy_memory_share)
+        draw = MemoryDraw(self._held.rest(memories), config.memory_share, config.wrong_memory_share,
+                          config.noisy_memory_share)
         tokenizer = PromptTokenizer(inputs.base)
 
         def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:
             return EpisodeDataset(episodes, draw, tokenizer, config.seed, config.max_tokens)
 
-        taught = dataset([t for t in trajectories if not self._held.has(t.game, t.group)])
+        taught = dataset(self._held.rest(trajectories))
         if not len(taught):
             raise UserError(f"{', '.join(map(str, inputs.trajectories))}: no won episode that is not held out: "
                             "nothing to train on")
