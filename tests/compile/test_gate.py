@@ -86,13 +86,26 @@ def stored(bundle: Bundle, name: str) -> np.memmap:
     raise KeyError(name)
 
 
+def close(one: Any, other: Any) -> bool:
+    """Whether two figures, or nested lists and dicts of them, are equal but for the last digits of float32.
+
+    MKL's sums depend on how memory is aligned: two runs of the same reference differ in those.
+    """
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    return bool(one == pytest.approx(other, rel=0, abs=2e-5) if isinstance(one, float) else one == other)
+
+
 def test_the_bundle_as_written_passes(copy: Bundle, tiny_model: Path) -> None:
     figures = check_parity(copy, Checkpoint(tiny_model), 0.0)
     assert 0 < figures["max_abs_diff"] < figures["bound"] == 1e-3
     assert figures["libraries"] == {copy.libraries[0].file: figures["max_abs_diff"]}
     actions = figures["actions"]
     assert actions["bound"] == 0.0 and 0 <= actions["clear_steps"] <= actions["steps"] <= 200
-    assert figures.items() <= (copy.manifest["gate"] | {"actions": actions}).items()
+    assert 0.0 < copy.manifest["gate"]["actions"].pop("bound") != actions.pop("bound")
+    assert all(close(figures[name], copy.manifest["gate"][name]) for name in figures)
 
 
 def test_a_flipped_scale(copy: Bundle, tiny_model: Path) -> None:
