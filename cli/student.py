@@ -29,7 +29,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     train.add_argument("--trajectories", type=Path, required=True, nargs="+", metavar="FILE", help="of `duomem teach`")
     train.add_argument("--pack", type=Path, required=True, nargs="+", metavar="FILE",
                        help="memories shown while training")
-    train.add_argument("--start", type=Path, metavar="DIR", help="adapter to go on from (default: a new one)")
+    train.add_argument("--start", type=Path, metavar="DIR",
+                       help="adapter to go on from; what its training held out stays held out (default: a new one)")
     for field, kind, what in _OVERRIDES:
         train.add_argument(f"--{field.replace('_', '-')}", type=kind, help=f"{what} (default: the config's)")
     train.add_argument("--threads", type=count, help="CPU threads of each process (default: one a core)")

@@ -36,6 +36,10 @@ class HoldOut:
     games: frozenset[str]
     rooms: frozenset[str]
 
+    def __bool__(self) -> bool:
+        """Whether anything is held out."""
+        return bool(self.games or self.rooms)
+
     def record(self) -> dict[str, list[str]]:
         """As JSON, as a run's record and a merged student hold it."""
         return {"games": sorted(self.games), "rooms": sorted(self.rooms)}

@@ -27,7 +27,7 @@ from duomem.train.checkpoint import load_checkpoint, save_checkpoint, uninterrup
 from duomem.train.config import StudentConfig
 from duomem.train.contexts import MemoryDraw
 from duomem.train.dataset import EpisodeDataset, Example
-from duomem.train.holdout import RECORD, hold_out
+from duomem.train.holdout import RECORD, hold_out, read_hold_out
 from duomem.train.plot import plot_training
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ class _Run:
 
         config = self._config = inputs.config
         trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path)]
-        self._held = hold_out(trajectories, config.hold_out_games, config.hold_out_rooms)
+        started = read_hold_out(inputs.start) if inputs.start else None
+        self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_rooms)
         memories = [m for path in inputs.packs for m in read_pack(path).memories]
         draw = MemoryDraw(self._held.rest(memories), config.memory_share, config.wrong_memory_share,
                           config.noisy_memory_share)

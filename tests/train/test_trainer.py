@@ -137,6 +137,12 @@ def test_training_goes_on_from_an_adapter(inputs: TrainInputs, tmp_path: Path) -
     assert not (tmp_path / "third").exists()
 
 
+def test_what_an_adapter_held_out_stays_held_out(inputs: TrainInputs, tmp_path: Path) -> None:
+    first = _train(inputs, tmp_path / "first", max_steps=1, hold_out_games=0.25)
+    again = _train(replace(inputs, start=tmp_path / "first"), tmp_path / "second", max_steps=1, hold_out_games=0.5)
+    assert again["held_out"] == first["held_out"] != {"games": [], "rooms": []}
+
+
 def test_held_out_games_are_not_learnt(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by weights nor as memories; the rest of the games are."""
     taught: list[Trajectory] = []
