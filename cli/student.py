@@ -15,6 +15,7 @@ _OVERRIDES = (
     ("minutes", float, "most minutes to train, 0 for no limit"),
     ("cpu_minutes", float, "most CPU minutes, all threads together, 0 for no limit"),
     ("max_steps", int, "most optimiser steps"),
+    ("learning_rate", float, "learning rate after the warm-up"),
     ("final_rate", float, "share of the learning rate that is left at the end"),
     ("seed", int, "seed of adapter, order and memories"),
     ("hold_out_rooms", float, "share of the floor plans of which no game is trained on"),

@@ -204,7 +204,8 @@ def test_flags_replace_fields_of_the_config(inputs: TrainInputs, tmp_path: Path)
     config = tmp_path / "s.toml"
     values = {**inputs.config.to_json(), "model": str(inputs.base)}
     config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
-    changed = {"max_steps": 2, "final_rate": 0.5, "seed": 3, "cpu_minutes": 50.0, "hold_out_rooms": 0.1}
+    changed = {"max_steps": 2, "learning_rate": 5e-4, "final_rate": 0.5, "seed": 3, "cpu_minutes": 50.0,
+               "hold_out_rooms": 0.1}
     flags = [text for k, v in changed.items() for text in (f"--{k.replace('_', '-')}", str(v))]
     assert main(["train", "--config", str(config), "--trajectories", *map(str, inputs.trajectories), "--pack",
                  *map(str, inputs.packs), "--threads", "1", "--out", str(tmp_path / "a"), *flags]) == 0
