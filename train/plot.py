@@ -42,11 +42,11 @@ def plot_training(log: Path, out: Path) -> None:
     rate.plot(steps, [row["lr"] for row in rows], color="0.5", linestyle=":", linewidth=1)
     rate.set_ylabel("learning rate (dotted)")
     rate.set_ylim(bottom=0)
-    above.legend(loc="best")
+    above.legend()
     below.set_ylabel("actions right, %, teacher forcing")
     below.set_xlabel("optimiser step")
     if below.lines:
-        below.legend(loc="best")
+        below.legend()
     last = rows[-1]
     figure.suptitle(f"{last['step']} steps, {last['tokens'] / 1e6:.2f} M tokens, {last['seconds'] / 60:.1f} min")
     picture = io.BytesIO()
