@@ -19,12 +19,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from duomem.base.errors import UserError
-from duomem.device.alfworld.catalogue import SPLITS, find_games, resolve_root
+from duomem.core.errors import UserError
+from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.kit_world import KitWorld
-from duomem.device.alfworld.official import OfficialWorld
-from duomem.device.alfworld.world import World
+from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.train.games.official_env import OfficialWorld
+from duomem.device.alfworld.env import World
 
 
 def cpu_name() -> str:

@@ -13,23 +13,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, digest_of, sha256_file, write_json
-from duomem.base.progress import progress
-from duomem.compile.build import building
-from duomem.compile.checkpoint import Checkpoint, model_id
-from duomem.compile.emulated import check_emulated
-from duomem.compile.gate import BOUND, comparing
-from duomem.compile.gptq import Calibration, quantise_calibrated
-from duomem.compile.gpu_limits import check_gpu
-from duomem.compile.mlc import write_chat_config, write_weights
+from duomem.core.errors import UserError
+from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
+from duomem.core.progress import progress
+from duomem.compile.library.build import building
+from duomem.compile.weights.checkpoint import Checkpoint, model_id
+from duomem.compile.gate.emulated import check_emulated
+from duomem.compile.gate.gate import BOUND, comparing
+from duomem.compile.weights.gptq import Calibration, quantise_calibrated
+from duomem.compile.library.gpu_limits import check_gpu
+from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
 from duomem.compile.models.accounting import work as work_of
-from duomem.compile.quantise import SCHEMES as FORMATS
-from duomem.compile.quantise import Stored, check_scheme, store, store_quantised
-from duomem.compile.target import Target, load_target
-from duomem.compile.toolchains import nvcc
-from duomem.device.adapter import has_adapter
-from duomem.device.bundle import (
+from duomem.compile.weights.quantize import SCHEMES as FORMATS
+from duomem.compile.weights.quantize import Stored, check_scheme, store, store_quantised
+from duomem.compile.library.target import Target, load_target
+from duomem.compile.library.toolchains import nvcc
+from duomem.device.engine.gpu import has_adapter
+from duomem.device.engine.bundle import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
     FOLDERS,
@@ -40,8 +40,8 @@ from duomem.device.bundle import (
     existing_bundle,
     list_files,
 )
-from duomem.device.cpu import cpu_arch
-from duomem.device.prompt import PROMPT_VERSION
+from duomem.core.cpu import cpu_arch
+from duomem.device.agent.prompt import PROMPT_VERSION
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16

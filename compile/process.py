@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import write_json
-from duomem.base.progress import progress
+from duomem.core.errors import UserError
+from duomem.core.files import write_json
+from duomem.core.progress import progress
 
 _LOG_BYTES = 4096
 

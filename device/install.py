@@ -15,9 +15,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, digest_of
-from duomem.device.bundle import Bundle, read_bundle
+from duomem.core.errors import UserError
+from duomem.core.files import atomic_folder, digest_of
+from duomem.device.engine.bundle import Bundle, read_bundle
 
 _MAX_UNPACKED = 1 << 30
 _DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from duomem.base.errors import UserError
-from duomem.base.files import sha256_input
-from duomem.base.trajectory import read_train_trajectories
-from duomem.memory_packs.forms import LONGEST, write_memory
+from duomem.core.errors import UserError
+from duomem.core.files import sha256_input
+from duomem.core.trajectory import read_train_trajectories
+from duomem.memory_packs.memory_format import LONGEST, write_memory
 from duomem.memory_packs.pack import Pack, write_pack
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import digest_of
+from duomem.core.errors import UserError
+from duomem.core.files import digest_of
 
 
 @dataclass(frozen=True)

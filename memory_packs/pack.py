@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import parse_json, sha256_bytes, write_bytes
+from duomem.core.errors import UserError
+from duomem.core.files import parse_json, sha256_bytes, write_bytes
 from duomem.memory_packs.memory import Memory, memory_from_json
 
 FORMAT = "duomem-pack"

@@ -67,6 +67,6 @@ unset PYTHONHOME VIRTUAL_ENV OPENBLAS_CORETYPE
 exec qemu-aarch64-static -cpu "$cpu" -L "$here/root" "$here/root/usr/bin/python3" "$@"
 WRAPPER
 chmod +x "$out/python"
-"$out/python" -c 'import platform, numpy, tokenizers, tvm.runtime.vm, duomem.device.engine
+"$out/python" -c 'import platform, numpy, tokenizers, tvm.runtime.vm, duomem.device.engine.tvm_engine
 print(f"AArch64 Python {platform.python_version()}, numpy {numpy.__version__}, tvm {tvm.__version__}: ready")'
 echo "$inputs" >"$out/made"

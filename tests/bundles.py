@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from duomem.base.files import sha256_bytes
-from duomem.device.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
-from duomem.device.prompt import PROMPT_VERSION
+from duomem.core.files import sha256_bytes
+from duomem.device.engine.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
+from duomem.device.agent.prompt import PROMPT_VERSION
 
 LIBRARY = "lib/cpu.so"
 FILES = {

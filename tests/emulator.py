@@ -51,8 +51,8 @@ def run(cpu: str, *args: str, timeout: float = 600) -> str:
 
 def baseline_target(name: str, target: str = "aarch64") -> Any:
     """TVM's target of a baseline of configs/targets."""
-    from duomem.compile.target import load_target
-    from duomem.compile.worker import resolve_target
+    from duomem.compile.library.target import load_target
+    from duomem.compile.library.worker import resolve_target
 
     return resolve_target(next(b for b in load_target(target).baselines if b.name == name).llvm)
 
@@ -61,8 +61,8 @@ def build_kernel(function: Any, baseline: str, library: Path, target: str = "aar
     """Compile a PrimFunc for a baseline of a target into `library`, under the name "kernel"."""
     import tvm
 
-    from duomem.compile.target import load_target
-    from duomem.compile.toolchains.link import linker
+    from duomem.compile.library.target import load_target
+    from duomem.compile.library.toolchains.link import linker
 
     module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
     built = tvm.compile(module, target=baseline_target(baseline, target))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from duomem.base.trajectory import Step, Trajectory
+from duomem.core.trajectory import Step, Trajectory
 
 
 def write_episodes(path: Path, split: str = "train", won: bool = True, count: int = 12) -> Path:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from duomem.base.errors import UserError
-from duomem.device.session import ContextFull
+from duomem.core.errors import UserError
+from duomem.device.engine.session import ContextFull
 
 Opinion = Callable[[tuple[int, ...]], np.ndarray]
 """Tokens so far -> logits [vocab]."""

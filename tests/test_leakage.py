@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from duomem.base.files import sha256_file
+from duomem.core.files import sha256_file
 from duomem.cli.main import main
-from duomem.device.alfworld.catalogue import SPLITS, find_games
+from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.device.alfworld.game import Game, load_game
-from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.alfworld.alfworld_env import KitWorld
 from duomem.memory_packs.pack import read_pack
 from duomem.train.games.layouts import UNSEEN_PLANS
 

@@ -6,8 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import sha256_input
+from duomem.core.errors import UserError
+from duomem.core.files import sha256_input
 from duomem.train.base_model import first_line
 
 WEIGHTS = "adapter_model.safetensors"

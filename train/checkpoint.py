@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import atomic_open
+from duomem.core.errors import UserError
+from duomem.core.files import atomic_open
 from duomem.train.base_model import first_line, saving
 
 FILE = "checkpoint.pt"

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import read_toml
+from duomem.core.errors import UserError
+from duomem.core.files import read_toml
 from duomem.train.architecture import TABLE
 
 MAX_TRAINABLE = 10_000_000

@@ -10,9 +10,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from duomem.base.trajectory import Trajectory
-from duomem.device.prompt import PromptTokenizer
-from duomem.train.contexts import MemoryDraw
+from duomem.core.trajectory import Trajectory
+from duomem.device.agent.prompt import PromptTokenizer
+from duomem.train.memory_sampler import MemoryDraw
 
 
 @dataclass(frozen=True)

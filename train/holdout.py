@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from duomem.base.errors import UserError
-from duomem.base.files import digest_of, read_json
-from duomem.base.trajectory import Trajectory
+from duomem.core.errors import UserError
+from duomem.core.files import digest_of, read_json
+from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 
 Told = TypeVar("Told", Trajectory, Memory)

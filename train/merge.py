@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, write_json
+from duomem.core.errors import UserError
+from duomem.core.files import atomic_folder, write_json
 from duomem.train.adapter import adapter_digests, load_adapter
 from duomem.train.base_model import load_causal_lm, saving, weights_digest
 from duomem.train.holdout import RECORD, read_hold_out

@@ -9,7 +9,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from duomem.base.files import read_jsonl, write_bytes
+from duomem.core.files import read_jsonl, write_bytes
 
 _SMOOTH = 0.05
 """Share of the steps that the loss is averaged over."""

@@ -13,25 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import atomic_folder, read_jsonl, sha256_input, write_bytes, write_json
-from duomem.base.progress import progress
-from duomem.base.trajectory import Trajectory, read_train_trajectories
-from duomem.device.bench.machine import peak_rss
-from duomem.device.prompt import PROMPT_VERSION, PromptTokenizer
+from duomem.core.errors import UserError
+from duomem.core.files import atomic_folder, read_jsonl, sha256_input, write_bytes, write_json
+from duomem.core.progress import progress
+from duomem.core.trajectory import Trajectory, read_train_trajectories
+from duomem.core.machine import peak_rss
+from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.pack import read_pack
 from duomem.train.adapter import adapter_digests
 from duomem.train.base_model import saving, weights_digest
 from duomem.train.batches import batches, micro_batches, padded
 from duomem.train.checkpoint import load_checkpoint, save_checkpoint, uninterrupted
 from duomem.train.config import StudentConfig
-from duomem.train.contexts import MemoryDraw
+from duomem.train.memory_sampler import MemoryDraw
 from duomem.train.dataset import EpisodeDataset, Example
 from duomem.train.holdout import RECORD, hold_out, read_hold_out
 from duomem.train.plot import plot_training
 
 if TYPE_CHECKING:
-    from duomem.train.learner import Learner
+    from duomem.train.lora_trainer import Learner
 
 LOG = "log.jsonl"
 PLOT = "training.png"
@@ -139,7 +139,7 @@ class _Run:
     """A training run: its data, its learner, and how far it is."""
 
     def __init__(self, inputs: TrainInputs, threads: int) -> None:
-        from duomem.train.learner import Learner
+        from duomem.train.lora_trainer import Learner
 
         config = self._config = inputs.config
         trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path)]
@@ -204,7 +204,7 @@ class _Run:
 
     def update(self, batch: Sequence[Example]) -> dict[str, Any]:
         """One optimiser step; returns the row of the log."""
-        from duomem.train.learner import rate_at
+        from duomem.train.lora_trainer import rate_at
 
         began = time.monotonic()
         micros = micro_batches(batch, self._config.micro_batch_tokens, self.learner.processes)

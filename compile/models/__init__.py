@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.compile.models import gemma2, gemma3, llama, qwen2, qwen3
 from duomem.compile.models.config import DecoderConfig
 

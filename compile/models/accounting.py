@@ -10,7 +10,7 @@ from collections import Counter
 from fractions import Fraction
 
 from duomem.compile.models.config import DecoderConfig, Weight
-from duomem.device.bench.work import Attention, Work
+from duomem.device.engine.cost import Attention, Work
 
 _GROUP = 32
 _HALF = 2

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 
 _SCALINGS: dict[str, tuple[str, ...]] = {
     "default": (),

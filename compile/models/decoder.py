@@ -21,7 +21,7 @@ from duomem.compile.models.attention import Attention, Rotations
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.kv_cache import create_cpu_kv_cache
 from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
-from duomem.compile.models.library import LibraryModel
+from duomem.compile.models.exports import LibraryModel
 from duomem.compile.models.norm import RMSNorm
 
 

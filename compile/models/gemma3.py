@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.compile.models.config import DecoderConfig, Reader
 
 _DEFAULTS = {

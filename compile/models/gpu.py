@@ -23,7 +23,7 @@ from duomem.compile.kernels.rope import frequencies
 from duomem.compile.models.attention import HeadNorm
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.layers import call_kernel
-from duomem.compile.models.library import CacheKernels, LibraryModel, paged_kv_cache
+from duomem.compile.models.exports import CacheKernels, LibraryModel, paged_kv_cache
 
 
 class Matrix(nn.Module):

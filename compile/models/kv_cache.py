@@ -11,7 +11,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode
 from duomem.compile.kernels import attention, kv_pages, paged_attention, rope
 from duomem.compile.kernels.tile import Cpu
 from duomem.compile.models.config import DecoderConfig
-from duomem.compile.models.library import CacheKernels, paged_kv_cache
+from duomem.compile.models.exports import CacheKernels, paged_kv_cache
 
 
 def create_cpu_kv_cache(config: DecoderConfig, cpu: Cpu, sizes: list[tirx.Var]) -> PagedKVCache:

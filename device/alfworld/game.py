@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from duomem.base.errors import UserError
-from duomem.base.files import parse_json, sha256_bytes
+from duomem.core.errors import UserError
+from duomem.core.files import parse_json, sha256_bytes
 from duomem.device.alfworld.dialect import DialectError, read_dialect
 from duomem.device.alfworld.goal import Atom, Goal, parse_goal
 from duomem.device.alfworld.names import display_names

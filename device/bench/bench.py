@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from duomem.base.errors import UserError
-from duomem.base.progress import progress
-from duomem.device.bench.machine import Others, machine_facts
+from duomem.core.errors import UserError
+from duomem.core.progress import progress
+from duomem.core.machine import Others, machine_facts
 from duomem.device.bench.peaks import measure_peaks
-from duomem.device.bench.schedule import Turn, rates, ratios, take_turns
-from duomem.device.bench.work import Work
+from duomem.device.bench.interleave import Turn, rates, ratios, take_turns
+from duomem.device.engine.cost import Work
 from duomem.device.bench.worker import Worker
-from duomem.device.bundle import Bundle
-from duomem.device.prompt import PromptTokenizer
-from duomem.device.scoring import log_softmax
+from duomem.device.engine.bundle import Bundle
+from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.agent.constrained_decoding import log_softmax
 
 BENCH_VERSION = 1
 OURS = "duomem"
@@ -170,7 +170,7 @@ class _Run:
 
     def _ours(self) -> Worker:
         options = {"folder": str(self.bundle.folder), "device": self.bundle.device, "context_length": self.length}
-        return Worker(OURS, "duomem.device.bench.player", options, self.threads)
+        return Worker(OURS, "duomem.device.bench.bench_engine", options, self.threads)
 
     def _peer(self, peer: Peer) -> Worker:
         options = {**peer.options, "context_length": self.length, "threads": self.threads}

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from duomem.base.errors import UserError
-from duomem.device.bench.machine import available_memory, caches
+from duomem.core.errors import UserError
+from duomem.core.machine import available_memory, caches
 
 _SIDE = 1024
 _SECONDS = 0.5

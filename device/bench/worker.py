@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duomem.base.errors import UserError
-from duomem.device.bench.machine import peak_rss
+from duomem.core.errors import UserError
+from duomem.core.machine import peak_rss
 
 if TYPE_CHECKING:
-    from duomem.device.bench.player import Player
+    from duomem.device.bench.bench_engine import Player
 
 _THREADS = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
 _END_SECONDS = 10.0

@@ -8,7 +8,7 @@ from typing import Any
 import emulator
 import pytest
 
-from duomem.device.alfworld.catalogue import find_games
+from duomem.device.alfworld.game_files import find_games
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, make_model: Any) -> Path:
     for name in ("torch", "transformers", "ziglang"):
         pytest.importorskip(name)
     from duomem.compile.bundle import compile_bundle
-    from duomem.compile.target import load_target
+    from duomem.compile.library.target import load_target
 
     folder = tmp_path_factory.mktemp("aarch64")
     model = make_model(folder / "model", max_position_embeddings=8192)

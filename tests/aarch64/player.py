@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from duomem.device.agent import Agent
+from duomem.device.agent.agent import Agent
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.kit_world import KitWorld
-from duomem.device.bundle import read_bundle
-from duomem.device.cpu import cpu_features
-from duomem.device.engine import TvmEngine
-from duomem.device.prompt import PromptTokenizer
+from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.engine.bundle import read_bundle
+from duomem.core.cpu import cpu_features
+from duomem.device.engine.tvm_engine import TvmEngine
+from duomem.device.agent.prompt import PromptTokenizer
 
 TEXT = "You are in the middle of a room."
 

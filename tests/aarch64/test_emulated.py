@@ -12,8 +12,8 @@ import emulator
 import numpy as np
 import pytest
 
-from duomem.device.bundle import read_bundle
-from duomem.device.cpu import cpu_arch
+from duomem.device.engine.bundle import read_bundle
+from duomem.core.cpu import cpu_arch
 
 PLAYER = Path(__file__).with_name("player.py")
 STEPS = 3

@@ -14,7 +14,7 @@ from pathlib import Path
 import emulator
 import pytest
 
-from duomem.device.cpu import cpu_arch
+from duomem.core.cpu import cpu_arch
 
 STEPS = 4
 HERE = emulator.PYTHON.parent

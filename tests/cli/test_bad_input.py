@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from duomem.base.trajectory import Trajectory
+from duomem.core.trajectory import Trajectory
 from duomem.cli.main import main
-from duomem.device.alfworld.catalogue import find_games
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
 

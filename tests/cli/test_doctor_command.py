@@ -9,9 +9,9 @@ import pytest
 from bundles import write_bundle
 
 from duomem.cli.main import main
-from duomem.device import doctor
-from duomem.device.doctor import Report, Stage, TargetReport
-from duomem.device.probes import Finding
+from duomem.device.doctor.doctor import doctor
+from duomem.device.doctor.doctor import Report, Stage, TargetReport
+from duomem.device.doctor.checks import Finding
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from episodes import write_episodes
 
-from duomem.device.alfworld.catalogue import find_games
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.build import build_pack
 from duomem.train.games.generate import generate
 
@@ -24,9 +24,9 @@ EVAL = """
 import sys, time
 from pathlib import Path
 from duomem.cli.main import main
-from duomem.device import evaluate
-from duomem.device.agent import Agent
-from duomem.device.prompt import PromptTokenizer
+from duomem.device.agent.agent import evaluate
+from duomem.device.agent.agent import Agent
+from duomem.device.agent.prompt import PromptTokenizer
 from fakes import FakeEngine, random_opinion
 
 opinion = random_opinion(300)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from families import LLAMA3
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.cli import compile as cli
 from duomem.compile import bundle as writer
 from duomem.compile.bundle import compile_bundle
-from duomem.compile.target import load_target
-from duomem.device.bundle import read_bundle
-from duomem.device.prompt import PROMPT_VERSION
+from duomem.compile.library.target import load_target
+from duomem.device.engine.bundle import read_bundle
+from duomem.device.agent.prompt import PROMPT_VERSION
 
 
 def compile_to(model: Path, out: Path, scheme: str = "q4f32_1", **options: Any) -> bool:

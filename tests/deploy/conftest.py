@@ -15,7 +15,7 @@ import pytest
 from bundles import write_bundle
 from devices import Bundles, Sshd, write_program
 
-from duomem.device.bundle import read_bundle
+from duomem.device.engine.bundle import read_bundle
 
 _TOYS = ("sha256sum", "mkdir", "mv", "ln", "cat", "rm", "readlink", "date", "find", "wc", "df", "sync", "printf", "sh")
 

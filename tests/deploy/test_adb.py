@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from devices import Bundles
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.cli.main import main
 from duomem.deploy import deploy as module
 from duomem.deploy.adb import AdbTransport

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.deploy.address import AdbAddress, SshAddress, parse_address
 from duomem.deploy.device_side import check_path
 

@@ -21,7 +21,7 @@ from duomem.deploy import kit as module
 from duomem.deploy.kit import Kit, make_kit
 from duomem.deploy.repack import write_wheel
 from duomem.deploy.wheels import PLATFORMS, pins
-from duomem.device.cpu import cpu_arch
+from duomem.core.cpu import cpu_arch
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 pytestmark = [

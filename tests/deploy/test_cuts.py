@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from devices import Bundles, CutTransport, FolderTransport
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.deploy import deploy as module
 from duomem.deploy.deploy import deploy
 from duomem.deploy.transport import ConnectionLost

@@ -13,7 +13,7 @@ import pytest
 from bundles import FILES, write_bundle
 from devices import SHELLS, Bundles, FolderTransport
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.deploy import deploy as module
 from duomem.deploy.deploy import deploy, rollback
 from duomem.deploy.device_side import DeviceSide, File, State, _parse_state

@@ -24,13 +24,13 @@ import pytest
 import tomllib
 from bundles import write_bundle
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.deploy import kit as module
 from duomem.deploy.archive import unpack_archive, write_archive
 from duomem.deploy.kit import Kit, make_kit, sizes
 from duomem.deploy.repack import TOP_PACKAGES, licences, own_files, repack, write_wheel
 from duomem.deploy.wheels import PLATFORMS, pins
-from duomem.device.bundle import Bundle, manifest_digest, read_bundle
+from duomem.device.engine.bundle import Bundle, manifest_digest, read_bundle
 from duomem.device.install import unpack_wheel, wheels_for
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from devices import FolderTransport, Sshd, write_program
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.deploy.address import SshAddress
 from duomem.deploy.remote_bench import bench_on_device, keep, table
 from duomem.deploy.ssh import SshTransport

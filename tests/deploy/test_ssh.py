@@ -14,7 +14,7 @@ import pytest
 from bundles import write_bundle
 from devices import Bundles, Sshd, write_program
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.cli.main import main
 from duomem.deploy import deploy as module
 from duomem.deploy.address import SshAddress
@@ -187,7 +187,7 @@ def test_ctrl_c_ends_the_copy_and_gives_the_lock_back(sshd: Sshd, tmp_path: Path
 
 def test_a_real_student_is_deployed_and_still_plays(sshd: Sshd, tmp_path: Path, tiny_bundle: Path) -> None:
     """The whole way: a compiled bundle, over ssh, checked there by the device's own duomem, loaded from `current`."""
-    from duomem.device.engine import TvmEngine
+    from duomem.device.engine.tvm_engine import TvmEngine
 
     command = write_program(tmp_path / "duomem", f"#!/bin/sh\nexec {sys.executable} -m duomem.cli.main \"$@\"\n")
     with contextlib.closing(SshTransport(DEVICE, sshd.config)) as transport:

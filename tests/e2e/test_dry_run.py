@@ -17,7 +17,7 @@ from episodes import write_episodes
 from families import text_model
 
 from duomem.cli.main import main
-from duomem.compile.checkpoint import Checkpoint
+from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.memory_packs.build import build_pack
 from duomem.train.architecture import ALL_LINEAR, NAMES, read_architecture
 from duomem.train.config import StudentConfig, config_files, load_config

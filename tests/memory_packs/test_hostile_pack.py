@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from duomem.base.errors import UserError
-from duomem.base.files import sha256_bytes
+from duomem.core.errors import UserError
+from duomem.core.files import sha256_bytes
 from duomem.memory_packs import pack as pack_module
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack

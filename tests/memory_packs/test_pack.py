@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from duomem.base.errors import UserError
-from duomem.base.files import sha256_file
-from duomem.base.trajectory import Step, Trajectory
+from duomem.core.errors import UserError
+from duomem.core.files import sha256_file
+from duomem.core.trajectory import Step, Trajectory
 from duomem.cli.main import main
 from duomem.memory_packs.build import build_pack
-from duomem.memory_packs.forms import FORMS, write_memory
+from duomem.memory_packs.memory_format import FORMS, write_memory
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.pack import read_pack, write_pack
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from duomem.base.trajectory import Step, Trajectory
+from duomem.core.trajectory import Step, Trajectory
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from duomem.report.compare import compare
-from duomem.report.rung import Result, Rung, read_result
+from duomem.report.condition import Result, Rung, read_result
 
 
 def _result(write: Callable[..., Path], name: str, outcomes: str, **place: object) -> Result:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.cli.main import main
 from duomem.report.described import read_description
 

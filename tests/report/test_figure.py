@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from duomem.report.figure import draw
-from duomem.report.rung import Result, Rung, read_result
+from duomem.report.condition import Result, Rung, read_result
 from duomem.report.table import Page
 
 pytest.importorskip("matplotlib", reason="pip install duomem[plot]")

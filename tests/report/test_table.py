@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from duomem.base.files import sha256_file
-from duomem.base.lines import sidecar_of
-from duomem.report.rung import Rung, read_result
+from duomem.core.files import sha256_file
+from duomem.core.resumable_jsonl import sidecar_of
+from duomem.report.condition import Rung, read_result
 from duomem.report.table import Page
 from duomem.report.write import make_page, write_page
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.train import base_model
 from duomem.train.base_model import BUILT_IN, resolve_base_model
 from duomem.train.config import config_files, load_config

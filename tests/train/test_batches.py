@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.train.batches import batches, micro_batches, padded, padded_length
 from duomem.train.dataset import EpisodeDataset, Example
 

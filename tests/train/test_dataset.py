@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from duomem.base.trajectory import Trajectory
-from duomem.device.alfworld.catalogue import find_games
+from duomem.core.trajectory import Trajectory
+from duomem.device.alfworld.game_files import find_games
 from duomem.device.alfworld.game import load_game
-from duomem.device.prompt import PromptTokenizer
-from duomem.memory_packs.forms import write_memory
+from duomem.device.agent.prompt import PromptTokenizer
+from duomem.memory_packs.memory_format import write_memory
 from duomem.memory_packs.memory import Memory
-from duomem.train.contexts import MemoryDraw
+from duomem.train.memory_sampler import MemoryDraw
 from duomem.train.dataset import EpisodeDataset, Example
 from duomem.train.teachers.teach import play_expert
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from duomem.base.errors import UserError
-from duomem.device.alfworld.catalogue import SPLITS, find_games
+from duomem.core.errors import UserError
+from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.device.alfworld.game import Game, load_game
-from duomem.device.alfworld.kit_world import KitWorld
-from duomem.device.alfworld.world import Observation
+from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.env import Observation
 from duomem.train.teachers import teach as teach_module
 from duomem.train.teachers.expert import Expert
 from duomem.train.teachers.priors import combine, count_places

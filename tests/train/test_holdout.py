@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from episodes import write_episodes
 
-from duomem.base.errors import UserError
-from duomem.base.trajectory import Trajectory, read_trajectories
+from duomem.core.errors import UserError
+from duomem.core.trajectory import Trajectory, read_trajectories
 from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, hold_out, read_hold_out
 
 

@@ -77,7 +77,7 @@ def test_nothing_to_learn_gives_a_loss_of_zero_and_gradients(make_model: Callabl
 def test_measured_as_if_each_example_stood_alone(inputs: TrainInputs) -> None:
     from transformers import AutoModelForCausalLM
 
-    from duomem.train.learner import Learner
+    from duomem.train.lora_trainer import Learner
 
     plain = AutoModelForCausalLM.from_pretrained(inputs.base)
     likeliest = [_logits(plain, e).argmax(-1).tolist() for e in EXAMPLES]
@@ -93,7 +93,7 @@ def test_measured_as_if_each_example_stood_alone(inputs: TrainInputs) -> None:
 
 def test_micro_batches_do_not_change_what_is_learnt(inputs: TrainInputs) -> None:
     from duomem.train.batches import micro_batches
-    from duomem.train.learner import Learner
+    from duomem.train.lora_trainer import Learner
 
     learnt = []
     for budget in (1, 10_000):

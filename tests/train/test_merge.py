@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.train import merge as merge_module
 from duomem.train.holdout import HoldOut, read_hold_out
 from duomem.train.merge import merge

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.train.config import StudentConfig, find_config, load_config
 
 ROOT = Path(__file__).parents[2]

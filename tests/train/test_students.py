@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.cli.main import main
 from duomem.compile.models import FAMILIES
 from duomem.train.architecture import ALL_LINEAR, NAMES, Architecture, read_architecture

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from duomem.base.errors import UserError
-from duomem.base.files import sha256_file
-from duomem.base.trajectory import read_trajectories
+from duomem.core.errors import UserError
+from duomem.core.files import sha256_file
+from duomem.core.trajectory import read_trajectories
 from duomem.cli.main import main
-from duomem.device.alfworld.catalogue import find_games
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.build import build_pack
 from duomem.train.teachers import teach as teach_module
 from duomem.train.teachers.expert import REVISION

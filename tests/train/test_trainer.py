@@ -20,13 +20,13 @@ import numpy as np
 import pytest
 from episodes import write_episodes
 
-from duomem.base.errors import UserError
-from duomem.base.trajectory import Trajectory
+from duomem.core.errors import UserError
+from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
 from duomem.train import checkpoint, trainer
 from duomem.train.config import load_config
-from duomem.train.contexts import MemoryDraw
+from duomem.train.memory_sampler import MemoryDraw
 from duomem.train.holdout import floor_plan
 from duomem.train.trainer import TrainInputs, train
 
@@ -171,7 +171,7 @@ def test_early_stop_keeps_the_best_weights(inputs: TrainInputs, tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.torch import load_file
 
-    from duomem.train.learner import Learner
+    from duomem.train.lora_trainer import Learner
 
     losses = iter([3.0, 2.0, 2.5, 2.4, 1.0])
     seen: list[dict[str, Any]] = []

@@ -38,7 +38,7 @@ def device(adapter: dict[str, Any]) -> Any:
 def vulkan_bundle(adapter: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """The tiny model compiled for Vulkan in q4f32_1, context 256. Read it, do not change it."""
     from duomem.compile.bundle import compile_bundle
-    from duomem.compile.target import load_target
+    from duomem.compile.library.target import load_target
 
     out = tmp_path_factory.mktemp("bundles") / "vulkan"
     compile_bundle(tiny_model, load_target("vulkan"), "q4f32_1", out, context_length=256)

@@ -20,8 +20,8 @@ def test_a_family_passes_the_gate(
     from families import text_model
 
     from duomem.compile.bundle import compile_bundle
-    from duomem.compile.target import load_target
-    from duomem.device.engine import TvmEngine
+    from duomem.compile.library.target import load_target
+    from duomem.device.engine.tvm_engine import TvmEngine
 
     text_model(variant).save_pretrained(tmp_path / "model")
     shutil.copy(byte_tokenizer / "tokenizer.json", tmp_path / "model")

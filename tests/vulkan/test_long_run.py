@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from duomem.device.engine import TvmEngine
+from duomem.device.engine.tvm_engine import TvmEngine
 
 pytest.importorskip("torch", reason="the tiny bundle is compiled from a transformers model")
 STEPS = 1000
@@ -15,8 +15,8 @@ STEPS = 1000
 _LOSE = """
 import sys, tvm
 from pathlib import Path
-from duomem.base.errors import UserError
-from duomem.device.engine import TvmEngine
+from duomem.core.errors import UserError
+from duomem.device.engine.tvm_engine import TvmEngine
 
 engine = TvmEngine.load(Path({bundle!r}), "vulkan")
 session = engine.session()

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.device.alfworld.catalogue import find_games
+from duomem.device.alfworld.game_files import find_games
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.kit_world import KitWorld
-from duomem.device.bundle import Bundle, list_files
-from duomem.device.engine import TvmEngine, TvmSession
-from duomem.device.prompt import PromptTokenizer
+from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.engine.bundle import Bundle, list_files
+from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
+from duomem.device.agent.prompt import PromptTokenizer
 
 pytest.importorskip("peft", reason="the adapter is merged here")
 SHIPPED = Path(__file__).parents[2] / "shipped" / "students" / "smollm2-135m"
@@ -29,11 +29,11 @@ CONTEXT, BOUND = 2048, 1e-3
 @pytest.fixture(scope="module")
 def student(adapter: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle with the libraries for this CPU and for Vulkan."""
-    from duomem.compile.build import building
+    from duomem.compile.library.build import building
     from duomem.compile.bundle import stored_tensors
-    from duomem.compile.checkpoint import Checkpoint
-    from duomem.compile.mlc import write_chat_config, write_weights
-    from duomem.compile.target import load_target
+    from duomem.compile.weights.checkpoint import Checkpoint
+    from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
+    from duomem.compile.library.target import load_target
     from duomem.train.merge import merge
 
     checkpoint = Checkpoint(merge(smollm2, SHIPPED, tmp_path_factory.mktemp("merged") / "student"))
@@ -115,7 +115,7 @@ def test_a_step_is_nine_dispatches_a_layer_and_three(engines: dict[str, TvmEngin
 
 def test_an_episode_is_the_cpus(engines: dict[str, TvmEngine], games: list[Path]) -> None:
     """The game of a few that the CPU wins soonest, writing every command: on the GPU each must be the same."""
-    from duomem.device.agent import Agent
+    from duomem.device.agent.agent import Agent
 
     tokenizer = PromptTokenizer(engines["cpu"].bundle.tokenizer_file)
     agents = {name: Agent(engine, tokenizer, "student", "free", max_steps=20) for name, engine in engines.items()}

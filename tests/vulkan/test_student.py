@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.base.errors import UserError
-from duomem.device import engine as engine_module
-from duomem.device.adapter import SOFTWARE, Adapter
-from duomem.device.bundle import Bundle, read_bundle
-from duomem.device.cpu import cpu_arch
-from duomem.device.engine import TvmEngine, TvmSession
+from duomem.core.errors import UserError
+from duomem.device.engine.tvm_engine import tvm_engine as engine_module
+from duomem.device.engine.gpu import SOFTWARE, Adapter
+from duomem.device.engine.bundle import Bundle, read_bundle
+from duomem.core.cpu import cpu_arch
+from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 pytest.importorskip("torch", reason="the tiny bundle is compiled from a transformers model")
 TOKENS = np.random.default_rng(3).integers(0, 300, 120).tolist()
@@ -116,8 +116,8 @@ def test_without_an_adapter_the_gate_says_what_it_did_not_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: dict[str, Any]
 ) -> None:
     from duomem.compile import bundle as writer
-    from duomem.compile import gate
-    from duomem.compile.target import load_target
+    from duomem.compile.gate.gate import gate
+    from duomem.compile.library.target import load_target
 
     monkeypatch.setattr(gate, "has_adapter", lambda: False)
     bundle, _ = writer.compile_bundle(tiny_model, load_target("vulkan"), "q4f32_1", tmp_path / "b", context_length=256)
@@ -134,8 +134,8 @@ def test_a_phones_libraries_are_checked_through_ones_for_this_machine(
 ) -> None:
     pytest.importorskip("ziglang")
     from duomem.compile.bundle import compile_bundle
-    from duomem.compile.emulated import PYTHON
-    from duomem.compile.target import load_target
+    from duomem.compile.gate.emulated import PYTHON
+    from duomem.compile.library.target import load_target
 
     monkeypatch.delenv(PYTHON, raising=False)
     bundle, _ = compile_bundle(tiny_model, load_target("phone"), "q4f32_1", tmp_path / "b", context_length=256)
@@ -197,7 +197,7 @@ def test_a_failing_device_is_noticed(
 def test_without_adapter_or_plugin_the_cpu_is_used(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from duomem.device import adapter as adapter_module
+    from duomem.device.engine.tvm_engine import gpu as adapter_module
 
     monkeypatch.setattr(adapter_module, "adapters", lambda tvm: [])
     assert "no Vulkan adapter" in refuses(read_bundle(both), capsys)
@@ -209,7 +209,7 @@ def test_a_gpu_is_chosen_before_the_cpu(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a GPU is: the adapter here, with another name for it."""
-    from duomem.device import adapter as adapter_module
+    from duomem.device.engine.tvm_engine import gpu as adapter_module
 
     monkeypatch.delenv(SOFTWARE, raising=False)
     monkeypatch.setattr(adapter_module, "adapters", lambda tvm: [Adapter(0, "a GPU", False, 1 << 27)])
@@ -223,12 +223,12 @@ def test_an_episode_takes_the_cpus_actions(
 ) -> None:
     """The agent, on a generated game, with a system text prefilled once and forked, and commands scored by branches."""
     from duomem.compile.bundle import compile_bundle
-    from duomem.compile.target import load_target
-    from duomem.device.agent import Agent
-    from duomem.device.alfworld.catalogue import find_games
+    from duomem.compile.library.target import load_target
+    from duomem.device.agent.agent import Agent
+    from duomem.device.alfworld.game_files import find_games
     from duomem.device.alfworld.game import load_game
-    from duomem.device.alfworld.kit_world import KitWorld
-    from duomem.device.prompt import PromptTokenizer
+    from duomem.device.alfworld.alfworld_env import KitWorld
+    from duomem.device.agent.prompt import PromptTokenizer
 
     game = load_game(find_games(generated_games, "train")[0])
     model = make_model(tmp_path / "model", max_position_embeddings=8192)
@@ -254,7 +254,7 @@ def test_other_shapes_pass_the_gate(
     adapter: dict[str, Any], make_model: Any, tmp_path: Path, scheme: str, config: dict[str, Any]
 ) -> None:
     from duomem.compile.bundle import compile_bundle
-    from duomem.compile.target import load_target
+    from duomem.compile.library.target import load_target
 
     model = make_model(tmp_path / "model", **config)
     bundle, _ = compile_bundle(model, load_target("vulkan"), scheme, tmp_path / "b", 256, min_agreement=0.0)

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from duomem.base.errors import UserError
-from duomem.base.files import read_json, write_bytes, write_json
-from duomem.device.alfworld.catalogue import DATA_FOLDER, GAME_FILE, SPLITS
+from duomem.core.errors import UserError
+from duomem.core.files import read_json, write_bytes, write_json
+from duomem.device.alfworld.game_files import DATA_FOLDER, GAME_FILE, SPLITS
 from duomem.device.alfworld.game import parse_game
 from duomem.device.alfworld.goal import FAMILIES
-from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.alfworld.alfworld_env import KitWorld
 from duomem.train.games.goals import possible_goals
 from duomem.train.games.layouts import FloorPlan, plans_of
 from duomem.train.games.placement import place_things

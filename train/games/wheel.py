@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 
 VERSION = "0.4.2"
 

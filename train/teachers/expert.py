@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from duomem.device.prompt import goal_sentence
-from duomem.device.room import receptacles
-from duomem.train.teachers.goal import TREATMENTS, Goal, parse_goal
+from duomem.device.agent.prompt import goal_sentence
+from duomem.device.agent.exploration import receptacles
+from duomem.train.teachers.goal_spec import TREATMENTS, Goal, parse_goal
 
 REVISION = 2
 

@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from duomem.base.errors import UserError
-from duomem.base.files import digest_of, read_json, sha256_file, write_json
+from duomem.core.errors import UserError
+from duomem.core.files import digest_of, read_json, sha256_file, write_json
 from duomem.device.alfworld.game import Game, load_game
 
 Counts = tuple[Counter[str], Counter[str]]

@@ -10,21 +10,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from duomem.base.errors import UserError
-from duomem.base.files import digest_of, sha256_input
-from duomem.base.lines import ResumableLines
-from duomem.base.progress import progress
-from duomem.base.trajectory import Step, Trajectory
-from duomem.base.workers import map_processes
-from duomem.device.agent import Agent
+from duomem.core.errors import UserError
+from duomem.core.files import digest_of, sha256_input
+from duomem.core.resumable_jsonl import ResumableLines
+from duomem.core.progress import progress
+from duomem.core.trajectory import Step, Trajectory
+from duomem.core.parallel import map_processes
+from duomem.device.agent.agent import Agent
 from duomem.device.alfworld.game import Game, load_game
-from duomem.device.alfworld.kit_world import KitWorld
-from duomem.device.alfworld.world import Observation, World
-from duomem.device.evaluate import Condition, load_worker_agent
+from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.env import Observation, World
+from duomem.device.agent.evaluate import Condition, load_worker_agent
 from duomem.train.teachers.expert import REVISION, Expert, Priors
 from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
-from duomem.train.teachers.student import StudentHand
-from duomem.train.teachers.stumble import Stumbler
+from duomem.train.teachers.dagger import StudentHand
+from duomem.train.teachers.noise import Stumbler
 
 Item = TypeVar("Item")
 

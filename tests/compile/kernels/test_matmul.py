@@ -17,8 +17,8 @@ from duomem.compile.kernels.matmul import matmul  # noqa: E402
 from duomem.compile.kernels.storage import GROUP, Storage  # noqa: E402
 from duomem.compile.kernels.swiglu import swiglu  # noqa: E402
 from duomem.compile.kernels.tile import COLUMNS, Cpu, cpu_of  # noqa: E402
-from duomem.device.cpu import cpu_arch, cpu_features  # noqa: E402
-from duomem.device.weights import tile_rows  # noqa: E402
+from duomem.core.cpu import cpu_arch, cpu_features  # noqa: E402
+from duomem.device.engine.weights import tile_rows  # noqa: E402
 
 STORAGES = [
     stored.FLOAT32,

@@ -14,11 +14,11 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-from duomem.device.alfworld.catalogue import GAME_FILE
+from duomem.device.alfworld.game_files import GAME_FILE
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.kit_world import KitWorld
-from duomem.device.alfworld.official import OfficialWorld
-from duomem.device.alfworld.world import Observation
+from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.train.games.official_env import OfficialWorld
+from duomem.device.alfworld.env import Observation
 
 # How often a verb is drawn, where it applies, once if not named here. Knives are taken for preference, since
 # slicing needs one in hand.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from duomem.device.alfworld.catalogue import find_games
+from duomem.device.alfworld.game_files import find_games
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ import pytest
 from compare import compare_all
 from perturb import perturb
 
-from duomem.device.alfworld.catalogue import SPLITS, find_games
+from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.goal import FAMILIES
-from duomem.device.alfworld.official import OfficialWorld
+from duomem.train.games.official_env import OfficialWorld
 
 pytestmark = pytest.mark.skipif(
     find_spec("textworld") is None or find_spec("fast_downward") is None or find_spec("alfworld") is None,

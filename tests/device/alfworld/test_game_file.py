@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from duomem.base.errors import UserError
-from duomem.base.files import sha256_file
+from duomem.core.errors import UserError
+from duomem.core.files import sha256_file
 from duomem.device.alfworld.game import MAX_BYTES, load_game, parse_game
-from duomem.device.alfworld.kit_world import KitWorld
+from duomem.device.alfworld.alfworld_env import KitWorld
 
 _PATH = Path("some/game.tw-pddl")
 

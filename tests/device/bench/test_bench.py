@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.device.bench.bench import OURS, Peer, Settings, run_bench
 from duomem.device.bench.report import report
-from duomem.device.bench.work import Work
-from duomem.device.bundle import Bundle, read_bundle
+from duomem.device.engine.cost import Work
+from duomem.device.engine.bundle import Bundle, read_bundle
 
 SETTINGS = Settings(prompt=70, gen=8, repetitions=2, threads=(1, 2), contexts=(0, 40, 249))
 LIAR = '''
 import sys
 import numpy as np
-from duomem.device.bench.player import TvmPlayer, load
+from duomem.device.bench.bench_engine import TvmPlayer, load
 from duomem.device.bench.worker import serve
 
 class Liar(TvmPlayer):
@@ -40,7 +40,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
     return read_bundle(tiny_bundle)
 
 
-def twin(bundle: Bundle, name: str = "twin", module: str = "duomem.device.bench.player") -> Peer:
+def twin(bundle: Bundle, name: str = "twin", module: str = "duomem.device.bench.bench_engine") -> Peer:
     """The bundle itself as another engine."""
     return Peer(name, module, {"folder": str(bundle.folder), "device": "cpu"}, {"twin": True})
 

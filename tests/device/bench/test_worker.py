@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.device.bench.worker import Worker
 
 FAKE = '''
 import os, signal, subprocess, sys, time
 import numpy as np
-from duomem.base.errors import UserError
+from duomem.core.errors import UserError
 from duomem.device.bench.worker import serve
 
 class Player:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from duomem.base.errors import UserError
-from duomem.device.alfworld.catalogue import SPLITS, describe_path, find_games
+from duomem.core.errors import UserError
+from duomem.device.alfworld.game_files import SPLITS, describe_path, find_games
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.goal import FAMILIES
 from duomem.train.games import wheel

@@ -1,0 +1,84 @@
+"""Checking libraries for another CPU family than this machine's: `python -m duomem.compile.gate.emulated JOB.json`.
+
+Where $DUOMEM_AARCH64_PYTHON names a Python on an emulator (scripts/aarch64_env.sh makes one), each library runs
+there on a short text, and its logits are compared with those of a library for this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duomem.core.errors import UserError
+from duomem.core.files import write_json
+from duomem.compile.process import run_process
+from duomem.device.engine.bundle import Bundle, Library
+from duomem.device.engine.tvm_engine import TvmEngine
+from duomem.device.agent.prompt import PromptTokenizer
+
+PYTHON = "DUOMEM_AARCH64_PYTHON"
+_TEXT = "You are in the middle of a room. Looking quickly around you, you see a cabinet 2, a cabinet 1, a fridge 1."
+_TOKENS, _DECODED = 24, 8
+_TIME_LIMIT = 1800.0
+
+
+def check_emulated(bundle: Bundle, stand_in: Bundle, bound: float) -> dict[str, float]:
+    """Largest difference of a logit of each library of `bundle` from `stand_in`'s; none where nothing emulates it.
+
+    Both hold the same weights. Raises UserError if a library differs by `bound` or more, or does not run.
+    """
+    python = os.environ.get(PYTHON)
+    if python is None or bundle.arch != "aarch64" or not _emulable(bundle):
+        return {}
+    tokens = PromptTokenizer(bundle.tokenizer_file).encode(_TEXT)[:_TOKENS]
+    with tempfile.TemporaryDirectory(prefix="duomem-emulated-") as folder:
+        (expected,) = _logits(stand_in, tokens, sys.executable, Path(folder) / "here")
+        measured = _logits(bundle, tokens, python, Path(folder) / "there")
+    found = {}
+    for library, logits in zip(_emulable(bundle), measured, strict=True):
+        found[library.file] = float(np.abs(logits - expected).max())
+        if not found[library.file] < bound:
+            raise UserError(
+                f"{library.file}: its logits on an emulator differ from this machine's by {found[library.file]:.2e}, "
+                f"the bound is {bound:g}: no bundle was written, report this with the model's config.json"
+            )
+    return found
+
+
+def _logits(bundle: Bundle, tokens: list[int], python: str, folder: Path) -> np.ndarray:
+    """float32 [libraries, decoded tokens + 1, vocab] of the bundle's libraries, run by the command `python`."""
+    folder.mkdir()
+    job = {"bundle": str(bundle.folder.resolve()), "manifest": bundle.manifest, "tokens": tokens}
+    write_json(folder / "job.json", job)
+    run_process(
+        [python, "-m", "duomem.compile.gate.emulated", str(folder / "job.json")], folder / "log.txt", _TIME_LIMIT,
+        f"a library for {bundle.arch}, run by {python},", "libraries, emulated",
+    )
+    return np.load(folder / "logits.npy")
+
+
+def _emulable(bundle: Bundle) -> list[Library]:
+    """Those an emulated AArch64 Linux can load: no GPU's, and no Mac's."""
+    return [library for library in bundle.libraries if library.device == "cpu" and library.file.endswith(".so")]
+
+
+def main(path: Path) -> None:
+    """Run every library of the bundle in the job at `path` and write logits.npy beside it."""
+    job: dict[str, Any] = json.loads(path.read_text())
+    bundle, tokens = Bundle(Path(job["bundle"]), job["manifest"]), job["tokens"]
+    results = []
+    for library in _emulable(bundle):
+        session = TvmEngine(bundle, "cpu", context_length=64, max_sessions=1, library=library.file).session()
+        logits = [session.prefill(tokens[:-_DECODED])]
+        results.append(np.stack([*logits, *(session.decode(token) for token in tokens[-_DECODED:])]))
+    np.save(path.with_name("logits.npy"), np.stack(results))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,114 @@
+"""The gate's engine process: `python -m duomem.compile.gate.engine JOB.json`, one compiled library as a device runs it.
+
+Reads the job (see gate) and what gate_reference wrote beside it; writes JOB.result.json. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duomem.compile.gate.steps import Choices, Episode
+from duomem.compile.process import run_job
+from duomem.device.engine.bundle import ALL_CHUNK, Bundle
+from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
+from duomem.device.agent.constrained_decoding import log_softmax
+
+
+def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Largest differences of logits on the probes, drift from the original model, choices on the steps."""
+    original, expected = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("original", "expected"))
+    probes = job["probes"]
+    episodes = [Episode.from_json(value) for value in job["episodes"]]
+    longest = max(2 * max(map(len, probes)), *(len(episode.tokens) for episode in episodes), 0)
+    bundle = Bundle(Path(job["bundle"]), job["manifest"])
+    length = min(bundle.context_length, longest)
+    engine = TvmEngine(bundle, job["device"], context_length=length, max_sessions=2, library=job["library"])
+    worst: dict[str, float] = {}
+    measured = []
+    begin = 0
+    for tokens in probes:
+        reference = expected[begin : begin + len(tokens)]
+        begin += len(tokens)
+        measured.append(_all_logits(engine, tokens))
+        differences = _compare(engine, tokens, reference) | {"all": _distance(measured[-1], reference)}
+        worst = {name: max(value, worst.get(name, 0.0)) for name, value in differences.items()}
+    return {
+        "max_abs_diff_by_step": worst,
+        "drift": _drift(original, np.concatenate(measured)),
+        "choices": vars(_choices(engine, episodes)),
+    }
+
+
+def _all_logits(engine: TvmEngine, tokens: list[int]) -> np.ndarray:
+    session = engine.session()
+    logits = session.prefill_all(tokens)
+    session.close()
+    return logits
+
+
+def _compare(engine: TvmEngine, tokens: list[int], reference: np.ndarray) -> dict[str, float]:
+    """Largest difference from `reference` [n, vocab] for each way of feeding `tokens`."""
+    n, third = len(tokens), len(tokens) // 3
+    session = engine.session()
+    worst = {"prefill": _distance(session.prefill(tokens), reference[-1])}
+    session.rollback(n)
+    pieces = [session.prefill(tokens[a:b]) for a, b in ((0, third), (third, 2 * third), (2 * third, n))]
+    worst["chunked_prefill"] = _distance(np.stack(pieces), reference[[third - 1, 2 * third - 1, n - 1]])
+    session.rollback(n - third)
+    worst["rollback_decode"] = _distance(_decode(session, tokens[third:]), reference[third:])
+    child = session.fork()
+    child.rollback(n - 2 * third)
+    worst["fork_decode"] = _distance(_decode(child, tokens[2 * third :]), reference[2 * third :])
+    child.rollback(n - third)
+    worst["fork_prefill"] = _distance(child.prefill(tokens[third:]), reference[-1])
+    child.close()
+    session.rollback(1)
+    worst["after_fork"] = _distance(session.decode(tokens[-1]), reference[-1])
+    session.close()
+    return worst
+
+
+def _decode(session: TvmSession, tokens: list[int]) -> np.ndarray:
+    return np.stack([session.decode(token) for token in tokens])
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest absolute difference; the largest float if either holds a NaN, so that no comparison passes it."""
+    distance = float(np.abs(a - b).max())
+    return distance if np.isfinite(distance) else sys.float_info.max
+
+
+def _drift(original: np.ndarray, compiled: np.ndarray) -> dict[str, float]:
+    p, q = log_softmax(original), log_softmax(compiled)
+    return {
+        "mean_kl": float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1))),
+        "top1_agreement": float(np.mean(original.argmax(-1) == compiled.argmax(-1))),
+    }
+
+
+def _choices(engine: TvmEngine, episodes: list[Episode]) -> Choices:
+    choices = Choices()
+    if not episodes:
+        return choices
+    root = engine.session()
+    root.prefill(episodes[0].tokens[: episodes[0].shared])
+    for episode in episodes:
+        session = root.fork()
+        wanted, kept = set(episode.rows), []
+        for i in range(episode.shared, len(episode.tokens), ALL_CHUNK):
+            logits = session.prefill_all(episode.tokens[i : i + ALL_CHUNK])
+            kept += [row for place, row in enumerate(logits, i) if place in wanted]
+        session.close()
+        rows = iter(kept)
+        for step in episode.steps:
+            choices.add(step, np.stack([next(rows) for _ in step.rows]))
+    root.close()
+    return choices
+
+
+if __name__ == "__main__":
+    run_job(measure)

@@ -1,0 +1,263 @@
+"""The parity gate: a compiled bundle must compute what transformers computes, or it is not written.
+
+Probes every way the agent drives the engine (prefill whole and in pieces, decode, fork, rollback), then
+compares choices of actions on recorded ALFWorld steps. Both sides run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duomem.core.errors import UserError
+from duomem.core.files import read_json, sha256_file, write_json
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.gate.steps import STEPS_FILE, Choices, Episode, compared, read_steps
+from duomem.compile.process import Process, run_process
+from duomem.device.engine.gpu import has_adapter
+from duomem.device.engine.bundle import Bundle, Library
+from duomem.core.cpu import cpu_features
+from duomem.device.agent.prompt import PromptTokenizer
+
+BOUND = 1e-3
+"""Largest allowed difference of a logit."""
+
+CLEAR = 0.5
+"""Nats by which the float32 model must prefer its choice, at every token, for the step to be judged. Closer
+calls turn on the last digits of any rounding."""
+
+MIN_AGREEMENT = {"q0f32": 0.99, "q0f16": 0.99, "q8f16_1": 0.95, "q4f32_1": 0.9, "q4f16_1": 0.9, "q4f16_0": 0.9}
+"""Share of the clear steps on which the quantised model must choose as float32 does, by scheme.
+
+Measured (SmolLM2-135M with the kit's LoRA; bare): q0f16 and q8f16_1 1.00 for both, plain 4 bits 0.94 to 0.95 and
+0.56, GPTQ 1.00 and 0.95. The student of plain 4 bits still won 131 of 140 constrained games, where that of GPTQ won
+137: 0.9 keeps both and refuses the bare model in plain 4 bits, whose choices are no longer its own.
+"""
+
+MIN_STEPS = 20
+"""Fewer clear steps than these judge nothing: one near-tie would decide."""
+
+CERTAIN = 20 * BOUND
+"""Nats by which the best library must prefer its choice, at every token, for the others to have to choose the same:
+logits within BOUND of one another leave no doubt."""
+
+TIME_LIMIT = 1800.0
+"""Seconds for each process."""
+
+_PROBES = (
+    "You are in the middle of a room. Looking quickly around you, you see a cabinet 2, a cabinet 1, "
+    "a coffeemachine 1, a countertop 1, a drawer 3, a fridge 1, a garbagecan 1, a microwave 1, "
+    "a sinkbasin 1, and a toaster 1.\n\nYour task is to: put a clean mug in coffeemachine.\n\n"
+    "> go to cabinet 1\nThe cabinet 1 is closed.\n> open cabinet 1\nYou open the cabinet 1. "
+    "The cabinet 1 is open. In it, you see a mug 1.\n> take mug 1 from cabinet 1",
+    "The capital of France is Paris. Water boils at 100 degrees Celsius at sea level, and freezes at "
+    "zero. A recipe for bread needs flour, water, salt and yeast; knead the dough, let it rise, and "
+    "bake it until brown.",
+    "def area(radius):\n    return 3.14159 * radius ** 2\n\nprint(area(2))\n",
+)
+_LONGEST = 192
+_CHECKED = 32
+"""Tokens, and at least as many logits after the last, that an engine checks a GPU with."""
+_REFERENCE = (sys.executable, "-m", "duomem.compile.gate.reference")
+_ENGINE = (sys.executable, "-m", "duomem.compile.gate.engine")
+_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+Judge = Callable[[Bundle, "float | None"], dict[str, Any]]
+
+
+def check_parity(bundle: Bundle, checkpoint: Checkpoint, min_agreement: float | None = None) -> dict[str, Any]:
+    """Compare the bundle with transformers' float32 model; returns the figures for bundle.json.
+
+    Logits, on the probes, are compared with the same model whose weights are replaced by the bundle's own,
+    dequantised, for every library this machine can run; the drift from the original model there (mean KL
+    divergence in nats and share of equal best tokens, over all positions) is reported, not judged. Actions, on
+    the recorded steps that fit the bundle's context, are compared with the original model's, for the best
+    library, the CPU's where there is one. The other libraries, among them those for a GPU that may be a slow
+    software rasteriser, take one episode of those steps, and must choose as the best one does wherever that is
+    CERTAIN. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default the
+    scheme's in MIN_AGREEMENT. Raises UserError if any logit differs by BOUND or more, if fewer actions agree, if a
+    stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or
+    runs out of time.
+    """
+    with comparing(checkpoint, bundle.model_dir, bundle.quantisation, bundle.context_length) as judge:
+        return judge(bundle, min_agreement)
+
+
+@contextlib.contextmanager
+def comparing(
+    checkpoint: Checkpoint,
+    model_dir: Path,
+    scheme: str,
+    context: int,
+    reference_command: tuple[str, ...] = _REFERENCE,
+    engine_command: tuple[str, ...] = _ENGINE,
+    time_limit: float = TIME_LIMIT,
+) -> Iterator[Judge]:
+    """Start the reference on the weights in `model_dir`, so that a library may be compiled meanwhile.
+
+    What it gives is `check_parity` without the checkpoint: judge(bundle, min_agreement). Leaving the `with`
+    stops the reference. context: tokens. time_limit: seconds for each process. Raises UserError.
+    """
+    tokenizer = PromptTokenizer(model_dir)
+    probes = _probe_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
+    longest_first = sorted(read_steps(STEPS_FILE, tokenizer, context), key=lambda e: len(e.tokens), reverse=True)
+    with tempfile.TemporaryDirectory(prefix="duomem-gate-") as name:
+        folder = Path(name)
+        job = folder / "reference.json"
+        episodes = [episode.to_json() for episode in longest_first]
+        inputs = {"probes": probes, "episodes": episodes}
+        repeated = {"probes": probes, "episodes": episodes[:1]}
+        model = {"checkpoint": str(checkpoint.folder.resolve()), "model_dir": str(model_dir.resolve())}
+        write_json(job, {**inputs, **model, "scheme": scheme})
+        what = "the parity gate's reference"
+        reference = Process([*reference_command, str(job)], folder / "reference.log", time_limit, what, _PASSIVE)
+        with reference:
+
+            def judge(bundle: Bundle, min_agreement: float | None) -> dict[str, Any]:
+                reference.wait("parity gate, reference")
+                expected = _result(job)
+                runnable = runnable_here(bundle)
+                measured: dict[str, dict[str, Any]] = {}
+                for library in runnable:
+                    engine_job = folder / f"engine{len(measured)}.json"
+                    ours = {"bundle": str(bundle.folder.resolve()), "manifest": bundle.manifest}
+                    chosen = {"library": library.file, "device": library.device}
+                    write_json(engine_job, {**ours, **chosen, **(repeated if measured else inputs)})
+                    run_process(
+                        [*engine_command, str(engine_job)], folder / "engine.log", time_limit,
+                        f"the parity gate's engine, {library.file},", f"parity gate, {Path(library.file).stem}",
+                        _PASSIVE,
+                    )
+                    measured[library.file] = _result(engine_job)
+                    _judge_logits(library.file, measured[library.file]["max_abs_diff_by_step"])
+                if not measured:
+                    raise UserError("parity gate: this machine can run no library of the bundle: compile on another")
+                best = measured[runnable[0].file]
+                choices = Choices(**best["choices"])
+                actions = _actions(longest_first, choices, Choices(**expected["choices"]))
+                least = MIN_AGREEMENT[scheme] if min_agreement is None else min_agreement
+                _judge_actions(actions, least)
+                others = {
+                    library.file: _same_choices(library.file, choices, Choices(**measured[library.file]["choices"]))
+                    for library in runnable[1:]
+                }
+                return {
+                    "reference": expected["name"],
+                    "probe_tokens": sum(map(len, probes)),
+                    "bound": BOUND,
+                    "max_abs_diff": max(_largest(result) for result in measured.values()),
+                    "max_abs_diff_by_step": best["max_abs_diff_by_step"],
+                    "libraries": {file: _largest(result) for file, result in measured.items()},
+                    "drift": best["drift"],
+                    "actions": {**actions, "bound": least, "recorded": sha256_file(STEPS_FILE), "repeated": others},
+                    "self_check": _self_check(probes[0], np.load(folder / "expected.npy", mmap_mode="r")),
+                }
+
+            yield judge
+
+
+def runnable_here(bundle: Bundle) -> list[Library]:
+    """The bundle's libraries that this machine can run, best first, a software rasteriser counted as a device."""
+    features = cpu_features()
+    devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_adapter())]
+    return [library for name in reversed(devices) for library in bundle.runnable(features, name)]
+
+
+def _self_check(probe: list[int], expected: np.ndarray) -> dict[str, Any]:
+    """What an engine compares a GPU with: the best logits, and some others, after the first tokens of `probe`."""
+    tokens = probe[:_CHECKED]
+    logits = expected[len(tokens) - 1]
+    ids = sorted({*np.argsort(logits)[-_CHECKED:].tolist(), *range(0, len(logits), -(-len(logits) // _CHECKED))})
+    return {"tokens": tokens, "ids": ids, "logits": [round(float(logits[i]), 5) for i in ids]}
+
+
+def _result(job: Path) -> dict[str, Any]:
+    return read_json(job.with_suffix(".result.json"), "parity gate's result")
+
+
+def _probe_tokens(tokenizer: PromptTokenizer, folder: Path, vocab_size: int, context: int) -> list[list[int]]:
+    longest = min(_LONGEST, context)
+    probes = [tokenizer.encode(text)[:longest] for text in _PROBES]
+    bad = [i for tokens in probes for i in tokens if i >= vocab_size]
+    if bad or min(map(len, probes)) < 8:
+        raise UserError(f"{folder / 'tokenizer.json'}: is not this model's tokenizer: save both into one folder")
+    return probes
+
+
+def _largest(result: dict[str, Any]) -> float:
+    return max(result["max_abs_diff_by_step"].values())
+
+
+def _judge_logits(library: str, worst: dict[str, float]) -> None:
+    largest = max(worst.values())
+    if not largest < BOUND:
+        shown = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+        raise UserError(
+            f"parity gate: the logits of {library} differ from transformers' by {largest:.2e}, the bound is "
+            f"{BOUND:g} ({shown}): no bundle was written, report this with the model's config.json"
+        )
+
+
+def _actions(episodes: list[Episode], ours: Choices, theirs: Choices) -> dict[str, Any]:
+    """Figures of the recorded steps; shares are None where there is nothing to share.
+
+    A step agrees if both choose the same token at every place up to the first where the float32 model leaves the
+    recording, that one included.
+    """
+    recorded = [
+        list(episode.tokens[step.at : step.at + len(step.allowed)]) for episode in episodes for step in episode.steps
+    ]
+    same, clear, free = [], [], []
+    for i, tokens in enumerate(recorded):
+        n = compared(tokens, theirs.constrained[i])
+        same.append(ours.constrained[i][:n] == theirs.constrained[i][:n])
+        clear.append(min(theirs.margins[i][:n]) >= CLEAR)
+        n = compared(tokens, theirs.free[i])
+        free.append(ours.free[i][:n] == theirs.free[i][:n])
+    return {
+        "steps": len(recorded),
+        "agreement": _share(same),
+        "clear_steps": sum(clear),
+        "clear_agreement": _share([a for a, b in zip(same, clear, strict=True) if b]),
+        "free_agreement": _share(free),
+        "as_recorded": _share([a == b for a, b in zip(recorded, ours.constrained, strict=True)]),
+        "as_recorded_float32": _share([a == b for a, b in zip(recorded, theirs.constrained, strict=True)]),
+    }
+
+
+def _share(flags: list[bool]) -> float | None:
+    return sum(flags) / len(flags) if flags else None
+
+
+def _judge_actions(actions: dict[str, Any], least: float) -> None:
+    if actions["clear_steps"] >= MIN_STEPS and not actions["clear_agreement"] >= least:
+        raise UserError(
+            f"parity gate: the compiled model chooses as the float32 one on {actions['clear_agreement']:.1%} of "
+            f"{actions['clear_steps']} recorded steps with a clear choice, the bound is {least:.1%}: no bundle was "
+            "written: --calibrate, or a --quant of more bits, brings it nearer; --min-agreement lowers the bound"
+        )
+
+
+def _same_choices(file: str, best: Choices, other: Choices) -> dict[str, Any]:
+    """Figures of the steps that the library `file` repeated, the first of those that the best one took.
+
+    Raises UserError if it chooses another action where the best library is certain.
+    """
+    same = [
+        (ours == theirs, min(margins) >= CERTAIN)
+        for ours, theirs, margins in zip(other.constrained, best.constrained, best.margins, strict=False)
+    ]
+    certain = [equal for equal, sure in same if sure]
+    if not all(certain):
+        raise UserError(
+            f"parity gate: {file} chooses another action than the best library on {certain.count(False)} of "
+            f"{len(certain)} recorded steps with a certain choice: no bundle was written, report this with the "
+            "model's config.json"
+        )
+    return {"steps": len(same), "certain_steps": len(certain), "agreement": _share([equal for equal, _ in same])}

@@ -1,0 +1,98 @@
+"""Building a target's libraries, each in a process of its own, with a time limit.
+
+A compiler that crashes, hangs or fails becomes one line that says so; nothing half-built is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from duomem.core.errors import UserError
+from duomem.core.files import read_json, write_json
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.process import Process
+from duomem.compile.library.target import Target
+from duomem.compile.library.toolchains import nvcc
+from duomem.device.engine.bundle import ALL_CHUNK
+
+TIME_LIMIT = 1800.0
+_WORKER = (sys.executable, "-m", "duomem.compile.library.worker")
+
+
+@contextlib.contextmanager
+def building(
+    checkpoint: Checkpoint,
+    scheme: str,
+    target: Target,
+    prefill_chunk: int,
+    folder: Path,
+    time_limit: float = TIME_LIMIT,
+    worker: tuple[str, ...] = _WORKER,
+) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Start compiling the model's decoder for each baseline of `target`, side by side, into folder/lib.
+
+    What it gives waits for the end and returns bundle.json's `target.libraries`: [{file, device, mcpu, cpu_features}],
+    best first; those for CUDA and Metal say what was found `inspected` in them. Leaving the `with` before that
+    stops the compilers.
+    prefill_chunk: most tokens a prefill call takes. time_limit: seconds. Raises UserError if there is nothing to
+    compile CUDA or link with, and when a worker crashes, fails or runs out of time.
+    """
+    _check_tools(target)
+    with tempfile.TemporaryDirectory(prefix="duomem-build-") as work, contextlib.ExitStack() as stack:
+        running = []
+        for baseline in target.baselines:
+            job = Path(work) / baseline.name / "job.json"
+            job.parent.mkdir()
+            library = folder / target.library(baseline)
+            write_json(
+                job,
+                {
+                    "config": checkpoint.config.to_json(),
+                    "scheme": scheme,
+                    "llvm": baseline.llvm,
+                    "gpu": baseline.gpu,
+                    "link": target.link,
+                    "prefill_chunk": prefill_chunk,
+                    "all_chunk": min(ALL_CHUNK, prefill_chunk),
+                    "library": str(library.resolve()),
+                },
+            )
+            what = f"the TVM compiler, for {target.name} ({baseline.name}),"
+            process = Process([*worker, str(job)], job.with_name("log.txt"), time_limit, what)
+            running.append((baseline, library, job, stack.enter_context(process)))
+
+        def finish() -> list[dict[str, Any]]:
+            libraries = []
+            for baseline, library, job, process in running:
+                process.wait(f"library {baseline.name}")
+                if not library.is_file():
+                    raise UserError(f"the TVM compiler, for {target.name} ({baseline.name}), wrote no library")
+                result = read_json(job.with_name("result.json"), "compiler result")
+                libraries.append(
+                    {
+                        "file": target.library(baseline),
+                        "device": baseline.device,
+                        "mcpu": result["mcpu"],
+                        "cpu_features": list(baseline.cpu_features),
+                        **({"inspected": result["inspected"]} if "inspected" in result else {}),
+                    }
+                )
+            return libraries
+
+        yield finish
+
+
+def _check_tools(target: Target) -> None:
+    if any(baseline.gpu.get("kind") == "cuda" for baseline in target.baselines) and (reason := nvcc.missing()):
+        raise UserError(f"--target {target.name}: {reason}")
+    if target.link and importlib.util.find_spec("ziglang") is None:
+        raise UserError(f"--target {target.name}: nothing to link its libraries with: pip install ziglang")
+    if not target.link and not any(shutil.which(name) for name in ("g++", "gcc", "clang++", "clang", "c++", "cc")):
+        raise UserError("no C compiler found to link the library with: install gcc or clang")

@@ -1,0 +1,68 @@
+"""What the GPU decoder takes: which models and schemes, and no tensor larger than every Vulkan adapter binds.
+
+Refused here, before anything is compiled, with the limit named, rather than by a driver on a phone.
+"""
+
+from __future__ import annotations
+
+from duomem.core.errors import UserError
+from duomem.compile.models.config import DecoderConfig
+from duomem.device.engine.bundle import ALL_CHUNK
+from duomem.device.engine.tvm_engine import MAX_SESSIONS
+
+SCHEMES = ("q4f32_1", "q4f16_1")
+MAX_BINDING = 128 << 20
+"""Bytes of WebGPU's default maxStorageBufferBindingSize, which every adapter offers."""
+
+MAX_HEAD = 192
+"""Elements of a head whose attention fits 16384 bytes, WebGPU's default maxComputeWorkgroupStorageSize."""
+
+_FLOAT = 4
+_PAGE = 16
+
+
+def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgpu: bool = True) -> None:
+    """UserError, beginning with `where`, if the GPU decoder does not compute this model or a tensor is too large.
+
+    length: tokens of context, which sizes the KV cache of an engine with the usual number of sessions. webgpu:
+    whether its limits on tensors and heads hold, as they do for Vulkan libraries.
+    """
+    if scheme not in SCHEMES:
+        raise UserError(f"{where}: computes --quant {' and '.join(SCHEMES)} only, not {scheme}")
+    special = {
+        "sandwich norms": config.sandwich_norms,
+        "soft caps": config.attention_softcap or config.final_softcap,
+        "sliding windows": any(config.sliding_layers),
+        "scaled embeddings": config.embedding_scale != 1,
+        f"the activation {config.activation}": config.activation != "silu",
+    }
+    if found := [name for name, present in special.items() if present]:
+        raise UserError(f"{where}: does not compute models with {' or '.join(found)}: use a CPU target")
+    if webgpu and config.head_dim > MAX_HEAD:
+        raise UserError(
+            f"{where}: attention of heads of {config.head_dim} elements needs more than "
+            "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every adapter gives: use a CPU target"
+        )
+    for name, size, fix in _tensors(config, length) if webgpu else ():
+        if size > MAX_BINDING:
+            raise UserError(
+                f"{where}: {name} is {size} bytes, above maxStorageBufferBindingSize = {MAX_BINDING}, which is all "
+                f"that every adapter binds: {fix}"
+            )
+
+
+def _tensors(config: DecoderConfig, length: int) -> list[tuple[str, int, str]]:
+    """(name, bytes, what makes it smaller) of the largest tensors of each kind."""
+    sizes = [
+        (weight.name, weight.shape[0] * weight.shape[1] // 2, "use a CPU target, or a model with a smaller one")
+        for weight in config.weights()
+        if weight.is_matrix
+    ]
+    layer = 2 * config.kv_size * _FLOAT
+    slots = (-(-length // _PAGE) * MAX_SESSIONS + 1) * _PAGE
+    logits = ALL_CHUNK * config.vocab_size * _FLOAT
+    return [
+        max(sizes, key=lambda entry: entry[1]),
+        (f"a layer's KV cache of {MAX_SESSIONS} x {length} tokens", slots * layer, "lower --context"),
+        (f"the logits of {ALL_CHUNK} tokens", logits, "use a CPU target, or a model with fewer tokens"),
+    ]

@@ -1,0 +1,1 @@
+"""A checkpoint's weights: read, rounded to a scheme, written in MLC's layout."""

@@ -1,0 +1,296 @@
+"""Storing weights in MLC's schemes: float32 and float16 as they are, and groups of 32 in 4 or 8 bits.
+
+A matrix is read, rounded and written in blocks of rows, so that its size in memory does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from duomem.core.errors import UserError
+from duomem.compile.models.config import DecoderConfig, Weight
+
+GROUP = 32
+_BLOCK = 4096 * GROUP
+"""Weights rounded at once: what stays in a core's cache."""
+_TINY = np.float32(1e-30)
+_DIVISORS = {4: (8.6, 8.0, 7.5, 7.0, 6.5, 6.0), 8: (128.5, 128.0, 127.0)}
+
+Blocks = Callable[[], Iterator[np.ndarray]]
+"""A tensor's consecutive blocks of rows, anew at every call."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How weights are stored, by MLC's name.
+
+    bits: of a matrix's weight, 0 for weights as they are. dtype: of those, of scales and of vectors. kn:
+    quantised matrices are stored transposed, except the embedding.
+    A quantised weight w of a group of 32 along K is q = 0..2^bits - 1 with w ~ (q + least) * scale.
+    """
+
+    name: str
+    bits: int
+    dtype: str
+    kn: bool = False
+
+    @property
+    def least(self) -> int:
+        """The lowest multiple of its group's scale a weight may become; the highest is 1 - least."""
+        return 1 - (1 << (self.bits - 1))
+
+    def round_scale(self, x: np.ndarray) -> np.ndarray:
+        """float32 scales as the nearest values this scheme can store, still float32; tiny ones become 0.
+
+        bfloat16 for float32 schemes, as MLC's f32-to-bf16 format keeps no more. Overflow gives infinity.
+        """
+        if self.dtype == "float32":
+            rounded = to_bfloat16(x)
+        else:
+            with np.errstate(over="ignore"):
+                rounded = x.astype(np.float16).astype(np.float32)
+        return np.where(np.abs(rounded) < _TINY, np.float32(0), rounded)
+
+    def transposes(self, weight: Weight) -> bool:
+        """Whether the matrix `weight` is stored as [K, N]."""
+        return self.kn and not weight.name.endswith("embed_tokens")
+
+
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("q0f32", 0, "float32"),
+        Scheme("q0f16", 0, "float16"),
+        Scheme("q4f32_1", 4, "float32"),
+        Scheme("q4f16_1", 4, "float16"),
+        Scheme("q4f16_0", 4, "float16", kn=True),
+        Scheme("q8f16_1", 8, "float16"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor ready to be written, block after block of its rows.
+
+    `values`: how many of the model's weights it holds. A `half` float32 tensor holds bfloat16 values and is
+    stored as such.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    blocks: Blocks
+    values: int
+    half: bool = False
+
+    @classmethod
+    def of(cls, name: str, array: np.ndarray, values: int | None = None, half: bool = False) -> Stored:
+        """A tensor that is in memory, by default of as many weights as it has elements."""
+        count = array.size if values is None else values
+        rows = max(1, _BLOCK * len(array) // array.size)
+
+        def blocks() -> Iterator[np.ndarray]:
+            return (array[i : i + rows] for i in range(0, len(array), rows))
+
+        return cls(name, array.shape, str(array.dtype), blocks, count, half)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The whole tensor."""
+        return np.concatenate(list(self.blocks()))
+
+
+def check_scheme(scheme: str, config: DecoderConfig, where: str) -> None:
+    """Raise UserError unless every matrix of the model can be stored in `scheme`."""
+    if SCHEMES[scheme].bits:
+        for weight in config.weights():
+            if weight.is_matrix and weight.shape[1] % GROUP:
+                raise UserError(
+                    f"{where}: {weight.name} has {weight.shape[1]} inputs, no multiple of {GROUP}: "
+                    "use --quant q0f32 or q0f16"
+                )
+
+
+def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[Stored]:
+    """The tensors, in MLC's names, that hold `weight` in `scheme`.
+
+    blocks: its float32 values by rows. Raises UserError, now or when the tensor's blocks are read, on a
+    value that is not finite or too large for the scheme.
+    """
+    kind = SCHEMES[scheme]
+    if kind.bits and weight.is_matrix:
+        n, groups = weight.shape[0], weight.shape[1] // GROUP
+        q, scale = np.empty((n, groups * kind.bits), np.uint32), np.empty((n, groups), np.float32)
+        row = 0
+        for block in _finite(weight, blocks):
+            rows = slice(row, row + len(block))
+            q[rows], scale[rows] = quantise(block, scheme)
+            row += len(block)
+        yield from store_quantised(weight, q, scale, scheme)
+    else:
+        name = weight.name + ".weight" if weight.is_matrix else weight.name
+        size = math.prod(weight.shape)
+        yield Stored(name, weight.shape, kind.dtype, lambda: _narrowed(weight, blocks, kind), size)
+
+
+def store_quantised(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: str) -> Iterator[Stored]:
+    """The tensors that hold a matrix already quantised, as `quantise` gives it. UserError on a scale beyond
+    the scheme's range.
+    """
+    kind = SCHEMES[scheme]
+    if not np.isfinite(scale).all():
+        raise _too_large(weight, kind)
+    scale = scale.astype(kind.dtype)
+    if kind.transposes(weight):
+        q, scale = q.T, scale.T
+    yield Stored.of(weight.name + ".q_weight", q, math.prod(weight.shape))
+    yield Stored.of(weight.name + ".q_scale", scale, 0, half=kind.dtype == "float32")
+
+
+def load_stored(weight: Weight, records: Mapping[str, Any], scheme: str) -> np.ndarray:
+    """The float32 value of `weight` as stored in `scheme`, of its shape, offset included.
+
+    records: of the model folder, by name (device.weights.read_tensor_cache).
+    """
+    kind = SCHEMES[scheme]
+    if not (kind.bits and weight.is_matrix):
+        name = weight.name + ".weight" if weight.is_matrix else weight.name
+        return np.asarray(records[name].load(), np.float32)
+    q, scale = (records[weight.name + end].load() for end in (".q_weight", ".q_scale"))
+    if kind.transposes(weight):
+        q, scale = np.ascontiguousarray(q.T), scale.T
+    return dequantise(q, scale)
+
+
+def quantise(w: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [N, K] -> (uint32 [N, K * bits / 32], float32 [N, K / 32]); K is a multiple of 32.
+
+    The first weight is in a word's lowest bits. A group's scale is signed, so that its largest weight may
+    use the one level the positive side has more. It is the best of a few candidates in squared error,
+    refined once by least squares, and a value the scheme can store. MLC's dequantiser reads it. Group by
+    group the squared error is never above that of MLC's own rule, the scale max|w| / -least.
+    """
+    n = len(w)
+    kind = SCHEMES[scheme]
+    groups = np.ascontiguousarray(w, np.float32).reshape(-1, GROUP)
+    q = np.empty((len(groups), kind.bits), np.uint32)
+    scale = np.empty(len(groups), np.float32)
+    for i in range(0, len(groups), _BLOCK // GROUP):
+        part = slice(i, i + _BLOCK // GROUP)
+        levels, scale[part] = _quantise_groups(groups[part], kind)
+        q[part] = pack(levels, scheme)
+    return q.reshape(n, -1), scale.reshape(n, -1)
+
+
+def dequantise(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The inverse, bits told by the shapes: (uint32 [N, K * bits / 32], [N, K / 32]) -> float32 [N, K]."""
+    bits = q.shape[1] // scale.shape[1]
+    shifts = np.arange(0, 32, bits, dtype=np.uint32)
+    levels = ((q[:, :, None] >> shifts) & np.uint32((1 << bits) - 1)).astype(np.float32)
+    levels += 1 - (1 << (bits - 1))
+    groups = levels.reshape(*scale.shape, GROUP)
+    groups *= scale.astype(np.float32)[:, :, None]
+    return groups.reshape(len(q), -1)
+
+
+def pack(levels: np.ndarray, scheme: str) -> np.ndarray:
+    """float32 levels [G, 32], least..1 - least, -> uint32 [G, bits]."""
+    kind = SCHEMES[scheme]
+    raw = (levels - kind.least).astype(np.uint8)
+    if kind.bits == 4:
+        raw = raw[:, 0::2] | raw[:, 1::2] << np.uint8(4)
+    return raw.view("<u4")
+
+
+def group_scales(w: np.ndarray, importance: np.ndarray, scheme: str) -> np.ndarray:
+    """Scales, float32 [G], for the groups `w` [G, 32], as `quantise` chooses them but with the squared error
+    of column k counted `importance[k]` times.
+    """
+    return _quantise_groups(w, SCHEMES[scheme], importance)[1]
+
+
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """float32 rounded to the nearest bfloat16 value, still float32."""
+    bits = x.astype(np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return (rounded & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def _finite(weight: Weight, blocks: Blocks) -> Iterator[np.ndarray]:
+    for block in blocks():
+        if not np.isfinite(block).all():
+            raise UserError(f"{weight.sources[0]}: holds a value that is not finite: copy the model again")
+        yield block
+
+
+def _narrowed(weight: Weight, blocks: Blocks, kind: Scheme) -> Iterator[np.ndarray]:
+    """The blocks in the scheme's type."""
+    for block in _finite(weight, blocks):
+        with np.errstate(over="ignore"):
+            stored = block.astype(kind.dtype, copy=False)
+        if not np.isfinite(stored).all():
+            raise _too_large(weight, kind)
+        yield stored
+
+
+def _too_large(weight: Weight, kind: Scheme) -> UserError:
+    wider = "q4f32_1" if kind.bits else "q0f32"
+    return UserError(f"{weight.sources[0]}: too large for {kind.dtype}: use --quant {wider}")
+
+
+def _quantise_groups(
+    w: np.ndarray, kind: Scheme, importance: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [G, 32] -> (float32 levels [G, 32], float32 scale [G])."""
+    largest = np.take_along_axis(w, np.abs(w).argmax(axis=1)[:, None], axis=1)[:, 0]
+    first, *others = _DIVISORS[kind.bits]
+    scale = kind.round_scale(largest / first)
+    best = _Rounding(scale, *_round(w, scale, kind, importance))
+    for divisor in others:
+        best.improve(w, kind.round_scale(largest / divisor), kind, importance)
+    norm = _dot(best.levels, best.levels, importance)
+    refined = np.divide(_dot(w, best.levels, importance), norm, out=np.zeros_like(norm), where=norm > 0)
+    best.improve(w, kind.round_scale(refined), kind, importance)
+    return best.levels, best.scale
+
+
+@dataclass
+class _Rounding:
+    """The best found so far for some groups: scale [G], levels [G, 32], squared error [G]."""
+
+    scale: np.ndarray
+    levels: np.ndarray
+    error: np.ndarray
+
+    def improve(self, w: np.ndarray, scale: np.ndarray, kind: Scheme, importance: np.ndarray | None) -> None:
+        """Take `scale` where it is better."""
+        levels, error = _round(w, scale, kind, importance)
+        wins = error < self.error
+        self.levels[wins] = levels[wins]
+        self.scale = np.where(wins, scale, self.scale)
+        self.error = np.where(wins, error, self.error)
+
+
+def _dot(a: np.ndarray, b: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    """Inner product of each group, [G, 32] x [G, 32] -> [G]."""
+    return np.einsum("gk,gk->g", a, b) if importance is None else (a * b) @ importance
+
+
+def _round(
+    w: np.ndarray, scale: np.ndarray, kind: Scheme, importance: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest levels [G, 32] for `scale` [G] and their squared error [G]."""
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
+    levels = w * inverse[:, None]
+    np.rint(levels, out=levels)
+    np.clip(levels, kind.least, 1 - kind.least, out=levels)
+    with np.errstate(invalid="ignore"):
+        rest = levels * scale[:, None]
+        rest -= w
+        return levels, _dot(rest, rest, importance)

@@ -1,0 +1,1 @@
+"""The agent: prompt, decoding protocols, action filter, and playing a whole split."""

@@ -1,0 +1,78 @@
+"""A room as an episode's first observation lists it: its places, and which of them were not looked into yet.
+
+Everything here is read from what the player itself was told; no game file is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from duomem.core.errors import UserError
+from duomem.core.trajectory import NOTHING_HAPPENS
+
+_ROOM = re.compile(r"you see (an? [^.\n]*)\.")
+_INSTANCE = re.compile(r"[0-9]{1,6}")
+_SEPARATOR = re.compile(r", and an? |, an? |,? and an? ")
+_LOOKED = re.compile(r"(?:go to|open|examine) (.+)")
+
+
+def receptacles(intro: str) -> list[str]:
+    """The receptacles an intro lists, in its order: ["cabinet 2", "cabinet 1", "fridge 1"]."""
+    match = _ROOM.search(intro)
+    if match is None:
+        return []
+    return [name.strip() for name in _SEPARATOR.split(match.group(1)[2:].lstrip())]
+
+
+def summary(places: Sequence[str]) -> str:
+    """Places as instance ranges: "cabinet 1-6, fridge 1". Raises UserError for names without a number."""
+    numbers: dict[str, list[int]] = {}
+    for name in places:
+        kind, _, number = name.rpartition(" ")
+        if not _INSTANCE.fullmatch(number):
+            raise UserError(f"the game's intro lists {name[:80]!r}, a place without a number: not an ALFWorld game")
+        numbers.setdefault(kind, []).append(int(number))
+    return ", ".join(f"{kind} {_ranges(sorted(found))}" for kind, found in numbers.items())
+
+
+def _ranges(numbers: list[int]) -> str:
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][1] + 1:
+            parts[-1][1] = n
+        else:
+            parts.append([n, n])
+    return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
+
+
+class Heard:
+    """What one episode was told so far."""
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+
+    def is_new(self, observation: str) -> bool:
+        """Note an observation: whether it says what was not said before."""
+        new = observation != NOTHING_HAPPENS and observation not in self._texts
+        self._texts.add(observation)
+        return new
+
+
+class Search:
+    """What one episode has looked into, followed by its own commands and observations."""
+
+    def __init__(self, intro: str) -> None:
+        self._unseen = receptacles(intro)
+        self._heard = Heard()
+
+    def reminder(self, command: str, observation: str) -> str:
+        """Note a command and what it brought. Where that was nothing new, the places not looked into yet:
+        "Not seen yet: cabinet 3-6, drawer 1."; otherwise "".
+        """
+        looked = _LOOKED.fullmatch(command)
+        if looked is not None and looked[1] in self._unseen and "you see" in observation:
+            self._unseen.remove(looked[1])
+        if self._heard.is_new(observation) or not self._unseen:
+            return ""
+        return f"Not seen yet: {summary(self._unseen)}."

@@ -1,0 +1,141 @@
+"""The only place where task, memory, observations and actions become text and tokens.
+
+Training and playing both build an episode here, segment by segment, so a KV cache only ever grows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from duomem.core.errors import UserError
+from duomem.device.agent.exploration import Search, receptacles, summary
+
+PROMPT_VERSION = 2
+
+SYSTEM = (
+    "You solve household tasks. Reply to each > with one command: "
+    "go to, open, close, take, move, clean, heat, cool, use, examine, look, inventory.\n"
+)
+
+_GOAL = re.compile(r"Your task is to: ([^\n]*)")
+_ARRIVE = re.compile(r"^You arrive at [^.]*\. ")
+_OPENED = re.compile(r"^You open the [^.]*\. The [^.]* is open\. ")
+_HELP = re.compile(r":  +[^\n]*")
+
+
+def goal_sentence(intro: str) -> str:
+    """The goal sentence of an episode's first observation ("put a clean mug in coffeemachine.").
+
+    Raises UserError if the text holds none.
+    """
+    match = _GOAL.search(intro)
+    if match is None:
+        raise UserError("the game's intro holds no 'Your task is to: ...' line: not an ALFWorld game")
+    return match.group(1).strip()
+
+
+def shorten(observation: str) -> str:
+    """An observation on one line, without what the command before it already says and without the
+    explanations of `help`; every object stays in it.
+    """
+    text = " ".join(_HELP.sub(";", _OPENED.sub("", _ARRIVE.sub("", observation.strip()))).split())
+    return text.replace(", and a ", ", a ").replace(", a ", ", ").replace("you see a ", "you see ")
+
+
+def head(intro: str, memories: Sequence[str] = ()) -> str:
+    """What follows the system text: retrieved memories, then the task and the room."""
+    lines = [f"Memory: {memory}\n" for memory in memories]
+    return "".join([*lines, f"Task: {goal_sentence(intro)}\n", f"Room: {summary(receptacles(intro))}.\n>"])
+
+
+class Transcript:
+    """The texts of one episode in their order: `head`, then by turns an action and `turn` of what it brought."""
+
+    def __init__(self, intro: str, memories: Sequence[str] = ()) -> None:
+        self.head = head(intro, memories)
+        self._search = Search(intro)
+
+    def turn(self, command: str, observation: str) -> str:
+        """The text between an action and the next one. An observation that says nothing new is followed by the
+        places not looked into yet, which a small student else loses count of.
+        """
+        said = f"{shorten(observation)} {self._search.reminder(command, observation)}".strip()
+        return f"{said}\n>"
+
+
+def action(command: str) -> str:
+    """A command as the student writes it, its closing newline included."""
+    return f" {command}\n"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of an episode; `student` marks the tokens the student writes (and is trained on)."""
+
+    tokens: tuple[int, ...]
+    student: bool
+
+
+class PromptTokenizer:
+    """Turns the pieces above into token ids with a student's own tokenizer.
+
+    Every piece is encoded on its own and without special tokens, in training and in playing alike; there is no chat
+    template. Before the first one stands what the tokenizer itself begins a text with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """`path`: a tokenizer.json, or the folder that holds one. Raises UserError."""
+        file = path / "tokenizer.json" if path.is_dir() else path
+        if not file.is_file():
+            raise UserError(f"{file}: no such tokenizer: copy the model's tokenizer.json there")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            newline, text = self.encode("\n"), list(self._tokenizer.encode("\n").ids)
+        except Exception as e:  # the library raises a bare Exception for a bad file
+            raise UserError(f"{file}: not a tokenizer ({e}): copy the model's tokenizer.json again") from None
+        if not newline:
+            raise UserError(f"{file}: this tokenizer has no token for a newline: take a model of another kind")
+        self.newline = newline[-1]
+        begins = (n for n in range(len(text)) if text[n:n + len(newline)] == newline)
+        self._start = text[:next(begins, 0)]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one piece."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+
+    def system(self) -> list[int]:
+        """The fixed first tokens of every episode, a BOS among them if this tokenizer begins texts with one (Gemma's,
+        Llama 3's); an engine prefills them once and forks.
+        """
+        return [*self._start, *self.encode(SYSTEM)]
+
+    def head(self, intro: str, memories: Sequence[str] = ()) -> list[int]:
+        return self.encode(head(intro, memories))
+
+    def action(self, command: str) -> list[int]:
+        return self.encode(action(command))
+
+    def episode(self, intro: str, steps: Sequence[tuple[str, str]], memories: Sequence[str] = (),
+                stumbles: Collection[int] = ()) -> list[Segment]:
+        """A whole played episode: `steps` are (command, observation after it), of which those numbered in
+        `stumbles` (from 0) are not the student's own. The last observation is left out: nothing is written
+        after it.
+        """
+        transcript = Transcript(intro, memories)
+        segments = [Segment(tuple(self.system() + self.encode(transcript.head)), False)]
+        for i, (command, observation) in enumerate(steps):
+            segments.append(Segment(tuple(self.action(command)), i not in stumbles))
+            if i + 1 < len(steps):
+                segments.append(Segment(tuple(self.encode(transcript.turn(command, observation))), False))
+        return segments

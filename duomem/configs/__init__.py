@@ -1,0 +1,1 @@
+"""Students and targets as data: TOML files, read through importlib.resources."""

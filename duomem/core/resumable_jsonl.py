@@ -1,0 +1,110 @@
+"""A JSON-lines file made row by row over a long run, resumable and idempotent.
+
+Rows gather under a .partial name; the complete file has its inputs beside it in FILE.inputs.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from duomem.core.errors import UserError
+from duomem.core.files import atomic_open, naming, read_json, read_jsonl, write_json
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where it says what the complete file `path` was made from."""
+    return path.with_name(path.name + ".inputs.json")
+
+
+class ResumableLines:
+    """The rows made so far of the file `path` from `inputs` (any JSON object that identifies them).
+
+    rows: those already there; done: whether the file is complete. Use as a context manager, `append` the
+    missing rows, then `finish()`. Nothing is written before the first row. Raises UserError if what is there
+    was made from other inputs, or `path` is a folder.
+    """
+
+    def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._sidecar = sidecar_of(self.path)
+        self._inputs = inputs
+        self.done = self.path.is_file()
+        self.rows: list[dict[str, Any]] = []
+        self._file: IO[bytes] | None = None
+        self._whole = 0
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: is a folder, a file is to be written there: give another --out")
+        if self.done:
+            self._check(read_json(self._sidecar, "record of inputs"), self.path)
+            self.rows = list(read_jsonl(self.path, "result file"))
+        elif self._partial.is_file():
+            self._whole = self._load()
+
+    def _check(self, found: Any, file: Path) -> None:
+        if found != self._inputs:
+            raise UserError(f"{file}: made from other inputs (games, packs, students or options): write elsewhere with "
+                            "--out, or delete it")
+
+    def _load(self) -> int:
+        """Read the whole rows back; returns the bytes they take. A row torn by a crash is dropped."""
+        whole = 0
+        with open(self._partial, "rb") as f:
+            for line in f:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                if whole:
+                    self.rows.append(row)
+                else:
+                    self._check(row, self._partial)
+                whole += len(line)
+        return whole
+
+    def _open(self) -> IO[bytes]:
+        """The partial file, ready for its next row; what a crash left after the whole rows is cut off."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self._partial, "r+b" if self._whole else "wb")  # noqa: SIM115
+        file.truncate(self._whole)
+        file.seek(self._whole)
+        if not self._whole:
+            file.write(_line(self._inputs))
+        return file
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row; it survives a crash of this process."""
+        if self.done:
+            raise ValueError(f"{self.path} is complete")
+        with naming(self._partial):
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(_line(row))
+            self._file.flush()
+        self.rows.append(row)
+
+    def finish(self) -> None:
+        """Give the rows their final name, and write what they were made from beside them."""
+        write_json(self._sidecar, self._inputs)
+        with atomic_open(self.path) as f:
+            for row in self.rows:
+                f.write(_line(row))
+        self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> ResumableLines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._file is not None:
+            with naming(self._partial):
+                self._file.close()

@@ -1,0 +1,100 @@
+"""One played episode as a line of JSON: what teachers and students write, packs and training read.
+
+The file is append-only JSON lines, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duomem.core.errors import UserError
+from duomem.core.files import read_jsonl
+
+SCHEMA = 1
+TRAIN_SPLIT = "train"
+NOTHING_HAPPENS = "Nothing happens."
+"""The observation after a command that did nothing."""
+
+_TYPES: dict[str, type] = {"game": str, "group": str, "split": str, "family": str, "goal": str, "intro": str,
+                           "steps": list, "last": str, "won": bool, "player": str, "seed": int}
+
+
+@dataclass(frozen=True)
+class Step:
+    """observation: what the player saw before acting; admissible: the commands that did something then;
+    stumble: the action was a mistake made on purpose, not the player's choice, and nothing to learn.
+    """
+
+    observation: str
+    admissible: tuple[str, ...]
+    action: str
+    stumble: bool = False
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """game: sha256 of the game file; group: its task-and-room folder (TASK-OBJ-MOVABLE-RECEP-SCENE);
+    player: who played and its revision ("expert/1", "student:NAME"); last: the observation after the
+    last action.
+    """
+
+    game: str
+    group: str
+    split: str
+    family: str
+    goal: str
+    intro: str
+    steps: tuple[Step, ...]
+    last: str
+    won: bool
+    player: str
+    seed: int
+
+    def turns(self) -> list[tuple[str, str]]:
+        """(action, observation after it) of every step."""
+        after = [*(s.observation for s in self.steps), self.last][1:]
+        return [(s.action, o) for s, o in zip(self.steps, after, strict=True)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and objects, equal to what the file reads back as."""
+        steps = [{**vars(s), "admissible": list(s.admissible)} for s in self.steps]
+        return {"schema": SCHEMA, **vars(self), "steps": steps}
+
+
+def read_trajectories(path: Path) -> Iterator[Trajectory]:
+    """The episodes of a trajectory file. Raises UserError naming the line and field that is wrong."""
+    for number, row in enumerate(read_jsonl(path, "trajectory file"), 1):
+        yield from_json(row, f"{path}: line {number}")
+
+
+def read_train_trajectories(path: Path) -> Iterator[Trajectory]:
+    """`read_trajectories` for whatever a student learns from: UserError at an episode of another split than train."""
+    for number, trajectory in enumerate(read_trajectories(path), 1):
+        if trajectory.split != TRAIN_SPLIT:
+            raise UserError(f"{path}: line {number}: field split is {trajectory.split!r}: students learn from "
+                            f"{TRAIN_SPLIT} games only, give their trajectories")
+        yield trajectory
+
+
+def from_json(row: dict[str, Any], where: str) -> Trajectory:
+    """A Trajectory of its JSON form; UserError naming `where` and the field that is wrong."""
+    if row.get("schema") != SCHEMA:
+        raise UserError(f"{where}: field schema is {row.get('schema')!r}, this duomem reads {SCHEMA}: make it again")
+    for field, kind in _TYPES.items():
+        if not isinstance(row.get(field), kind):
+            raise UserError(f"{where}: field {field} is not a {kind.__name__}: make the trajectories again")
+    steps = []
+    for step in row["steps"]:
+        good = isinstance(step, dict) and isinstance(step.get("observation"), str) \
+            and isinstance(step.get("action"), str) and isinstance(step.get("admissible"), list) \
+            and all(isinstance(command, str) for command in step["admissible"]) \
+            and isinstance(step.get("stumble", False), bool)
+        if not good:
+            raise UserError(f"{where}: field steps holds a malformed step: make the trajectories again")
+        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"],
+                          step.get("stumble", False)))
+    fields = {field: row[field] for field in _TYPES if field != "steps"}
+    return Trajectory(**fields, steps=tuple(steps))

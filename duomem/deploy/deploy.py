@@ -1,0 +1,323 @@
+"""`duomem deploy`: a bundle becomes a device's current one, or the one before it does again.
+
+Copies what the device has not, assembles and checks the new version beside the old, then switches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from duomem.core.errors import UserError
+from duomem.core.files import digest_of, sha256_file
+from duomem.core.progress import progress
+from duomem.deploy.adb import AdbTransport
+from duomem.deploy.address import AdbAddress, parse_address
+from duomem.deploy.device_side import Claim, DeviceSide, File, State, check_path
+from duomem.deploy.ssh import SshTransport
+from duomem.deploy.transport import Result, Transport
+from duomem.device.engine.bundle import MANIFEST, read_bundle
+
+STALE = 900
+"""Seconds without a sign of life after which another machine's deploy counts as dead."""
+PIECE = 8 << 20
+"""Bytes copied at a time: after each the deploy shows that it lives, and an adb cut loses no more."""
+CHECK_TIMEOUT = 300.0
+_BEAT = 60.0
+_ROOM = 4 << 20
+_CANNOT_CHECK = 3
+_USAGE = 2
+"""Exit status of a duomem too old to know `doctor --bundle`."""
+_TRIES = 6
+_YOUNG = 3
+"""Seconds: a claim this new may give way, as of two that began at once both do."""
+
+_active: set[str] = set()
+"""Claims of deploys that this process runs now."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A self-check's outcome: "passed", "failed" or "not run", and its last line or the reason."""
+
+    outcome: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a deploy did. folder: absolute, on the device; previous: where a rollback leads, or None;
+    changed: whether `current` was switched; sent: files and bytes copied, reused: files it had."""
+
+    device: str
+    folder: str
+    version: str
+    previous: str | None
+    changed: bool
+    sent_files: int
+    sent_bytes: int
+    reused_files: int
+    check: Check
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def connect(address: str, ssh_config: Path | None = None) -> tuple[Transport, str]:
+    """The connection to the device that `address` names, and the folder on it. Raises UserError."""
+    parsed = parse_address(address)
+    if isinstance(parsed, AdbAddress):
+        if ssh_config is not None:
+            raise UserError(f"--ssh-config: {address} is reached by adb: leave it out")
+        return AdbTransport(parsed), parsed.folder
+    return SshTransport(parsed, ssh_config), parsed.folder
+
+
+def deploy(transport: Transport, folder: str, bundle: Path, check: bool = True) -> Deployed:
+    """Make `bundle` the current one in `folder` of the device; the one before stays for a rollback.
+
+    The bundle is verified here first, each file by its digest on the device, and the whole runs its
+    self-check there before it is switched to: until then, whatever happens, the device keeps what it had.
+    Versions older than the previous one are deleted. Raises UserError; a ConnectionLost one if the same
+    call may go on where it stopped.
+    """
+    verified = read_bundle(bundle)
+    files = [File(MANIFEST, sha256_file(bundle / MANIFEST), (bundle / MANIFEST).stat().st_size)]
+    files += [File(check_path(path), entry["sha256"], entry["size"])
+              for path, entry in sorted(verified.manifest["files"].items())]
+    with _locked(transport, folder) as device:
+        state = device.state()
+        name = _intact_version(device, state, files)
+        copied = reused = sent = 0
+        if name is None:
+            name = _free_name(state, files)
+            places = _places(device, state, files)
+            missing = {file.sha256: file for file in files if file.sha256 not in places}
+            sent = _copy(transport, device, state, bundle, list(missing.values()))
+            places |= {sha256: f"incoming/{sha256}" for sha256 in missing}
+            copied, reused = len(missing), len({file.sha256 for file in files}) - len(missing)
+            device.assemble(name, [(file, places[file.sha256]) for file in files])
+        else:
+            reused = len({file.sha256 for file in files})
+        outcome = _check(device, name, files) if check else Check("not run", "not asked for")
+        changed = state.current != name
+        same = state.current is not None and state.current.partition(".")[0] == _identity(files)
+        previous = state.previous.get(state.current or "") if same else state.current  # never a damaged copy of itself
+        if outcome.outcome != "failed":
+            if changed:
+                device.switch(name, previous)
+            device.prune(sorted({*state.versions, *state.leftover} - {name, previous}))
+        return Deployed(transport.name, state.root, name, previous, changed and outcome.outcome != "failed", copied,
+                        sent, reused, outcome)
+
+
+def rollback(transport: Transport, folder: str, check: bool = True) -> Deployed:
+    """Switch back to the version before the current one, verified and checked first; again for there and back.
+
+    Raises UserError if there is none or it is damaged.
+    """
+    with _locked(transport, folder) as device:
+        state = device.state()
+        name = state.previous.get(state.current) if state.current else None
+        if name is None or name not in state.versions:
+            raise UserError(f"{transport.name}:{folder}: has no previous version to go back to: deploy one")
+        files = state.records.get(name, [])
+        if not files or not device.whole(name, files):
+            raise UserError(f"{transport.name}:{folder}: the previous version is damaged: deploy its bundle again")
+        outcome = _check(device, name, files) if check else Check("not run", "not asked for")
+        if outcome.outcome != "failed":
+            device.switch(name, state.current)
+        return Deployed(transport.name, state.root, name, state.current, outcome.outcome != "failed", 0, 0,
+                        len(files), outcome)
+
+
+def check_command(paths: Sequence[str]) -> str:
+    """The shell command that checks a bundle of these files on a device, run in the bundle's folder.
+
+    `sh install.sh --check` or `sh check` if the bundle has such a file, else duomem itself if the device has
+    it. The command changes nothing, exits with 0 if the bundle runs here, 3 if that cannot be told here,
+    and anything else if it does not; its last line says why in a few words.
+    """
+    if "install.sh" in paths:
+        return "sh ./install.sh --check"
+    if "check" in paths:
+        return "sh ./check"
+    return (f"command -v duomem >/dev/null 2>&1 || {{\n"
+            f"echo 'the bundle brings no check and the device has no duomem'; exit {_CANNOT_CHECK}; }}\n"
+            f"duomem doctor --bundle .\nstatus=$?\n[ $status -ne {_USAGE} ] || status={_CANNOT_CHECK}\nexit $status")
+
+
+def _check(device: DeviceSide, name: str, files: Sequence[File]) -> Check:
+    result: Result = device.self_check(name, check_command([file.path for file in files]), CHECK_TIMEOUT)
+    text = next((line.strip() for line in reversed(result.output.splitlines()) if line.strip()), "it says nothing")
+    text = "".join(c if c.isprintable() else "?" for c in text)[:300]
+    if result.status == _CANNOT_CHECK:
+        return Check("not run", text)
+    return Check("failed" if result.status else "passed", text)
+
+
+def _identity(files: Sequence[File]) -> str:
+    """bundle.json names every other file by digest, so its own says which bundle it is."""
+    return files[0].sha256[:20]
+
+
+def _intact_version(device: DeviceSide, state: State, files: Sequence[File]) -> str | None:
+    """A version on the device that is this bundle, every file of it read there; the current one first."""
+    same = [name for name in state.versions if name.partition(".")[0] == _identity(files)]
+    for name in sorted(same, key=lambda name: name != state.current):
+        if device.whole(name, files):
+            return name
+    return None
+
+
+def _free_name(state: State, files: Sequence[File]) -> str:
+    name = _identity(files)
+    used = set(state.versions)
+    return next(n for n in (name, *(f"{name}.{i}" for i in range(1, 10_000))) if n not in used)
+
+
+def _places(device: DeviceSide, state: State, files: Sequence[File]) -> dict[str, str]:
+    """Where the device has an intact copy of files, by digest."""
+    wanted = {file.sha256 for file in files}
+    candidates = [("incoming", File(sha256, sha256)) for sha256 in state.parts if sha256 in wanted]
+    newest_first = sorted(state.versions, key=lambda name: name != state.current)
+    candidates += [(f"versions/{name}", file) for name in newest_first for file in state.records.get(name, ())
+                   if file.sha256 in wanted]
+    once = {file.sha256: (folder, file) for folder, file in reversed(candidates)}
+    places = _intact_places(device, list(once.values()))
+    rest = [(folder, file) for folder, file in candidates if file.sha256 not in places
+            and once[file.sha256] != (folder, file)]
+    return {**_intact_places(device, rest), **places} if rest else places
+
+
+def _intact_places(device: DeviceSide, candidates: list[tuple[str, File]]) -> dict[str, str]:
+    found = device.intact(candidates) if candidates else []
+    return {file.sha256: f"{folder}/{file.path}"
+            for (folder, file), good in zip(candidates, found, strict=True) if good}
+
+
+def _copy(transport: Transport, device: DeviceSide, state: State, bundle: Path, files: Sequence[File]) -> int:
+    """Bring `files` to the device's incoming folder, going on with what parts it has; bytes sent."""
+    have = {file.sha256: _usable_part(state, file) for file in files}
+    need = sum(file.size - have[file.sha256] for file in files)
+    if state.free is not None and need + _ROOM > state.free:
+        raise UserError(f"{transport.name}: {need / 1e6:.0f} MB are to be copied, {state.free / 1e6:.0f} MB are free "
+                        f"in {state.root}: free space there, or name a folder on another disk")
+    sent = 0
+    with progress(None, "to device", total=sum(file.size for file in files), unit="B",
+                  initial=sum(have.values())) as bar:
+        for file in files:
+            for start in dict.fromkeys((have[file.sha256], 0)):
+                sent += _send(transport, device, bundle / file.path, file, start, bar)
+                if device.accept(file.sha256):
+                    break
+            else:
+                raise UserError(f"{bundle / file.path}: arrives with another digest: it changed meanwhile, or the "
+                                "connection damages data; run the same command again")
+    return sent
+
+
+def _usable_part(state: State, file: File) -> int:
+    size = state.parts.get(f"{file.sha256}.part", 0)
+    return size if size <= file.size else 0
+
+
+def _send(transport: Transport, device: DeviceSide, source: Path, file: File, start: int, bar: Any) -> int:
+    device.begin_part(file.sha256, keep=start > 0)
+    path = device.path(f"incoming/{file.sha256}.part")
+    beat = time.monotonic()
+    for offset in range(start, file.size, PIECE):
+        size = min(PIECE, file.size - offset)
+        transport.append(source, offset, size, path)
+        bar.update(size)
+        if time.monotonic() - beat > _BEAT:
+            device.state()
+            beat = time.monotonic()
+    return file.size - start
+
+
+@contextlib.contextmanager
+def _locked(transport: Transport, folder: str) -> Iterator[DeviceSide]:
+    """The device's folder under this deploy's lock. UserError, naming the holder, if another has it."""
+    claim = f"{_machine()}-{os.getpid()}-{_started(os.getpid())}-{secrets.token_hex(8)}"
+    device = DeviceSide(transport, folder, claim)
+    _active.add(claim)
+    try:
+        _acquire(transport, folder, device)
+        try:
+            yield device
+        finally:
+            with contextlib.suppress(UserError):  # a dead connection: the claim is found dead next time
+                device.release()
+    finally:
+        _active.discard(claim)
+
+
+def _acquire(transport: Transport, folder: str, device: DeviceSide) -> None:
+    owner = "".join(c if c.isprintable() else "?" for c in f"{_user()}@{socket.gethostname()}")
+    stale: list[str] = []
+    for attempt in range(_TRIES):
+        others = device.acquire(owner, stale)
+        if not others:
+            return
+        alive = [other for other in others if other.name and not _dead(other)]
+        if alive and (attempt == _TRIES - 1 or alive[0].age > _YOUNG):
+            raise UserError(f"{transport.name}:{folder}: {alive[0].owner} is deploying to it, last seen "
+                            f"{max(0, alive[0].age)} s ago: wait for it; if it is dead, it counts as such after "
+                            f"{STALE} s, or remove {folder}/lock/{alive[0].name} on the device")
+        stale = [other.name for other in others if other.name and other not in alive]
+        if alive or attempt:
+            time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))  # of two that began at once, let one be first
+    raise UserError(f"{transport.name}:{folder}: others begin to deploy to it at the same time: try again")
+
+
+def _dead(claim: Claim) -> bool:
+    """Whether a claim's deploy is known to have ended: by its process if it is of this machine, else by its age."""
+    machine, pid, started, _ = claim.name.split("-")
+    if machine != _machine():
+        return claim.age > STALE
+    if int(pid) == os.getpid() and started == str(_started(os.getpid())):
+        return claim.name not in _active
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return started != str(_started(int(pid))) or claim.age > STALE
+
+
+def _machine() -> str:
+    """What tells this machine, as its processes see it, from others: 16 hex digits."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return digest_of(parts)[:16]
+
+
+def _started(pid: int) -> int:
+    """When a process started, in the system's ticks; 0 where that is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "someone"
+
+

@@ -1,0 +1,108 @@
+"""The wheels of an offline install, fetched from the package index for another machine.
+
+A device needs neither pip nor a compiler: its installer unpacks them (device.install).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from duomem.core.errors import UserError
+
+_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
+"""What duomem.device imports, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
+_TIMEOUT = 1800
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A device's operating system and CPU. tags: what its wheels may be built for, as pip names them.
+
+    system, machine: what Python's platform module says there. needs: what those wheels ask for, in words.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    system: str
+    machine: str
+    needs: str
+
+
+def _linux(machine: str) -> Platform:
+    tags = (*(f"manylinux_2_{n}_{machine}" for n in (28, 27, 24, 17)), f"manylinux2014_{machine}")
+    return Platform(machine, tags, "Linux", machine, "glibc 2.28 or later (Debian 10, Ubuntu 20.04 and newer)")
+
+
+_MACOS = (*(f"macosx_{n}_0_{kind}" for n in (14, 13, 12, 11) for kind in ("arm64", "universal2")),
+          "macosx_10_13_universal2", "macosx_10_9_universal2")
+PLATFORMS = {
+    platform.name: platform
+    for platform in (
+        _linux("aarch64"),
+        _linux("x86_64"),
+        Platform("macos_arm64", _MACOS, "Darwin", "arm64", "macOS 14 or later on Apple silicon"),
+    )
+}
+PYTHONS = ("3.11", "3.12", "3.13")
+"""CPython versions that a device gets wheels for by default: those of Debian 12 and 13, Ubuntu 24.04 and JetPack 7."""
+
+
+def pins() -> dict[str, str]:
+    """Version of each package a device gets: those installed here, which the student was compiled and tested with.
+
+    Raises UserError if one is missing.
+    """
+    try:
+        return {name: importlib.metadata.version(name) for name in _PACKAGES}
+    except importlib.metadata.PackageNotFoundError as e:
+        raise UserError(f"{e.name}: is not installed, so its version for the device is not known: "
+                        "pip install it") from None
+
+
+def fetch_wheels(platform: Platform, python: str, cache: Path) -> list[Path]:
+    """The wheels of `pins` for `platform` and CPython `python` ("3.11"), in `cache`; those there are not fetched again.
+
+    Raises UserError, with pip's last line, if one cannot be had.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    tags = [part for tag in platform.tags for part in ("--platform", tag)]
+    found = []
+    for name, version in pins().items():
+        wheel = _cached(cache, name, version, platform, python)
+        if wheel is None:
+            with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
+                command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet",
+                           "--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", python,
+                           *tags, "--dest", folder, f"{name}=={version}"]
+                try:
+                    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT,
+                                          stdin=subprocess.DEVNULL)
+                except subprocess.TimeoutExpired:
+                    raise UserError(f"{name} {version}: pip takes more than {_TIMEOUT} s: try again") from None
+                wheels = list(Path(folder).glob("*.whl"))
+                if done.returncode or len(wheels) != 1:
+                    why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+                    raise UserError(f"{name} {version}: no wheel for {platform.name}, Python {python}: {why}")
+                wheel = cache / wheels[0].name
+                os.replace(wheels[0], wheel)
+        found.append(wheel)
+    return found
+
+
+def _cached(cache: Path, name: str, version: str, platform: Platform, python: str) -> Path | None:
+    """A wheel in `cache` that fits. Names as in the wheel specification: name-version-python-abi-platforms.whl."""
+    number = python.replace(".", "")
+    for path in sorted(cache.glob("*.whl")):
+        parts = path.stem.split("-")
+        if len(parts) != 5 or parts[0].lower().replace("-", "_") != name.replace("-", "_") or parts[1] != version:
+            continue
+        fits = parts[2] in (f"cp{number}", "py3", "py2.py3") or parts[3] == "abi3"
+        if fits and (parts[4] == "any" or set(parts[4].split(".")) & set(platform.tags)):
+            return path
+    return None

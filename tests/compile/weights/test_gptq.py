@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from duomem.core.errors import UserError
+from duomem.core.files import sha256_file
+from duomem.core.trajectory import Step, Trajectory
+from duomem.cli import compile as cli
+from duomem.compile import bundle as writer
+from duomem.compile.weights import gptq as module
+from duomem.compile.bundle import compile_bundle
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.gptq import Calibration, gptq, quantise_calibrated
+from duomem.compile.weights.quantize import SCHEMES, dequantise, quantise, to_bfloat16
+from duomem.compile.library.target import load_target
+from duomem.device.engine.bundle import read_bundle
+from duomem.memory_packs.build import build_pack
+
+
+def correlated(rows: int, k: int, seed: int = 0) -> np.ndarray:
+    """Inputs as a network's are: of few directions, some columns large."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, k // 4)) @ rng.standard_normal((k // 4, k)) + rng.standard_normal((rows, k))
+    return (x * np.exp(rng.standard_normal(k))).astype(np.float32)
+
+
+def matrix(n: int, k: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
+
+
+def output_error(x: np.ndarray, w: np.ndarray, stored: tuple[np.ndarray, np.ndarray]) -> float:
+    return float(np.linalg.norm(x @ (dequantise(*stored) - w).T))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "n", "k"),
+    [("q4f32_1", 8, 32), ("q4f32_1", 48, 96), ("q4f32_1", 40, 256), ("q4f16_1", 48, 96), ("q8f16_1", 48, 96)],
+)
+def test_outputs_are_nearer_than_with_plain_rounding(scheme: str, n: int, k: int) -> None:
+    x, w = correlated(512, k), matrix(n, k)
+    q, scale = stored = gptq(w, x.T @ x, scheme)
+    assert q.dtype == np.uint32 and q.shape == (n, k * SCHEMES[scheme].bits // 32)
+    assert scale.dtype == np.float32 and scale.shape == (n, k // 32)
+    assert np.array_equal(scale, SCHEMES[scheme].round_scale(scale))
+    assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantise(w, scheme))
+
+
+def test_scales_are_rounded_as_the_scheme_stores_them() -> None:
+    x, w = correlated(512, 96), matrix(48, 96)
+    bfloat16, half = (gptq(w, x.T @ x, scheme)[1] for scheme in ("q4f32_1", "q4f16_0"))
+    assert np.array_equal(bfloat16, to_bfloat16(bfloat16)) and not np.array_equal(half, to_bfloat16(half))
+    assert np.array_equal(half, half.astype(np.float16))
+
+
+def test_rows_do_not_depend_on_each_other() -> None:
+    """So that fused matrices are rounded as their parts would be."""
+    x, w = correlated(256, 64), matrix(12, 64)
+    whole = dequantise(*gptq(w, x.T @ x, "q4f32_1"))
+    parts = [dequantise(*gptq(part, x.T @ x, "q4f32_1")) for part in (w[:5], w[5:])]
+    assert np.allclose(whole, np.concatenate(parts), rtol=0, atol=1e-5)
+
+
+def test_groups_stay_whole_and_the_largest_inputs_go_first() -> None:
+    importance = np.random.default_rng(0).random(128).astype(np.float32)
+    importance[64:96] += 1
+    order = module._order(importance)
+    assert sorted(order) == list(range(128)) and set(order[:32]) == set(range(64, 96))
+    for block in order.reshape(-1, 32):
+        assert len(set(block // 32)) == 1 and np.all(np.diff(importance[block]) <= 0)
+
+
+def test_the_weights_given_are_left_as_they_are() -> None:
+    x, w = correlated(64, 64), matrix(4, 64)
+    hessian, before = x.T @ x, w.copy()
+    kept = hessian.copy()
+    gptq(w, hessian, "q4f32_1")
+    assert np.array_equal(w, before) and np.array_equal(hessian, kept)
+
+
+@pytest.mark.parametrize("live", [0, 3])
+def test_inputs_that_are_always_zero(live: int) -> None:
+    x, w = np.zeros((16, 64), np.float32), matrix(4, 64)
+    x[:, :live] = correlated(16, 32)[:, :live]
+    back = dequantise(*gptq(w, x.T @ x, "q4f32_1"))
+    assert np.all(np.isfinite(back)) and np.abs(back - w).max() < 1.0
+
+
+def test_zero_weights_stay_zero() -> None:
+    x = correlated(64, 64)
+    assert not dequantise(*gptq(np.zeros((3, 64), np.float32), x.T @ x, "q4f32_1")).any()
+
+
+def calibration(checkpoint: Checkpoint, seed: int = 0) -> Calibration:
+    rng = np.random.default_rng(seed)
+    size = checkpoint.config.vocab_size
+    return Calibration(tuple(tuple(map(int, rng.integers(0, size, n))) for n in (60, 90, 75)), {"method": "gptq"})
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_matrix_computes_nearer_than_with_plain_rounding(
+    make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool
+) -> None:
+    """On the inputs it was calibrated on: |X (Q - W)^T|^2 is the trace of (Q - W) X^T X (Q - W)^T."""
+    errors = []
+
+    def watched(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+        stored = gptq(w, hessian, "q4f32_1")
+        off = [dequantise(*s) - w for s in (stored, quantise(w, "q4f32_1"))]
+        errors.append([float(np.einsum("nk,kl,nl->", d, hessian, d, optimize=True)) for d in off])
+        return stored
+
+    monkeypatch.setattr(module, "gptq", watched)
+    checkpoint = Checkpoint(make_model(tmp_path / "m", tie_word_embeddings=tied))
+    rounded = quantise_calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
+    matrices = {weight.name: weight for weight in checkpoint.config.weights() if len(weight.shape) == 2}
+    assert set(rounded) == set(matrices)
+    for name, (q, scale) in rounded.items():
+        n, k = matrices[name].shape
+        assert q.shape == (n, k // 8) and scale.shape == (n, k // 32)
+    assert len(errors) >= 8 and all(better < plain for better, plain in errors)
+
+
+def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing rounded, what reaches the head is transformers' own hidden state."""
+    import torch
+
+    checkpoint = Checkpoint(tiny_model)
+    run = module._Run(checkpoint, "q4f32_1")
+    monkeypatch.setattr(run, "_keep", lambda *_: None)
+    tokens = torch.tensor([calibration(checkpoint).episodes[0]])
+    with torch.no_grad():
+        (found,) = run.run([tokens])
+        expected = run.model.model(tokens).last_hidden_state
+    assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_same_episodes_same_bytes(tiny_model: Path) -> None:
+    checkpoint = Checkpoint(tiny_model)
+    first, second = (quantise_calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
+    other = quantise_calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
+    for name, stored in first.items():
+        assert all(np.array_equal(a, b) for a, b in zip(stored, second[name], strict=True)), name
+    assert any(not np.array_equal(first[name][0], other[name][0]) for name in first)
+
+
+def test_a_foreign_tokenizer_is_found_out(tiny_model: Path) -> None:
+    with pytest.raises(UserError, match="not this model's tokenizer"):
+        quantise_calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
+
+
+def episode(i: int, split: str = "train") -> Trajectory:
+    name = ("mug", "pen", "egg", "cup")[i % 4]
+    goal = f"put a {name} in desk."
+    steps = tuple(Step("You see.", ("look", c), c) for c in (f"take {name} 1", "move it to desk 1"))
+    return Trajectory(f"{i:064x}", f"group-{i}", split, "pick_and_place_simple", goal,
+                      f"You see a desk 1.\nYour task is to: {goal}", steps, "Done.", True, "expert/1", 0)
+
+
+def write(path: Path, trajectories: list[Trajectory]) -> Path:
+    path.write_text("".join(json.dumps(t.to_json()) + "\n" for t in trajectories))
+    return path
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Path:
+    return write(tmp_path / "t.jsonl", [episode(i) for i in range(8)])
+
+
+def command(*args: object) -> None:
+    parser = argparse.ArgumentParser()
+    cli.add_parser(parser.add_subparsers())
+    parsed = parser.parse_args(["compile", *map(str, args)])
+    parsed.func(parsed)
+
+
+def test_the_bundle_tells_what_it_was_calibrated_on(
+    tiny_model: Path, tiny_bundle: Path, played: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextlib.contextmanager
+    def reuse(checkpoint: Any, scheme: str, target: Any, chunk: int, folder: Path) -> Iterator[Callable[[], list]]:
+        entries = read_bundle(tiny_bundle).manifest["target"]["libraries"]
+        for entry in entries:
+            shutil.copyfile(tiny_bundle / entry["file"], folder / entry["file"])
+        yield lambda: entries
+
+    monkeypatch.setattr(writer, "building", reuse)
+    pack, out = tmp_path / "p.dmpack", tmp_path / "b"
+    build_pack(played, pack, "p")
+    arguments = [tiny_model, "--context", 256, "--calibrate", played, "--out", out]
+    command(*arguments, "--calibrate-pack", pack)
+    manifest = read_bundle(out).manifest
+    record = manifest["calibration"]
+    assert record["method"] == "gptq" and record["episodes"] == 8 and record["tokens"] > 8 * 100
+    assert record["trajectories"] == sha256_file(played) and record["pack"] == sha256_file(pack)
+    assert manifest["gate"]["max_abs_diff"] < manifest["gate"]["bound"]
+    capsys.readouterr()
+    command(*arguments, "--calibrate-pack", pack)
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_another_calibration_is_another_bundle(tiny_model: Path, tiny_bundle: Path, played: Path) -> None:
+    checkpoint = Checkpoint(tiny_model)
+    digest = lambda record: writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record, None)  # noqa: E731
+    records = [None, *(cli._calibration(played, None, tiny_model).record | {"tokens": n} for n in (1, 2))]
+    assert len({digest(record) for record in records}) == 3
+    assert read_bundle(tiny_bundle).manifest["inputs"] == digest(None)
+    assert read_bundle(tiny_bundle).manifest["calibration"] is None
+
+
+def test_what_training_held_out_is_not_calibrated_on(tiny_model: Path, played: Path, tmp_path: Path) -> None:
+    student = Path(shutil.copytree(tiny_model, tmp_path / "student"))
+    for games, rooms, left in (([], [], 8), ([0, 3], [], 6), ([0], ["5", "6"], 5)):
+        held = {"games": [episode(i).game for i in games], "rooms": rooms}
+        (student / "duomem.json").write_text(json.dumps({"held_out": held}))
+        assert cli._calibration(played, None, student).record["episodes"] == left
+    (student / "duomem.json").write_text(json.dumps({"held_out": {"rooms": [str(i) for i in range(8)]}}))
+    with pytest.raises(UserError, match="no won episode"):
+        cli._calibration(played, None, student)
+
+
+@pytest.mark.parametrize("split", ["valid_seen", "valid_unseen"])
+def test_validation_games_are_refused(tiny_model: Path, tmp_path: Path, split: str) -> None:
+    file = write(tmp_path / "t.jsonl", [episode(0), episode(1, split)])
+    with pytest.raises(UserError, match=f"line 2.*{split}.*train"):
+        command(tiny_model, "--calibrate", file, "--out", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_wrong_use_is_one_line(tiny_model: Path, played: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "b"]
+    lost = write(tmp_path / "lost.jsonl", [replace(episode(0), won=False)])
+    with pytest.raises(UserError, match="no won episode"):
+        command(tiny_model, "--calibrate", lost, *out)
+    with pytest.raises(UserError, match=r"--calibrate-pack.*--calibrate FILE"):
+        command(tiny_model, "--calibrate-pack", played, *out)
+    with pytest.raises(UserError, match="q0f32 rounds nothing"):
+        compile_bundle(tiny_model, load_target("host"), "q0f32", tmp_path / "b",
+                       calibration=Calibration(((1, 2),), {}))
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,65 @@
+"""What an expert is after: what object, what to do with it, where it goes; read from ALFWorld's goal sentences.
+
+The sentence is all a player is told; the templates are those of ALFWorld's goal library.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from duomem.core.errors import UserError
+
+TREATMENTS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
+"""Verb of a treatment -> the receptacle that does it."""
+
+_VERB = {"clean": "clean", "hot": "heat", "heat": "heat", "cool": "cool", "cold": "cool"}
+_LOOK = re.compile(r"(?:look at|examine) (?:an? |the |some )?(\w+) (?:under|with) (?:an? |the )?(\w+)")
+_TWO = re.compile(r"(?:put|find) two (\w+?) (?:and put them )?(?:in|on) (?:an? |the )?(\w+)")
+_TREAT_FIRST = re.compile(r"(clean|heat|cool) (?:some|an?|the) (\w+) and put (?:it|them) (?:in|on) (?:an? |the )?(\w+)")
+_TREATED = re.compile(r"put (?:an? |some |the )?(clean|hot|cool|cold) (\w+) (?:in|on) (?:an? |the )?(\w+)")
+_PUT = re.compile(r"put (?:an? |some |the )?(\w+) (?:in|on) (?:an? |the )?(\w+)")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """object: its type, as in names ("mug"); count: how many; treatments: (verb, type of the receptacle that
+    does it), in order; receptacle: type of the destination, None without; lamp: type of a thing to `use` with
+    the object in hand, a lamp in ALFWorld.
+    """
+
+    object: str
+    count: int = 1
+    treatments: tuple[tuple[str, str], ...] = ()
+    receptacle: str | None = None
+    lamp: str | None = None
+    use: str = "use"
+
+    def acts(self) -> list[str]:
+        """What is done on the way to it after the taking, as if there were one of everything: "use desklamp 1"."""
+        acts = [f"{verb} {self.object} 1 with {device} 1" for verb, device in self.treatments]
+        if self.lamp is not None:
+            acts.append(f"{self.use} {self.lamp} 1")
+        if self.receptacle is not None:
+            acts.append(f"move {self.object} 1 to {self.receptacle} 1")
+        return acts
+
+
+def parse_goal(sentence: str) -> Goal:
+    """The goal a sentence states. Raises UserError for a sentence of no known template."""
+    text = sentence.strip().rstrip(".").lower()
+    if m := _LOOK.fullmatch(text):
+        return Goal(m[1], lamp=m[2])
+    if m := _TWO.fullmatch(text):
+        return Goal(m[1], count=2, receptacle=m[2])
+    if m := _TREAT_FIRST.fullmatch(text):
+        return _treated(m[1], m[2], m[3])
+    if m := _TREATED.fullmatch(text):
+        return _treated(_VERB[m[1]], m[2], m[3])
+    if m := _PUT.fullmatch(text):
+        return Goal(m[1], receptacle=m[2])
+    raise UserError(f"goal sentence {sentence!r} is of no ALFWorld template the expert knows")
+
+
+def _treated(verb: str, thing: str, receptacle: str) -> Goal:
+    return Goal(thing, treatments=((verb, TREATMENTS[verb]),), receptacle=receptacle)
