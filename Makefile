@@ -31,9 +31,9 @@ test: install  ## lint and all tests
 	$(MAKE) lint
 	$(BIN)/python -m pytest
 
-lint: install  ## ruff and mypy
+lint: install  ## ruff and basedpyright
 	$(BIN)/ruff check .
-	$(BIN)/python scripts/typecheck.py
+	$(BIN)/basedpyright
 
 host: install  ## dist/host: this machine's student, pack and runtime, to install offline
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh host

@@ -1,4 +1,4 @@
-"""How fast a game loads and steps: the kit's engine against the official one, on the same games and commands.
+"""How fast a game loads and steps: duomem's engine against the official one, on the same games and commands.
 
     python benchmarks/world.py [--games DIR] [--count 10] [--steps 40]
 
@@ -20,41 +20,40 @@ from importlib.metadata import version
 from pathlib import Path
 
 from duomem.core.errors import UserError
-from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.alfworld.env import Env
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
-from duomem.train.games.official_env import OfficialWorld
-from duomem.device.alfworld.env import World
+from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
+from duomem.train.games.official_env import OfficialEnv
 
 
 def cpu_name() -> str:
     """The processor as Linux names it, else its architecture."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-                platform.machine())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def draw_commands(path: Path, steps: int) -> list[str]:
     """A walk of `steps` admissible commands, the same every time."""
-    rng, world = random.Random(path.parent.name), KitWorld()
-    seen, commands = world.reset(load_game(path)), []
+    rng, env = random.Random(path.parent.name), AlfworldEnv()
+    seen, commands = env.reset(load_game(path)), []
     while len(commands) < steps:
         commands.append(rng.choice(seen.admissible))
-        seen = world.step(commands[-1])
+        seen = env.step(commands[-1])
     return commands
 
 
-def measure(make: Callable[[], World], games: dict[Path, list[str]]) -> dict[str, list[float]]:
+def measure(make: Callable[[], Env], games: dict[Path, list[str]]) -> dict[str, list[float]]:
     """Milliseconds to load and reset, and steps a second, of each game in an engine."""
-    world = make()
+    env = make()
     figures: dict[str, list[float]] = {"load_ms": [], "steps_per_s": []}
     for path, commands in games.items():
         begin = time.perf_counter()
-        world.reset(load_game(path))
+        env.reset(load_game(path))
         loaded = time.perf_counter()
         for command in commands:
-            world.step(command)
+            env.step(command)
         figures["load_ms"].append(1e3 * (loaded - begin))
         figures["steps_per_s"].append(len(commands) / (time.perf_counter() - loaded))
     return figures
@@ -76,9 +75,10 @@ def main() -> None:
     paths = [path for split in SPLITS for path in find_games(root, split)]
     chosen = random.Random(0).sample(paths, min(args.count, len(paths)))
     games = {path: draw_commands(path, args.steps) for path in chosen}
-    engines: dict[str, Callable[[], World]] = {"kit": KitWorld, "official": OfficialWorld}
-    result = {name: {key: summary(values) for key, values in measure(make, games).items()}
-              for name, make in engines.items()}
+    engines: dict[str, Callable[[], Env]] = {"kit": AlfworldEnv, "official": OfficialEnv}
+    result = {
+        name: {key: summary(values) for key, values in measure(make, games).items()} for name, make in engines.items()
+    }
     machine = f"{cpu_name()}, Python {platform.python_version()}"
     versions = {name: version(name) for name in ("duomem", "alfworld", "textworld")}
     print(f"{machine}, one process; {len(games)} games of {root}, {args.steps} steps each; median (range)")
@@ -86,8 +86,18 @@ def main() -> None:
     for name, row in result.items():
         cells = ["{median:.1f} ({min:.1f}-{max:.1f})".format(**row[key]) for key in ("load_ms", "steps_per_s")]
         print(f"{name:10}{cells[0]:>28}{cells[1]:>30}")
-    print(json.dumps({"benchmark": "world", "machine": machine, "versions": versions, "games": len(games),
-                      "steps": args.steps, **result}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "world",
+                "machine": machine,
+                "versions": versions,
+                "games": len(games),
+                "steps": args.steps,
+                **result,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -13,22 +13,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
-from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
-from duomem.core.progress import progress
-from duomem.compile.library.build import building
-from duomem.compile.weights.checkpoint import Checkpoint, model_id
 from duomem.compile.gate.emulated import check_emulated
 from duomem.compile.gate.gate import BOUND, comparing
-from duomem.compile.weights.gptq import Calibration, quantise_calibrated
+from duomem.compile.library.build import building
 from duomem.compile.library.gpu_limits import check_gpu
-from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
-from duomem.compile.models.accounting import work as work_of
-from duomem.compile.weights.quantize import SCHEMES as FORMATS
-from duomem.compile.weights.quantize import Stored, check_scheme, store, store_quantised
 from duomem.compile.library.target import Target, load_target
 from duomem.compile.library.toolchains import nvcc
-from duomem.device.engine.gpu import has_adapter
+from duomem.compile.models.accounting import work as work_of
+from duomem.compile.weights.checkpoint import Checkpoint, model_id
+from duomem.compile.weights.gptq import Calibration, quantize_calibrated
+from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
+from duomem.compile.weights.quantize import SCHEMES as FORMATS
+from duomem.compile.weights.quantize import PackedTensor, check_scheme, store, store_quantized
+from duomem.core.cpu import cpu_arch
+from duomem.core.errors import CompileError
+from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
+from duomem.core.package import own_files
+from duomem.core.progress import progress
+from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.engine.bundle import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
@@ -40,8 +42,7 @@ from duomem.device.engine.bundle import (
     existing_bundle,
     list_files,
 )
-from duomem.core.cpu import cpu_arch
-from duomem.device.agent.prompt import PROMPT_VERSION
+from duomem.device.engine.gpu import has_gpu
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16
@@ -64,36 +65,36 @@ def compile_bundle(
     scheme: one of device.bundle.SCHEMES. context_length: KV budget in tokens, by default the model's own but at
     most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
     rounded by itself, one in memory at a time. min_agreement: see gate.check_parity. A target without a CPU library
-    for this machine is checked through stand-ins (see _stand_ins) too, which do not go into the bundle, and where
+    for this machine is checked through proxy libraries (see _proxies) too, which do not go into the bundle, and where
     there is an emulator for it there (see emulated). `gate` lists the libraries that ran nowhere as `unchecked`. A
     valid bundle of the same inputs in `out` is left alone.
-    Raises UserError on a model, scheme, context or calibration that does not fit, or that a GPU's kernels do not
+    Raises CompileError on a model, scheme, context or calibration that does not fit, or that a GPU's kernels do not
     compute, if `out` holds something else than a bundle, if the compiler fails, and if the parity gate does.
     """
     checkpoint, length = check_inputs(model_dir, scheme, context_length, calibration)
-    if kinds := {baseline.gpu["kind"] for baseline in target.baselines if baseline.gpu}:
+    if kinds := {variant.gpu["kind"] for variant in target.variants if variant.gpu}:
         check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)
     record = calibration.record if calibration is not None else None
     inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement)
     if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
         return existing, False
     chunk = min(PREFILL_CHUNK, length)
-    stand_in = _stand_ins(target)
+    proxy = _proxies(target)
     with atomic_folder(out) as work:
         for name in FOLDERS:
             (work / name).mkdir()
         with contextlib.ExitStack() as running:
             finish = running.enter_context(building(checkpoint, scheme, target, chunk, work))
-            if stand_in is not None:
-                finish_stand_in = running.enter_context(building(checkpoint, scheme, stand_in, chunk, work))
-            write_weights(stored_tensors(checkpoint, scheme, calibration), work / "model")
+            if proxy is not None:
+                finish_proxy = running.enter_context(building(checkpoint, scheme, proxy, chunk, work))
+            write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
             write_chat_config(checkpoint, scheme, length, chunk, work / "model")
             judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
             described = _describe(target, finish())
             runs_here = described
-            if stand_in is not None:
+            if proxy is not None:
                 own = described["libraries"] if target.arch == cpu_arch() else []
-                runs_here = _describe(stand_in, [*own, *finish_stand_in()])
+                runs_here = _describe(proxy, [*own, *finish_proxy()])
             manifest: dict[str, Any] = {
                 "format": BUNDLE_FORMAT,
                 "version": BUNDLE_VERSION,
@@ -105,7 +106,7 @@ def compile_bundle(
                     "vocab_size": checkpoint.config.vocab_size,
                     "eos_token_ids": list(checkpoint.config.eos_token_ids),
                 },
-                "quantisation": scheme,
+                "quantization": scheme,
                 "calibration": record,
                 "prompt_version": PROMPT_VERSION,
                 "context": {
@@ -123,10 +124,10 @@ def compile_bundle(
             checked = Bundle(work, {**manifest, "target": runs_here})
             gate = judge(checked, min_agreement)
         files = [entry["file"] for entry in described["libraries"]]
-        if stand_in is not None:
+        if proxy is not None:
             ran = gate["libraries"]
             gate["libraries"] = {file: ran[file] for file in files if file in ran}
-            gate["stand_ins"] = {file: ran[file] for file in ran if file not in files}
+            gate["proxy_libraries"] = {file: ran[file] for file in ran if file not in files}
             gate["libraries"] |= check_emulated(Bundle(work, manifest), checked, BOUND)
             for file in {library.file for library in checked.libraries} - set(files):
                 (work / file).unlink()
@@ -137,35 +138,35 @@ def compile_bundle(
     return Bundle(Path(out), manifest), True
 
 
-def _stand_ins(target: Target) -> Target | None:
+def _proxies(target: Target) -> Target | None:
     """What else is compiled, of the same weights and kernels, to check `target` with on this machine.
 
     A library for this CPU, which is fast enough to judge all recorded actions with, unless the target has one; and
     one for Vulkan where the target has such for another CPU family and an adapter, if only a software one, is here.
     """
     here = target.arch == cpu_arch()
-    devices = {baseline.device for baseline in target.baselines}
+    devices = {variant.device for variant in target.variants}
     if here and "cpu" in devices:
         return None
     host = load_target("host")
-    gpu = load_target("vulkan").baselines if not here and "vulkan" in devices and has_adapter() else ()
-    return dataclasses.replace(host, baselines=(*host.baselines, *gpu))
+    gpu = load_target("vulkan").variants if not here and "vulkan" in devices and has_gpu() else ()
+    return dataclasses.replace(host, variants=(*host.variants, *gpu))
 
 
 def check_inputs(
     model_dir: Path, scheme: str, context_length: int | None, calibration: Calibration | None
 ) -> tuple[Checkpoint, int]:
-    """The checkpoint, and the KV budget in tokens, of these arguments of `compile_bundle`. Raises UserError."""
+    """The checkpoint, and the KV budget in tokens, of these arguments of `compile_bundle`. Raises CompileError."""
     checkpoint = Checkpoint(model_dir)
     if scheme not in SCHEMES:
-        raise UserError(f"--quant {scheme}: no such scheme: use one of {', '.join(SCHEMES)}")
+        raise CompileError(f"--quant {scheme}: no such scheme: use one of {', '.join(SCHEMES)}")
     check_scheme(scheme, checkpoint.config, str(checkpoint.folder))
     if calibration is not None and not FORMATS[scheme].bits:
-        raise UserError(f"--calibrate: {scheme} rounds nothing: use --quant q4f32_1, or leave it out")
+        raise CompileError(f"--calibrate: {scheme} rounds nothing: use --quant q4f32_1, or leave it out")
     longest = checkpoint.config.max_position_embeddings
     length = context_length if context_length is not None else min(4096, longest)
     if not 64 <= length <= longest:
-        raise UserError(f"--context {length}: this model takes 64..{longest} tokens")
+        raise CompileError(f"--context {length}: this model takes 64..{longest} tokens")
     return checkpoint, length
 
 
@@ -173,13 +174,13 @@ def _describe(target: Target, libraries: list[dict[str, Any]]) -> dict[str, Any]
     return {"name": target.name, "device": target.device, "arch": target.arch, "libraries": libraries}
 
 
-def stored_tensors(checkpoint: Checkpoint, scheme: str, calibration: Calibration | None) -> Iterator[Stored]:
+def packed_tensors(checkpoint: Checkpoint, scheme: str, calibration: Calibration | None) -> Iterator[PackedTensor]:
     """The model's tensors as `scheme` stores them, in MLC's names."""
-    rounded = {} if calibration is None else quantise_calibrated(checkpoint, calibration, scheme)
+    rounded = {} if calibration is None else quantize_calibrated(checkpoint, calibration, scheme)
     weights = list(checkpoint.config.weights())
     for weight in progress(weights, f"weights to {scheme}", unit="matrix"):
         if weight.name in rounded:
-            yield from store_quantised(weight, *rounded.pop(weight.name), scheme)
+            yield from store_quantized(weight, *rounded.pop(weight.name), scheme)
         else:
             yield from store(weight, partial(checkpoint.blocks, weight), scheme)
 
@@ -196,7 +197,7 @@ def _inputs_digest(
         {
             "model": checkpoint.digest,
             "target": dataclasses.asdict(target),
-            "quantisation": scheme,
+            "quantization": scheme,
             "calibration": calibration,
             "min_agreement": min_agreement,
             "context": length,
@@ -209,17 +210,11 @@ def _inputs_digest(
 
 def _source_digests() -> dict[str, str]:
     """SHA-256 of the code that makes a bundle's bytes: a changed kernel is a changed bundle."""
-    root = Path(__file__).resolve().parent.parent
-    files = [
-        *root.glob("compile/**/*.py"),
-        *root.glob("compile/probes/*.jsonl"),
-        *(root / "device" / f"{n}.py" for n in ("adapter", "bundle", "engine", "weights", "bench/work")),
-    ]
-    return {path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(files)}
+    return {name: sha256_file(path) for name, path in own_files("compile", "device/engine").items()}
 
 
 def _tool_versions(target: Target) -> dict[str, str]:
     tools = (*_TOOLS, "ziglang") if target.link else _TOOLS
     versions = {name: importlib.metadata.version(name) for name in tools}
-    compiler = nvcc.find_nvcc() if any(b.gpu.get("kind") == "cuda" for b in target.baselines) else None
+    compiler = nvcc.find_nvcc() if any(b.gpu.get("kind") == "cuda" for b in target.variants) else None
     return {**versions, "nvcc": nvcc.nvcc_version(compiler)} if compiler is not None else versions

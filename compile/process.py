@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import CompileError, UserError
 from duomem.core.files import write_json
 from duomem.core.progress import progress
 
@@ -27,7 +27,7 @@ class Process:
     """A running `command`, whose output goes to `log`; leaving the `with` ends its whole process group.
 
     time_limit: seconds from the start. what: the subject of the errors ("the TVM compiler, for host,").
-    environment: variables set on top of this process's. Raises UserError if it cannot be started.
+    environment: variables set on top of this process's. Raises CompileError if it cannot be started.
     """
 
     def __init__(
@@ -44,11 +44,15 @@ class Process:
         try:
             with open(log, "wb") as out:
                 self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
                     env={**inherited, **(environment or {})},
                 )
         except OSError as e:
-            raise UserError(f"{what} cannot be started: {e.filename or command[0]}: {e.strerror or e}") from None
+            raise CompileError(f"{what} cannot be started: {e.filename or command[0]}: {e.strerror or e}") from None
 
     def __enter__(self) -> Process:
         return self
@@ -59,7 +63,7 @@ class Process:
         self.stop()
 
     def wait(self, title: str) -> None:
-        """Wait for its successful end under a progress bar. Raises UserError, with the last line in `log`, if it
+        """Wait for its successful end under a progress bar. Raises CompileError, with the last line in `log`, if it
         is ended by a signal, exits with anything but 0, or runs out of time.
         """
         code = None
@@ -73,11 +77,13 @@ class Process:
             code = self._process.poll()
         if code is None:
             self.stop()
-            raise UserError(f"{self._what} took more than {self._time_limit:g} s and was stopped: {self._last_line()}")
+            raise CompileError(
+                f"{self._what} took more than {self._time_limit:g} s and was stopped: {self._last_line()}"
+            )
         if code < 0:
-            raise UserError(f"{self._what} crashed ({signal.Signals(-code).name}): {self._last_line()}")
+            raise CompileError(f"{self._what} crashed ({signal.Signals(-code).name}): {self._last_line()}")
         if code:
-            raise UserError(f"{self._what} failed (exit {code}): {self._last_line()}")
+            raise CompileError(f"{self._what} failed (exit {code}): {self._last_line()}")
 
     def stop(self) -> None:
         """End it, and every process it has started. Nothing happens if it has ended."""

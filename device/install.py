@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError, UserError
 from duomem.core.files import atomic_folder, digest_of
 from duomem.device.engine.bundle import Bundle, read_bundle
 
@@ -31,7 +31,7 @@ _PART = re.compile(r"[^\x00-\x1f/\\:]{1,200}")
 def install(folder: Path, home: Path) -> Path:
     """Verify the bundle in `folder` and unpack its wheels for this Python below `home`; the folder they are in.
 
-    What is there whole already is left alone: the folder's name is the digest of the wheels. Raises UserError if
+    What is there whole already is left alone: the folder's name is the digest of the wheels. Raises BundleError if
     the bundle is damaged, is for another machine or Python, or a wheel holds anything but plain files.
     """
     bundle = read_bundle(folder)
@@ -47,23 +47,27 @@ def install(folder: Path, home: Path) -> Path:
 
 
 def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...]) -> list[str]:
-    """Names of the wheels that a Python of this version needs. Raises UserError if the bundle has none for it."""
+    """Names of the wheels that a Python of this version needs. Raises BundleError if the bundle has none for it."""
     kit = bundle.manifest.get("kit")
     if kit is None:
-        raise UserError(f"{bundle.folder}: brings no wheels: make it with duomem kit")
+        raise BundleError(f"{bundle.folder}: brings no wheels: make it with duomem kit")
     if (kit["system"], kit["machine"]) != (system, machine):
-        raise UserError(f"{bundle.folder}: is for {kit['system']} {kit['machine']}, this is {system} {machine}: "
-                        "take the bundle for this machine")
+        raise BundleError(
+            f"{bundle.folder}: is for {kit['system']} {kit['machine']}, this is {system} {machine}: "
+            "take the bundle for this machine"
+        )
     version = ".".join(map(str, python[:2]))
     if version not in kit["pythons"]:
-        raise UserError(f"{bundle.folder}: brings wheels for Python {', '.join(kit['pythons'])}, this is {version}: "
-                        f"install one of those, or make the bundle with duomem kit --python {version}")
+        raise BundleError(
+            f"{bundle.folder}: brings wheels for Python {', '.join(kit['pythons'])}, this is {version}: "
+            f"install one of those, or make the bundle with duomem kit --python {version}"
+        )
     tag = f"cp{version.replace('.', '')}"
     wheels = []
     for name in sorted(name for name in bundle.manifest["files"] if name.startswith("wheels/")):
         parts = name.removesuffix(".whl").split("-")
         if len(parts) < 5:
-            raise UserError(f"{bundle.folder}: {name} has no wheel's name: make the bundle again with duomem kit")
+            raise BundleError(f"{bundle.folder}: {name} has no wheel's name: make the bundle again with duomem kit")
         interpreter, abi = parts[-3:-1]
         if interpreter == tag or abi == "abi3" or interpreter.startswith("py"):
             wheels.append(name)
@@ -76,14 +80,15 @@ def unpack_wheel(wheel: Path, out: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
-                raise UserError(f"{wheel}: unpacks to more than {_MAX_UNPACKED >> 20} MiB: not a wheel of a bundle")
+                raise BundleError(f"{wheel}: unpacks to more than {_MAX_UNPACKED >> 20} MiB: not a wheel of a bundle")
             for entry in entries:
                 parts = entry.filename.split("/")
                 kind = stat.S_IFMT(entry.external_attr >> 16)
                 plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
                 if not plain or kind not in (0, stat.S_IFREG):
-                    raise UserError(f"{wheel}: {entry.filename[:200]!r} is no plain file inside it: "
-                                    "make the bundle again")
+                    raise BundleError(
+                        f"{wheel}: {entry.filename[:200]!r} is no plain file inside it: make the bundle again"
+                    )
                 if len(parts) > 2 and parts[0].endswith(".data"):  # what pip would move: libraries belong to the top
                     parts = parts[2:] if parts[1] in ("purelib", "platlib") else []
                 if parts:
@@ -91,10 +96,12 @@ def unpack_wheel(wheel: Path, out: Path) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(archive.read(entry))
     except _DAMAGED as e:
-        raise UserError(f"{wheel}: cannot be unpacked ({e}): copy the bundle again") from None
+        raise BundleError(f"{wheel}: cannot be unpacked ({e}): copy the bundle again") from None
     except RuntimeError as e:  # zipfile's, of a Python built without lzma
-        raise UserError(f"{wheel}: cannot be unpacked by {sys.executable} ({e}): use another Python, as the system's, "
-                        "and name it in PYTHON") from None
+        raise BundleError(
+            f"{wheel}: cannot be unpacked by {sys.executable} ({e}): use another Python, as the system's, "
+            "and name it in PYTHON"
+        ) from None
 
 
 def main() -> int:
@@ -109,8 +116,11 @@ def main() -> int:
         print(f"install.sh: {e}", file=sys.stderr)
         return 1
     except OSError as e:
-        print(f"install.sh: {e.filename or args.home}: {e.strerror}: free space, or set DUOMEM_HOME to a folder to "
-              "write in", file=sys.stderr)
+        print(
+            f"install.sh: {e.filename or args.home}: {e.strerror}: free space, or set DUOMEM_HOME to a folder to "
+            "write in",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""One procedural memory: a goal, and what reached it; forms.py writes them.
+"""One procedural memory: a goal, and what reached it; memory_format.py writes them.
 
 Read from downloaded packs: everything in one is checked.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import PackError
 from duomem.core.files import digest_of
 
 
@@ -19,7 +19,7 @@ class Memory:
     """
 
     task: str
-    family: str
+    task_type: str
     steps: tuple[str, ...]
     game: str
     group: str
@@ -40,13 +40,16 @@ class Memory:
 def memory_from_json(row: Any, where: str) -> Memory:
     """A Memory of untrusted JSON; UserError naming `where` and the field that is wrong."""
     if not isinstance(row, dict):
-        raise UserError(f"{where} is not a JSON object: download the pack again")
-    for field in ("task", "family", "game", "group"):
+        raise PackError(f"{where} is not a JSON object: download the pack again")
+    for field in ("task", "task_type", "game", "group"):
         if not isinstance(row.get(field), str) or len(row[field]) > 500 or not row[field].isprintable():
-            raise UserError(f"{where}: field {field} is not a line of at most 500 characters: download the pack again")
+            raise PackError(f"{where}: field {field} is not a line of at most 500 characters: download the pack again")
     steps = row.get("steps")
-    good = isinstance(steps, list) and 0 < len(steps) <= 100 \
+    good = (
+        isinstance(steps, list)
+        and 0 < len(steps) <= 100
         and all(isinstance(s, str) and len(s) <= 500 and s.isprintable() for s in steps)
+    )
     if not good or not isinstance(steps, list):
-        raise UserError(f"{where}: field steps is not a list of 1 to 100 short lines: download the pack again")
-    return Memory(row["task"], row["family"], tuple(steps), row["game"], row["group"])
+        raise PackError(f"{where}: field steps is not a list of 1 to 100 short lines: download the pack again")
+    return Memory(row["task"], row["task_type"], tuple(steps), row["game"], row["group"])

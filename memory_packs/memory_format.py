@@ -11,29 +11,37 @@ from collections.abc import Sequence
 from duomem.core.trajectory import NOTHING_HAPPENS, Trajectory
 from duomem.memory_packs.memory import Memory
 
-FORMS = ("script", "trajectory", "script+trajectory", "avoid")
+MEMORY_FORMATS = ("script", "trajectory", "script+trajectory", "avoid")
 
 _NUMBER = re.compile(r" \d+")
 _LONGEST_SEARCH = 5
-LONGEST = 60
+MAX_STEPS = 60
 """Most steps of a memory; an episode has 50."""
 
 
-def write_memory(trajectory: Trajectory, form: str = "script", longest: int = LONGEST) -> Memory:
-    """The memory of a won episode; `form`: one of FORMS; `longest`: most steps, what follows them is left out.
-    Stumbles are no part of what is told.
+def write_memory(trajectory: Trajectory, memory_format: str = "script", max_steps: int = MAX_STEPS) -> Memory:
+    """The memory of a won episode; steps of noise injection are left out.
+
+    memory_format: one of MEMORY_FORMATS. max_steps: most steps, what follows them is left out.
 
     script: the procedure: places searched for a thing to take or use folded into one step, opening, looking and
     what the game did not take left out. trajectory: every command of its player. script+trajectory: both.
     avoid: the script, and the kinds of command that did nothing.
     """
-    own = [s.action for s in trajectory.steps if not s.stumble]
-    taken = [s.action for s in trajectory.steps
-             if not s.stumble and (s.action in s.admissible or s.action.startswith("go to "))]
+    own = [s.action for s in trajectory.steps if not s.is_noise]
+    taken = [
+        s.action
+        for s in trajectory.steps
+        if not s.is_noise and (s.action in s.admissible or s.action.startswith("go to "))
+    ]
     script = _procedure(taken)
-    steps = {"script": script, "trajectory": own, "script+trajectory": [*script, *own],
-             "avoid": [*script, *_lessons(trajectory)]}[form]
-    return Memory(trajectory.goal, trajectory.family, tuple(steps[:longest]), trajectory.game, trajectory.group)
+    steps = {
+        "script": script,
+        "trajectory": own,
+        "script+trajectory": [*script, *own],
+        "avoid": [*script, *_lessons(trajectory)],
+    }[memory_format]
+    return Memory(trajectory.goal, trajectory.task_type, tuple(steps[:max_steps]), trajectory.game, trajectory.group)
 
 
 def _lessons(trajectory: Trajectory) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import PackError
 from duomem.core.files import parse_json, sha256_bytes, write_bytes
 from duomem.memory_packs.memory import Memory, memory_from_json
 
@@ -49,13 +49,18 @@ class Pack:
 
 
 def write_pack(path: Path, name: str, author: str, source: str, memories: Sequence[Memory]) -> Pack:
-    """Write the pack to `path` atomically and return it as it reads back. Raises UserError, and writes nothing,
+    """Write the pack to `path` atomically and return it as it reads back. Raises PackError, and writes nothing,
     if it could not be read back.
     """
     body = "".join(json.dumps(m.to_json(), sort_keys=True, ensure_ascii=False) + "\n" for m in memories).encode()
-    manifest = {"format": FORMAT, "schema": SCHEMA, "name": name, "author": author, "source": source,
-                "memories": {"file": _MEMORIES, "sha256": sha256_bytes(body), "bytes": len(body),
-                             "count": len(memories)}}
+    manifest = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "name": name,
+        "author": author,
+        "source": source,
+        "memories": {"file": _MEMORIES, "sha256": sha256_bytes(body), "bytes": len(body), "count": len(memories)},
+    }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for member, data in ((_MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()), (_MEMORIES, body)):
@@ -69,49 +74,61 @@ def write_pack(path: Path, name: str, author: str, source: str, memories: Sequen
 
 
 def read_pack(path: Path) -> Pack:
-    """Read and verify a pack. Raises UserError naming the file and what is wrong; nothing is extracted."""
+    """Read and verify a pack. Raises PackError naming the file and what is wrong; nothing is extracted."""
     path = Path(path)
     try:
         with open(path, "rb") as f:
             data = f.read(min(os.fstat(f.fileno()).st_size, _FILE_LIMIT) + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such memory pack: check the path or build one with `duomem pack build`") from None
+        raise PackError(f"{path}: no such memory pack: check the path or build one with `duomem pack build`") from None
     except OSError as e:
-        raise UserError(f"{path}: cannot read this memory pack: {e.strerror or e}") from None
+        raise PackError(f"{path}: cannot read this memory pack: {e.strerror or e}") from None
     return _parse(data, path)
 
 
 def _parse(data: bytes, path: Path) -> Pack:
     if len(data) > _FILE_LIMIT:
-        raise UserError(f"{path}: memory pack is larger than {_FILE_LIMIT} bytes: not one duomem wrote")
+        raise PackError(f"{path}: memory pack is larger than {_FILE_LIMIT} bytes: not one duomem wrote")
     _check_end(data, path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             if sorted(m.filename for m in members) != [_MANIFEST, _MEMORIES] or not all(map(_is_plain, members)):
-                raise UserError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
-            manifest = parse_json(_member(archive, _MANIFEST, _MANIFEST_LIMIT, path), f"{path}: {_MANIFEST}",
-                                  _MANIFEST_LIMIT)
+                raise PackError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
+            manifest = parse_json(
+                _member(archive, _MANIFEST, _MANIFEST_LIMIT, path), f"{path}: {_MANIFEST}", _MANIFEST_LIMIT
+            )
             body = _member(archive, _MEMORIES, _MEMORIES_LIMIT, path)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
-            NotImplementedError, RuntimeError, OverflowError) as e:
-        raise UserError(f"{path}: memory pack is damaged ({e}): download it again") from None
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        OverflowError,
+    ) as e:
+        raise PackError(f"{path}: memory pack is damaged ({e}): download it again") from None
     _check_manifest(manifest, body, path)
     rows = body.split(b"\n")[:-1]
     memories = tuple(
         memory_from_json(parse_json(row, f"{path}: {_MEMORIES} line {n}", 1 << 20), f"{path}: {_MEMORIES} line {n}")
-        for n, row in enumerate(rows, 1))
+        for n, row in enumerate(rows, 1)
+    )
     return Pack(manifest["name"], manifest["author"], manifest["source"], memories, sha256_bytes(data))
 
 
 def _check_end(data: bytes, path: Path) -> None:
     """Zipfile builds an object for every member of a directory, so first: this one is of two members."""
-    end = data[-_END.size:]
+    end = data[-_END.size :]
     if len(end) < _END.size or end[:4] != b"PK\5\6":
-        raise UserError(f"{path}: memory pack is damaged (it does not end as a zip does): download it again")
+        raise PackError(f"{path}: memory pack is damaged (it does not end as a zip does): download it again")
     _, _, _, _, members, size, _, comment = _END.unpack(end)
-    if members != 2 or size > _DIRECTORY_LIMIT or comment or data[-_END.size - 20:][:4] == _LONG_END:
-        raise UserError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
+    if members != 2 or size > _DIRECTORY_LIMIT or comment or data[-_END.size - 20 :][:4] == _LONG_END:
+        raise PackError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
 
 
 def _is_plain(info: zipfile.ZipInfo) -> bool:
@@ -124,21 +141,23 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> byte
     with archive.open(name) as f:
         data = f.read(limit + 1)
     if len(data) > limit:
-        raise UserError(f"{path}: {name} unpacks to more than {limit} bytes: not a pack duomem wrote")
+        raise PackError(f"{path}: {name} unpacks to more than {limit} bytes: not a pack duomem wrote")
     return data
 
 
 def _check_manifest(manifest: Any, body: bytes, path: Path) -> None:
-    def refuse(field: str, why: str) -> UserError:
-        return UserError(f"{path}: {_MANIFEST} field {field} {why}: download the pack again")
+    def refuse(field: str, why: str) -> PackError:
+        return PackError(f"{path}: {_MANIFEST} field {field} {why}: download the pack again")
 
     if not isinstance(manifest, dict):
-        raise UserError(f"{path}: {_MANIFEST} is not a JSON object: download the pack again")
+        raise PackError(f"{path}: {_MANIFEST} is not a JSON object: download the pack again")
     if manifest.get("format") != FORMAT:
         raise refuse("format", f"is not {FORMAT!r}")
     if manifest.get("schema") != SCHEMA:
-        raise UserError(f"{path}: {_MANIFEST} field schema is {manifest.get('schema')!r}, this duomem reads {SCHEMA}: "
-                        "update duomem or download a matching pack")
+        raise PackError(
+            f"{path}: {_MANIFEST} field schema is {manifest.get('schema')!r}, this duomem reads {SCHEMA}: "
+            "update duomem or download a matching pack"
+        )
     for field in ("name", "author", "source"):
         value = manifest.get(field)
         if not isinstance(value, str) or len(value) > 200 or not value.isprintable():

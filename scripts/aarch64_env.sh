@@ -43,15 +43,12 @@ version=${version#python}
 # The base install of duomem: the real aarch64 wheels at the pinned versions, and this checkout's own code.
 "${pip[@]}" download --quiet --dest "$out/wheels" --only-binary=:all: --python-version "$version" \
     --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
-    -c "$here/constraints.txt" apache-tvm apache-tvm-ffi numpy tokenizers tqdm
+    -c "$here/constraints.txt" apache-tvm apache-tvm-ffi numpy tokenizers tqdm click
 "${pip[@]}" install --quiet --no-deps --target "$out/site" --only-binary=:all: --python-version "$version" \
     --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
     "$out"/wheels/*.whl
 rm -f "$out"/site/tvm/lib*/libtvm_compiler*.so "$out"/site/tvm/libtvm_compiler*.so
-mkdir "$out/site/duomem"
-for part in base device memory_packs compile; do
-    ln -s "$here/$part" "$out/site/duomem/$part"
-done
+ln -s "$here/duomem" "$out/site/duomem"
 
 cat >"$out/python" <<'WRAPPER'
 #!/usr/bin/env bash

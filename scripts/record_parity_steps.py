@@ -1,6 +1,6 @@
-"""Record the steps the parity gate compares action choices on: `python scripts/record_probes.py`.
+"""Record the steps the parity gate compares action choices on: `python scripts/record_parity_steps.py`.
 
-Games come from the kit's own generator, train rooms only, and the searching expert plays them: nothing of
+Games come from duomem's own generator, train rooms only, and the searching expert plays them: nothing of
 the official games, and no room of valid_unseen, is in the file. The same bytes on every run.
 """
 
@@ -14,12 +14,13 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from duomem.compile.gate.steps import STEPS_FILE
 from duomem.core.files import write_bytes
 from duomem.core.trajectory import TRAIN_SPLIT, Trajectory
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.goal import FAMILIES
 from duomem.device.agent.prompt import action, head, shorten
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.game_files import find_games
+from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.train.games.generate import generate
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
@@ -28,14 +29,14 @@ SEED = 20261122
 GAMES = 240
 STEPS = 200
 _LONGEST = 12  # steps of an episode
-_OUT = Path(__file__).resolve().parent.parent / "compile" / "probes" / "steps.jsonl"
+_OUT = STEPS_FILE
 
 
 def record() -> list[Trajectory]:
-    """Won episodes of STEPS steps together, families taking turns; the last one is cut short.
+    """Won episodes of STEPS steps together, task types taking turns; the last one is cut short.
 
     Every compile runs them twice, so they are taken, in the order of the games, from those whose text a step
-    is below their family's median.
+    is below their task type's median.
     """
     with tempfile.TemporaryDirectory() as folder:
         for _ in generate(Path(folder), SEED, {"train": GAMES, "valid_seen": 0, "valid_unseen": 0}):
@@ -46,14 +47,14 @@ def record() -> list[Trajectory]:
     found: dict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in played:
         if trajectory.won and all(step.action in step.admissible for step in trajectory.steps):
-            found[trajectory.family].append(trajectory)
-    for family, episodes in found.items():
+            found[trajectory.task_type].append(trajectory)
+    for task_type, episodes in found.items():
         median = statistics.median(map(_text_a_step, episodes))
-        found[family] = [episode for episode in episodes if _text_a_step(episode) < median]
+        found[task_type] = [episode for episode in episodes if _text_a_step(episode) < median]
     chosen: list[Trajectory] = []
     left = STEPS
     while left:
-        episode = found[FAMILIES[len(chosen) % len(FAMILIES)]].pop(0)
+        episode = found[TASK_TYPES[len(chosen) % len(TASK_TYPES)]].pop(0)
         chosen.append(episode if len(episode.steps) <= left else _cut(episode, left))
         left -= len(chosen[-1].steps)
     return chosen

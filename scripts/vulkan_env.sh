@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The plugin duomem-vulkan, built from device/vulkan.
+# The plugin duomem-vulkan, built from plugins/vulkan.
 #   scripts/vulkan_env.sh                  for this machine: wheel, installed into .venv; a software driver to test on
 #   scripts/vulkan_env.sh --wheel [ARCH]   the wheel alone, x86_64 or aarch64 (this machine's), into dist/wheels
 # A second run does nothing. Packages come from this machine's own apt sources and pip index; without root, those
@@ -28,11 +28,11 @@ apt_install() {  # Debian packages; true if all are there in the end
 }
 
 wheels=dist/wheels
-inputs=$({ cat "$0" constraints.txt; find device/vulkan -type f ! -path '*/__pycache__/*' ! -path '*/build/*' \
+inputs=$({ cat "$0" constraints.txt; find plugins/vulkan -type f ! -path '*/__pycache__/*' ! -path '*/build/*' \
     ! -path '*.egg-info/*' ! -name '*.so' -print0 | sort -z | xargs -0 cat; } | sha256sum | cut -d' ' -f1)
 made=$wheels/.$arch.made
 if [[ ! -f $made || $(cat "$made") != "$inputs" ]]; then
-    pins=$(sed -n "s/^WHEELS = (\(.*\))$/\1/p" device/vulkan/build_plugin.py | tr -d '",')
+    pins=$(sed -n "s/^WHEELS = (\(.*\))$/\1/p" plugins/vulkan/build_plugin.py | tr -d '",')
     from=()
     "$python" -c 'import ziglang' 2>/dev/null || "${pip[@]}" install --quiet -c constraints.txt ziglang
     if [[ $arch == "$machine" ]]; then
@@ -53,7 +53,7 @@ if [[ ! -f $made || $(cat "$made") != "$inputs" ]]; then
     fi
     mkdir -p "$wheels"
     rm -f "$wheels"/duomem_vulkan-*_"$arch".whl
-    "$python" device/vulkan/build_plugin.py --arch "$arch" "${from[@]}" --out "$wheels"
+    "$python" plugins/vulkan/build_plugin.py --arch "$arch" "${from[@]}" --out "$wheels"
     echo "$inputs" >"$made"
 fi
 wheel=$(ls "$wheels"/duomem_vulkan-*_"$arch".whl)
@@ -65,5 +65,5 @@ if command -v apt-get >/dev/null; then
 fi
 "$python" -c '
 import tvm, duomem_vulkan
-names = [adapter["name"] for adapter in duomem_vulkan.adapters()]
+names = [gpu["name"] for gpu in duomem_vulkan.gpus()]
 print("duomem-vulkan: ready; adapters:", ", ".join(names) or "none")'

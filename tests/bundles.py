@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.files import sha256_bytes
-from duomem.device.engine.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
 from duomem.device.agent.prompt import PROMPT_VERSION
+from duomem.device.engine.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
 
 LIBRARY = "lib/cpu.so"
 FILES = {
@@ -32,13 +32,23 @@ def write_bundle(folder: Path, files: dict[str, bytes] | None = None, **fields: 
     manifest: dict[str, Any] = {
         "format": BUNDLE_FORMAT,
         "version": BUNDLE_VERSION,
-        "model": {"id": "none", "digest": "0" * 64, "architecture": "LlamaForCausalLM", "config": {},
-                  "vocab_size": 300, "eos_token_ids": [2]},
-        "quantisation": "q4f32_1",
+        "model": {
+            "id": "none",
+            "digest": "0" * 64,
+            "architecture": "LlamaForCausalLM",
+            "config": {},
+            "vocab_size": 300,
+            "eos_token_ids": [2],
+        },
+        "quantization": "q4f32_1",
         "prompt_version": PROMPT_VERSION,
         "context": {"length": 256, "prefill_chunk": 64, "page_size": 16, "kv_bytes_per_token": 512},
-        "target": {"name": "any", "device": "cpu", "arch": "x86_64",
-                   "libraries": [{"file": LIBRARY, "mcpu": "generic", "cpu_features": []}]},
+        "target": {
+            "name": "any",
+            "device": "cpu",
+            "arch": "x86_64",
+            "libraries": [{"file": LIBRARY, "mcpu": "generic", "cpu_features": []}],
+        },
         "work": {"weight_bytes": 1, "layer_flops": 1, "head_flops": 1, "attention": [attention]},
         "tools": {},
         "inputs": "0" * 64,

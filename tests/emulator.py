@@ -18,7 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = Path(os.environ.get("DUOMEM_AARCH64_PYTHON", ROOT / "runs" / "aarch64" / "python"))
 CPUS = {"neon": "cortex-a53", "dotprod": "cortex-a76", "i8mm": "max"}
-"""For each AArch64 baseline (configs/targets/aarch64.toml), qemu's CPU that has its features and no more of ours."""
+"""For each AArch64 variant (configs/targets/aarch64.toml), qemu's CPU that has its features and no more of ours."""
 
 _CALL = """
 import sys
@@ -50,37 +50,37 @@ def run(cpu: str, *args: str, timeout: float = 600) -> str:
 
 
 def baseline_target(name: str, target: str = "aarch64") -> Any:
-    """TVM's target of a baseline of configs/targets."""
+    """TVM's target of a variant of configs/targets."""
     from duomem.compile.library.target import load_target
     from duomem.compile.library.worker import resolve_target
 
-    return resolve_target(next(b for b in load_target(target).baselines if b.name == name).llvm)
+    return resolve_target(next(b for b in load_target(target).variants if b.name == name).llvm)
 
 
-def build_kernel(function: Any, baseline: str, library: Path, target: str = "aarch64") -> None:
-    """Compile a PrimFunc for a baseline of a target into `library`, under the name "kernel"."""
+def build_kernel(function: Any, variant: str, library: Path, target: str = "aarch64") -> None:
+    """Compile a PrimFunc for a variant of a target into `library`, under the name "kernel"."""
     import tvm
 
     from duomem.compile.library.target import load_target
     from duomem.compile.library.toolchains.link import linker
 
     module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
-    built = tvm.compile(module, target=baseline_target(baseline, target))
+    built = tvm.compile(module, target=baseline_target(variant, target))
     built.export_library(str(library), fcompile=linker(load_target(target).link))
 
 
-def run_kernel(function: Any, arrays: list[np.ndarray], baseline: str = "neon") -> list[np.ndarray]:
+def run_kernel(function: Any, arrays: list[np.ndarray], variant: str = "neon") -> list[np.ndarray]:
     """The arguments of a PrimFunc after calling it on AArch64 with `arrays` (outputs included, of their shape).
 
-    baseline: "neon", "dotprod" or "i8mm": what it is compiled for, and the CPU it runs on.
+    variant: "neon", "dotprod" or "i8mm": what it is compiled for, and the CPU it runs on.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        build_kernel(function, baseline, folder / "kernel.so")
+        build_kernel(function, variant, folder / "kernel.so")
         for i, array in enumerate(arrays):
             np.save(folder / f"{i}.npy", array)
         (folder / "call.py").write_text(_CALL)
-        run(CPUS[baseline], str(folder / "call.py"), name, str(len(arrays)))
+        run(CPUS[variant], str(folder / "call.py"), name, str(len(arrays)))
         return [np.load(folder / f"{i}.npy") for i in range(len(arrays))]
 
 

@@ -33,7 +33,7 @@ def set_on(stream: Sequence[int], vocab_size: int) -> Opinion:
 
     def opinion(tokens: tuple[int, ...]) -> np.ndarray:
         logits = base(tokens)
-        if len(tokens) < len(stream) and tuple(stream[:len(tokens)]) == tokens:
+        if len(tokens) < len(stream) and tuple(stream[: len(tokens)]) == tokens:
             logits[stream[len(tokens)]] = 40
         return logits
 
@@ -82,7 +82,7 @@ class FakeSession:
         self._check()
         if not 0 <= n <= len(self.tokens):
             raise ValueError(f"rollback of {n} tokens of {len(self.tokens)}")
-        self.tokens = self.tokens[:len(self.tokens) - n]
+        self.tokens = self.tokens[: len(self.tokens) - n]
 
     def fork(self) -> FakeSession:
         self._check()

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from duomem.core.files import sha256_file
 from duomem.cli.main import main
-from duomem.device.alfworld.game_files import SPLITS, find_games
+from duomem.core.files import sha256_file
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import Game, load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.memory_packs.pack import read_pack
 from duomem.train.games.layouts import UNSEEN_PLANS
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "packs"
 VALIDATION = ("valid_seen", "valid_unseen")
-MADE = {"expert.jsonl": (), "stumbles.jsonl": ("--stumbles", "0.2"), "invented.jsonl": ("--invented", "8")}
+MADE = {"expert.jsonl": (), "noise.jsonl": ("--noise-rate", "0.2"), "synthetic.jsonl": ("--synthetic", "8")}
 """Training data by file, and the options of `duomem teach` that make it."""
 
 
@@ -42,14 +42,14 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def _room(game: Path) -> str:
+def _scene(game: Path) -> str:
     """The floor plan a game's folder names."""
     return game.parts[-3].rpartition("-")[2]
 
 
 def _layout(game: Game) -> tuple[str, frozenset[tuple[str, ...]]]:
     """The floor plan, and what lies where in it at the start, to the centimetre."""
-    return _room(game.path), frozenset(tuple(fact) for fact in game.facts["inreceptacle"])
+    return _scene(game.path), frozenset(tuple(fact) for fact in game.facts["inreceptacle"])
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -75,23 +75,23 @@ def test_validation_games_change_nothing(made: Path, generated_games: Path, tmp_
     assert _make(root, tmp_path / "made") == {file.name: file.read_bytes() for file in made.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["expert.jsonl", "stumbles.jsonl"])
+@pytest.mark.parametrize("name", ["expert.jsonl", "noise.jsonl"])
 def test_every_observation_is_one_of_its_own_train_game(name: str, made: Path, generated_games: Path) -> None:
     games = {sha256_file(path): path for path in find_games(generated_games, "train")}
     for row in _rows(made / name):
-        world = KitWorld()
-        texts = [world.reset(load_game(games[row["game"]])).text]
-        texts += [world.step(step["action"]).text for step in row["steps"]]
+        env = AlfworldEnv()
+        texts = [env.reset(load_game(games[row["game"]])).text]
+        texts += [env.step(step["action"]).text for step in row["steps"]]
         assert texts == [*(step["observation"] for step in row["steps"]), row["last"]] and row["intro"] == texts[0]
 
 
 def test_made_up_tasks_play_in_rooms_of_train_games(made: Path, generated_games: Path) -> None:
     """Their goals are nobody else's, their rooms list what the train game's lists."""
     games = {sha256_file(path): path for path in find_games(generated_games, "train")}
-    for row in _rows(made / "invented.jsonl"):
-        real = KitWorld().reset(load_game(games[row["game"]])).text
+    for row in _rows(made / "synthetic.jsonl"):
+        real = AlfworldEnv().reset(load_game(games[row["game"]])).text
         assert row["intro"].partition("Your task is to:")[0] == real.partition("Your task is to:")[0]
-        assert row["goal"] not in real and row["family"].startswith("invented")
+        assert row["goal"] not in real and row["task_type"].startswith("synthetic")
 
 
 def test_layouts_and_rooms_of_generated_games(generated_games: Path) -> None:
@@ -99,9 +99,9 @@ def test_layouts_and_rooms_of_generated_games(generated_games: Path) -> None:
     known = {_layout(game) for game in games["train"]}
     for split in VALIDATION:
         assert not known & {_layout(game) for game in games[split]}
-    rooms = {split: {int(_room(game.path)) for game in games[split]} for split in SPLITS}
-    assert rooms["valid_unseen"] <= UNSEEN_PLANS
-    assert not (rooms["train"] | rooms["valid_seen"]) & UNSEEN_PLANS
+    scenes = {split: {int(_scene(game.path)) for game in games[split]} for split in SPLITS}
+    assert scenes["valid_unseen"] <= UNSEEN_PLANS
+    assert not (scenes["train"] | scenes["valid_seen"]) & UNSEEN_PLANS
 
 
 def test_layouts_of_the_official_games(real_games: list[Path], real_train_games: list[Path]) -> None:
@@ -110,12 +110,13 @@ def test_layouts_of_the_official_games(real_games: list[Path], real_train_games:
     alike = [game for game in real_train_games if game.parts[-3] in groups]
     assert len({game.parts[-3] for game in alike}) > 0.9 * len(groups)
     assert not {_layout(load_game(game)) for game in alike} & {_layout(load_game(game)) for game in real_games}
-    assert not {int(_room(game)) for game in real_train_games} & UNSEEN_PLANS
+    assert not {int(_scene(game)) for game in real_train_games} & UNSEEN_PLANS
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.dmpack")), ids=lambda path: path.stem)
-def test_shipped_packs_hold_official_train_games_only(path: Path, real_games: list[Path],
-                                                      real_train_games: list[Path]) -> None:
+def test_shipped_packs_hold_official_train_games_only(
+    path: Path, real_games: list[Path], real_train_games: list[Path]
+) -> None:
     memories = read_pack(path).memories
     assert len(memories) > 1000
     digests = {m.game for m in memories}

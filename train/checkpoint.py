@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError
 from duomem.core.files import atomic_open
 from duomem.train.base_model import first_line, saving
 
@@ -22,7 +22,7 @@ FILE = "checkpoint.pt"
 
 
 def save_checkpoint(work: Path, record: dict[str, Any], state: dict[str, Any]) -> None:
-    """Write `state` of the run that `record` describes to the folder `work`. Raises UserError."""
+    """Write `state` of the run that `record` describes to the folder `work`. Raises TrainError."""
     import torch
 
     with atomic_open(work / FILE) as f, saving(work / FILE):
@@ -30,7 +30,7 @@ def save_checkpoint(work: Path, record: dict[str, Any], state: dict[str, Any]) -
 
 
 def load_checkpoint(work: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint in `work`, None without one. Raises UserError if it is of other inputs or damaged."""
+    """The checkpoint in `work`, None without one. Raises TrainError if it is of other inputs or damaged."""
     import torch
 
     file = work / FILE
@@ -40,9 +40,9 @@ def load_checkpoint(work: Path, record: dict[str, Any]) -> dict[str, Any] | None
         state = torch.load(file, map_location="cpu", weights_only=True)
         found = state["record"]
     except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as e:
-        raise UserError(f"{file}: damaged checkpoint ({first_line(e)}): delete {work} to start afresh") from None
+        raise TrainError(f"{file}: damaged checkpoint ({first_line(e)}): delete {work} to start afresh") from None
     if found != record:
-        raise UserError(f"{file}: checkpoint of a run with other inputs: give another --out, or delete {work}")
+        raise TrainError(f"{file}: checkpoint of a run with other inputs: give another --out, or delete {work}")
     return state
 
 

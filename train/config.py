@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.configs import student_files
+from duomem.core.errors import ConfigError, UserError
 from duomem.core.files import read_toml
 from duomem.train.architecture import TABLE
 
@@ -21,14 +22,14 @@ MAX_TRAINABLE = 10_000_000
 class StudentConfig:
     """model: see base_model.resolve_base_model. rank, target_modules: LoRA's ("all-linear", or names and commas).
 
-    learning_rate: peak, with linear warm-up over `warmup_steps` and cosine decay to `final_rate` of it at the
+    learning_rate: peak, with linear warm-up over `warmup_steps` and cosine decay to `final_lr_ratio` of it at the
     end, which is after `max_steps` optimiser steps, `minutes` or `cpu_minutes` of all threads together (0: no
     limit), whichever comes first. batch_size: episodes an optimiser step, over all processes;
     micro_batch_tokens: most tokens, padding included, computed at once: it bounds memory, and how often
     gradients accumulate follows from it; max_tokens: longest episode kept.
-    memory_share: chance of a memory for the task in context; wrong_memory_share: of one of another family;
-    noisy_memory_share: of a spoilt step in a memory for the task.
-    hold_out_games, hold_out_rooms: shares of the train games and of the floor plans kept from training;
+    memory_prob: chance of a memory for the task in context; distractor_memory_prob: of one of another task type;
+    corrupted_memory_prob: of a corrupted step in a memory for the task.
+    hold_out_games, hold_out_scenes: shares of the train games and of the floor plans kept from training;
     validate_every: steps between measurements on them; patience: how many of those without a lower loss end
     the training, with the weights of the best one (0: never).
     dtype: of the frozen weights and of activations ("bfloat16" or "float32"); adapter and optimiser are fp32.
@@ -39,7 +40,7 @@ class StudentConfig:
     rank: int = 16
     target_modules: str = "all-linear"
     learning_rate: float = 1.5e-3
-    final_rate: float = 0.03
+    final_lr_ratio: float = 0.03
     warmup_steps: int = 20
     grad_clip: float = 1.0
     max_steps: int = 540
@@ -48,11 +49,11 @@ class StudentConfig:
     batch_size: int = 8
     micro_batch_tokens: int = 2048
     max_tokens: int = 2048
-    memory_share: float = 0.6
-    wrong_memory_share: float = 0.15
-    noisy_memory_share: float = 0.0
+    memory_prob: float = 0.6
+    distractor_memory_prob: float = 0.15
+    corrupted_memory_prob: float = 0.0
     hold_out_games: float = 0.02
-    hold_out_rooms: float = 0.0
+    hold_out_scenes: float = 0.0
     validate_every: int = 100
     patience: int = 0
     dtype: str = "bfloat16"
@@ -65,60 +66,62 @@ class StudentConfig:
         return 2 * self.rank
 
     def __post_init__(self) -> None:
-        for field in ("rank", "batch_size", "micro_batch_tokens", "max_steps", "max_tokens", "warmup_steps",
-                      "validate_every"):
+        for field in (
+            "rank",
+            "batch_size",
+            "micro_batch_tokens",
+            "max_steps",
+            "max_tokens",
+            "warmup_steps",
+            "validate_every",
+        ):
             if getattr(self, field) < 1:
-                raise UserError(f"student config: field {field} must be at least 1")
-        for field in ("memory_share", "wrong_memory_share", "noisy_memory_share", "final_rate"):
+                raise ConfigError(f"student config: field {field} must be at least 1")
+        for field in ("memory_prob", "distractor_memory_prob", "corrupted_memory_prob", "final_lr_ratio"):
             if not 0 <= getattr(self, field) <= 1:
-                raise UserError(f"student config: field {field} must be between 0 and 1")
-        for field in ("hold_out_games", "hold_out_rooms"):
+                raise ConfigError(f"student config: field {field} must be between 0 and 1")
+        for field in ("hold_out_games", "hold_out_scenes"):
             if not 0 <= getattr(self, field) <= 0.5:
-                raise UserError(f"student config: field {field} must be between 0 and 0.5")
+                raise ConfigError(f"student config: field {field} must be between 0 and 0.5")
         for field in ("minutes", "cpu_minutes", "patience"):
             if not 0 <= getattr(self, field) < math.inf:
-                raise UserError(f"student config: field {field} must be 0 (no limit) or above")
+                raise ConfigError(f"student config: field {field} must be 0 (no limit) or above")
         for field in ("learning_rate", "grad_clip"):
             if not 0 < getattr(self, field) < math.inf:
-                raise UserError(f"student config: field {field} must be above 0")
+                raise ConfigError(f"student config: field {field} must be above 0")
         if self.dtype not in ("bfloat16", "float32"):
-            raise UserError("student config: field dtype must be bfloat16 or float32")
+            raise ConfigError("student config: field dtype must be bfloat16 or float32")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def load_config(path: Path) -> StudentConfig:
-    """Read a student's TOML file. Raises UserError naming the file and the field that is wrong."""
+    """Read a student's TOML file. Raises ConfigError naming the file and the field that is wrong."""
     values = read_toml(path, "student config")
     values.pop(TABLE, None)  # read_architecture's
     known = {f.name: f for f in fields(StudentConfig)}
     for name, value in values.items():
         if name not in known:
-            raise UserError(f"{path}: unknown field {name}: known are {', '.join(known)}")
+            raise ConfigError(f"{path}: unknown field {name}: known are {', '.join(known)}")
         default = known[name].default
         kind = type(default) if name != "model" else str
         good = type(value) in (int, float) if kind is float else type(value) is kind
         if not good:
-            raise UserError(f"{path}: field {name} must be a {kind.__name__}")
+            raise ConfigError(f"{path}: field {name} must be a {kind.__name__}")
     if "model" not in values:
-        raise UserError(f"{path}: field model is missing: give smollm2-135m, a folder or a hub id")
+        raise ConfigError(f"{path}: field model is missing: give smollm2-135m, a folder or a hub id")
     try:
         return StudentConfig(**values)
     except UserError as e:
-        raise UserError(f"{path}: {e}") from None
-
-
-def config_files() -> list[Path]:
-    """The TOML files of configs/students, by name."""
-    return sorted((Path(__file__).resolve().parent.parent / "configs" / "students").glob("*.toml"))
+        raise ConfigError(f"{path}: {e}") from None
 
 
 def find_config(name: str) -> StudentConfig:
-    """The student `name` of configs/students, or the TOML file it is a path of. Raises UserError."""
+    """The student `name` of configs/students, or the TOML file it is a path of. Raises ConfigError."""
     if name.endswith(".toml"):
         return load_config(Path(name))
-    shipped = {file.stem: file for file in config_files()}
+    shipped = student_files()
     if name not in shipped:
-        raise UserError(f"--config {name}: no such student: known are {', '.join(shipped)}; or give a TOML file")
+        raise ConfigError(f"--config {name}: no such student: known are {', '.join(shipped)}; or give a TOML file")
     return load_config(shipped[name])

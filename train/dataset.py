@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.train.memory_sampler import MemoryDraw
+from duomem.train.memory_sampler import MemorySampler
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,26 @@ class Example:
     """tokens: ids [length]; student: for each token, whether the student writes it (and is trained on it)."""
 
     tokens: tuple[int, ...]
-    student: tuple[bool, ...]
+    loss_mask: tuple[bool, ...]
 
     def actions(self) -> list[int]:
         """How many tokens each of the student's actions has, in order."""
-        return [len(list(run)) for wrote, run in itertools.groupby(self.student) if wrote]
+        return [len(list(run)) for wrote, run in itertools.groupby(self.loss_mask) if wrote]
 
 
 class EpisodeDataset:
     """Examples from won trajectories in which a step is there to learn."""
 
-    def __init__(self, trajectories: Sequence[Trajectory], draw: MemoryDraw, tokenizer: PromptTokenizer, seed: int,
-                 max_tokens: int) -> None:
+    def __init__(
+        self,
+        trajectories: Sequence[Trajectory],
+        draw: MemorySampler,
+        tokenizer: PromptTokenizer,
+        seed: int,
+        max_tokens: int,
+    ) -> None:
         """`draw`: gives each episode its memories; `max_tokens`: longer examples are left out."""
-        self._trajectories = [t for t in trajectories if t.won and not all(s.stumble for s in t.steps)]
+        self._trajectories = [t for t in trajectories if t.won and not all(s.is_noise for s in t.steps)]
         self._draw = draw
         self._tokenizer = tokenizer
         self._seed = seed
@@ -56,9 +62,9 @@ class EpisodeDataset:
 
     def _encode(self, trajectory: Trajectory, memories: Sequence[str]) -> Example:
         tokens: list[int] = []
-        student: list[bool] = []
-        stumbles = {i for i, step in enumerate(trajectory.steps) if step.stumble}
-        for segment in self._tokenizer.episode(trajectory.intro, trajectory.turns(), memories, stumbles):
+        loss_mask: list[bool] = []
+        noise_steps = {i for i, step in enumerate(trajectory.steps) if step.is_noise}
+        for segment in self._tokenizer.episode(trajectory.intro, trajectory.turns(), memories, noise_steps):
             tokens.extend(segment.tokens)
-            student.extend([segment.student] * len(segment.tokens))
-        return Example(tuple(tokens), tuple(student))
+            loss_mask.extend([segment.loss_mask] * len(segment.tokens))
+        return Example(tuple(tokens), tuple(loss_mask))

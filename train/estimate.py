@@ -37,8 +37,14 @@ class Gpu:
     memory: float
 
 
-GPUS = (Gpu("L4", 121e12, 24e9), Gpu("RTX 3090", 71e12, 24e9), Gpu("RTX 4090", 165e12, 24e9), Gpu("A100", 312e12, 80e9),
-        Gpu("H100", 989e12, 80e9), Gpu("H200", 989e12, 141e9))
+GPUS = (
+    Gpu("L4", 121e12, 24e9),
+    Gpu("RTX 3090", 71e12, 24e9),
+    Gpu("RTX 4090", 165e12, 24e9),
+    Gpu("A100", 312e12, 80e9),
+    Gpu("H100", 989e12, 80e9),
+    Gpu("H200", 989e12, 141e9),
+)
 
 
 def training_memory(architecture: Architecture, config: StudentConfig) -> float:

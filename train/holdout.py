@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError
 from duomem.core.files import digest_of, read_json
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
@@ -31,32 +31,32 @@ def floor_plan(group: str) -> str:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """games: digests of single games; rooms: floor plans of which no game is trained on."""
+    """games: digests of single games; scenes: floor plans of which no game is trained on."""
 
     games: frozenset[str]
-    rooms: frozenset[str]
+    scenes: frozenset[str]
 
     def __bool__(self) -> bool:
         """Whether anything is held out."""
-        return bool(self.games or self.rooms)
+        return bool(self.games or self.scenes)
 
     def record(self) -> dict[str, list[str]]:
         """As JSON, as a run's record and a merged student hold it."""
-        return {"games": sorted(self.games), "rooms": sorted(self.rooms)}
+        return {"games": sorted(self.games), "scenes": sorted(self.scenes)}
 
     def has(self, game: str, group: str) -> bool:
         """Whether a game, or a memory of it, is kept from training."""
-        return game in self.games or floor_plan(group) in self.rooms
+        return game in self.games or floor_plan(group) in self.scenes
 
     def rest(self, told: Iterable[Told]) -> list[Told]:
         """What of `told`, episodes or memories, is not kept from training."""
         return [t for t in told if not self.has(t.game, t.group)]
 
     def validation(self, trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
-        """Held-out won episodes of known rooms ("games") and of rooms never seen ("rooms"), one a game."""
-        found: dict[str, dict[str, Trajectory]] = {"games": {}, "rooms": {}}
+        """Held-out won episodes of known scenes ("games") and of scenes never seen ("scenes"), one a game."""
+        found: dict[str, dict[str, Trajectory]] = {"games": {}, "scenes": {}}
         for t in sorted((t for t in trajectories if t.won and self.has(t.game, t.group)), key=lambda t: _rank(t.game)):
-            chosen = found["rooms" if floor_plan(t.group) in self.rooms else "games"]
+            chosen = found["scenes" if floor_plan(t.group) in self.scenes else "games"]
             if len(chosen) < VALIDATED:
                 chosen.setdefault(t.game, t)
         return {kind: list(chosen.values()) for kind, chosen in found.items() if chosen}
@@ -69,25 +69,25 @@ def read_hold_out(folder: Path) -> HoldOut:
     file = folder / RECORD
     found = read_json(file, "training record") if file.is_file() else {}
     held = found.get("held_out", {}) if isinstance(found, dict) else None
-    games, rooms = (held.get("games", []), held.get("rooms", [])) if isinstance(held, dict) else (None, None)
-    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (games, rooms)):
-        raise UserError(f"{file}: field held_out does not list games and rooms: train or merge again")
-    return HoldOut(frozenset(games or ()), frozenset(rooms or ()))
+    games, scenes = (held.get("games", []), held.get("scenes", [])) if isinstance(held, dict) else (None, None)
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (games, scenes)):
+        raise TrainError(f"{file}: field held_out does not list games and scenes: train or merge again")
+    return HoldOut(frozenset(games or ()), frozenset(scenes or ()))
 
 
-def hold_out(trajectories: Sequence[Trajectory], games_share: float, rooms_share: float) -> HoldOut:
+def hold_out(trajectories: Sequence[Trajectory], games_share: float, scenes_share: float) -> HoldOut:
     """Hold out these shares of the games and, of each kind of room, of the floor plans, rounded up."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for t in trajectories:
         kinds[floor_plan(t.group)[:-2]].add(floor_plan(t.group))  # 1-30 kitchens, 201-230 living rooms, ...
-    rooms = frozenset(room for kind in kinds.values() for room in _first(kind, rooms_share))
-    games = {t.game for t in trajectories if floor_plan(t.group) not in rooms}
-    return HoldOut(frozenset(_first(games, games_share)), rooms)
+    scenes = frozenset(scene for kind in kinds.values() for scene in _first(kind, scenes_share))
+    games = {t.game for t in trajectories if floor_plan(t.group) not in scenes}
+    return HoldOut(frozenset(_first(games, games_share)), scenes)
 
 
 def _first(names: Iterable[str], share: float) -> list[str]:
     ordered = sorted(names, key=_rank)
-    return ordered[:math.ceil(len(ordered) * share)]
+    return ordered[: math.ceil(len(ordered) * share)]
 
 
 def _rank(name: str) -> str:

@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError
 from duomem.train.adapter import CONFIG, load_adapter
 from duomem.train.base_model import first_line, load_causal_lm
 from duomem.train.batches import micro_batches
@@ -32,7 +32,7 @@ _GIVE_BACK_EVERY = 16
 """Optimiser steps between returns of freed memory: at every step, touching it anew took a seventh of the time."""
 
 
-class Learner:
+class LoraTrainer:
     """One process's part of a training run. Every process calls every method, with the same arguments."""
 
     def __init__(self, base: Path, config: StudentConfig, threads: int, start: Path | None = None) -> None:
@@ -68,28 +68,30 @@ class Learner:
         """How many share the work."""
         return self._accelerator.num_processes
 
-    def update(self, micros: list[list[Example]], rate: float) -> float:
+    def update(self, micros: list[list[Example]], lr: float) -> float:
         """One optimiser step on micro-batches, a multiple of `processes`, at learning rate `rate`; returns the
         mean loss of a student's token over all of them.
         """
-        written = sum(sum(e.student) for micro in micros for e in micro)
-        mine = micros[self._accelerator.process_index::self.processes]
+        num_target_tokens = sum(sum(e.loss_mask) for micro in micros for e in micro)
+        mine = micros[self._accelerator.process_index :: self.processes]
         total = torch.zeros((), device=self._accelerator.device)
         for i, micro in enumerate(mine):
             last = i + 1 == len(mine)
             with contextlib.nullcontext() if last else self._accelerator.no_sync(self._loss):
                 loss = self._loss(*collate(micro, self._accelerator.device))
-                self._accelerator.backward(loss * (self.processes / written))  # gradients are averaged over processes
+                self._accelerator.backward(
+                    loss * (self.processes / num_target_tokens)
+                )  # gradients are averaged over processes
             total += loss.detach()
         self._accelerator.clip_grad_norm_(self._named.values(), self._config.grad_clip)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = lr
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._updates += 1
         if self._updates % _GIVE_BACK_EVERY == 0:
             _give_back_memory()
-        return float(self._accelerator.reduce(total, "sum")) / written
+        return float(self._accelerator.reduce(total, "sum")) / num_target_tokens
 
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
         """Mean loss of a student's token, and the share of actions of which every token is the likeliest one
@@ -98,19 +100,19 @@ class Learner:
         module = self._accelerator.unwrap_model(self._loss)
         loss, right, actions = 0.0, 0, 0
         micros = micro_batches(examples, self._config.micro_batch_tokens)
-        for micro in micros[self._accelerator.process_index::self.processes]:
+        for micro in micros[self._accelerator.process_index :: self.processes]:
             summed, hits = module.measure(*collate(micro, self._accelerator.device))
             loss += summed
             hit = iter(hits)
             for length in (n for example in micro for n in example.actions()):
                 right += all([next(hit) for _ in range(length)])
                 actions += 1
-        written = sum(sum(e.student) for e in examples)
+        num_target_tokens = sum(sum(e.loss_mask) for e in examples)
         sums = torch.tensor([loss, right, actions], device=self._accelerator.device)
         loss, right, actions = self._accelerator.reduce(sums, "sum").tolist()
-        return {"loss": loss / written, "accuracy": right / actions}
+        return {"loss": loss / num_target_tokens, "accuracy": right / actions}
 
-    def agreed(self, value: float) -> float:
+    def all_reduce_max(self, value: float) -> float:
         """The largest `value` of all processes: clocks differ, decisions must not."""
         mine = torch.tensor([value], dtype=torch.float64, device=self._accelerator.device)
         return float(self._accelerator.gather(mine).max())
@@ -139,29 +141,36 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapter in peft's format, weights as fp16; the learner cannot train on after it."""
+        """Write the adapter in peft's format, weights as fp16; the trainer cannot train on after it."""
         for parameter in self._named.values():
             parameter.data = parameter.data.to(torch.float16)
         self._accelerator.unwrap_model(self._loss).model.save_pretrained(folder)
 
 
-def rate_at(config: StudentConfig, step: int, share: float) -> float:
+def lr_at(config: StudentConfig, step: int, share: float) -> float:
     """Learning rate of step number `step` (from 0) at `share` of the schedule: linear warm-up, cosine decay."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return config.learning_rate * min(1.0, (step + 1) / config.warmup_steps) \
-        * (config.final_rate + (1 - config.final_rate) * cosine)
+    return (
+        config.learning_rate
+        * min(1.0, (step + 1) / config.warmup_steps)
+        * (config.final_lr_ratio + (1 - config.final_lr_ratio) * cosine)
+    )
 
 
 def _with_adapter(base: Any, config: StudentConfig, start: Path | None) -> Any:
     model = load_adapter(base, start, trainable=True) if start else _new_adapter(base, config)
     found = model.peft_config["default"]
     if start and (found.r, found.lora_alpha) != (config.rank, config.alpha):
-        raise UserError(f"{start / CONFIG}: field r is {found.r} and lora_alpha {found.lora_alpha}, the student config "
-                        f"has rank {config.rank} and alpha {config.alpha}: start from an adapter of that rank")
+        raise TrainError(
+            f"{start / CONFIG}: field r is {found.r} and lora_alpha {found.lora_alpha}, the student config "
+            f"has rank {config.rank} and alpha {config.alpha}: start from an adapter of that rank"
+        )
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if trainable >= MAX_TRAINABLE:
-        raise UserError(f"{trainable} trainable parameters, DuoMem allows under {MAX_TRAINABLE}: lower field rank or "
-                        "name fewer target_modules")
+        raise TrainError(
+            f"{trainable} trainable parameters, DuoMem allows under {MAX_TRAINABLE}: lower field rank or "
+            "name fewer target_modules"
+        )
     return model
 
 
@@ -175,7 +184,7 @@ def _new_adapter(base: Any, config: StudentConfig) -> Any:
             warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
             return get_peft_model(base, lora)
     except ValueError as e:
-        raise UserError(f"field target_modules of the student config: {first_line(e)}") from None
+        raise TrainError(f"field target_modules of the student config: {first_line(e)}") from None
 
 
 def _give_back_memory() -> None:
@@ -188,7 +197,9 @@ def _give_back_memory() -> None:
 def _compile_layers(decoder: Any) -> None:
     """Compile the repeated layers alone: they share one graph, so it takes half a minute and not four."""
     if shutil.which(os.environ.get("CXX", "g++")) is None:
-        raise UserError("field compile of the student config needs a C++ compiler (g++): install it, or set "
-                        "compile = false and train slower")
+        raise TrainError(
+            "field compile of the student config needs a C++ compiler (g++): install it, or set "
+            "compile = false and train slower"
+        )
     for layer in [*decoder.layers, decoder.norm]:
         layer.compile(dynamic=True)

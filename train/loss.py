@@ -27,36 +27,36 @@ class ActionLoss(torch.nn.Module):
         self.model = model
         self._dtype = getattr(torch, dtype)
 
-    def forward(self, ids: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, loss_mask: torch.Tensor) -> torch.Tensor:
         """Summed cross-entropy (fp32) of the tokens that `student` marks; ids int64 and student bool, both
         [rows, length], padded on the right: under a causal mask that needs no attention mask.
         """
-        logits, targets = self._predict(ids, student)
+        logits, targets = self._predict(ids, loss_mask)
         return cross_entropy(logits, targets, reduction="sum")
 
     @torch.no_grad()
-    def measure(self, ids: torch.Tensor, student: torch.Tensor) -> tuple[float, list[bool]]:
+    def measure(self, ids: torch.Tensor, loss_mask: torch.Tensor) -> tuple[float, list[bool]]:
         """(the same sum, whether each marked token is the likeliest one given all before it), row by row."""
-        logits, targets = self._predict(ids, student)
+        logits, targets = self._predict(ids, loss_mask)
         return float(cross_entropy(logits, targets, reduction="sum")), (logits.argmax(-1) == targets).tolist()
 
-    def _predict(self, ids: torch.Tensor, student: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _predict(self, ids: torch.Tensor, loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         causal = self.model.get_base_model()
         with torch.autocast(ids.device.type, self._dtype, enabled=self._dtype != torch.float32):
             hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
-            logits = causal.lm_head(hidden[:, :-1][student[:, 1:]]).float()
+            logits = causal.lm_head(hidden[:, :-1][loss_mask[:, 1:]]).float()
         cap = getattr(causal.config, "final_logit_softcapping", None)
         if cap:
             logits = torch.tanh(logits / cap) * cap
-        return logits, ids[:, 1:][student[:, 1:]]
+        return logits, ids[:, 1:][loss_mask[:, 1:]]
 
 
 def collate(examples: Sequence[Example], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """(token ids, student marks) of `examples`, [rows, batches.padded_length], padded on the right with token 0."""
     length = padded_length(examples)
     ids = torch.zeros((len(examples), length), dtype=torch.long)
-    student = torch.zeros((len(examples), length), dtype=torch.bool)
+    loss_mask = torch.zeros((len(examples), length), dtype=torch.bool)
     for row, example in enumerate(examples):
-        ids[row, :len(example.tokens)] = torch.tensor(example.tokens)
-        student[row, :len(example.student)] = torch.tensor(example.student)
-    return ids.to(device), student.to(device)
+        ids[row, : len(example.tokens)] = torch.tensor(example.tokens)
+        loss_mask[row, : len(example.loss_mask)] = torch.tensor(example.loss_mask)
+    return ids.to(device), loss_mask.to(device)

@@ -11,20 +11,29 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import ModelError
 from duomem.core.files import atomic_folder, write_json
 from duomem.train.adapter import adapter_digests, load_adapter
 from duomem.train.base_model import load_causal_lm, saving, weights_digest
 from duomem.train.holdout import RECORD, read_hold_out
 
 _GENERATION = "generation_config.json"
-_KEPT = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "tokenizer.model",
-         "vocab.json", "merges.txt", "added_tokens.json", _GENERATION)
+_KEPT = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    _GENERATION,
+)
 
 
 def merge(base: Path, adapter: Path, out: Path) -> Path:
     """Write base + adapter to the folder `out` and return it. The same inputs already merged are left as
-    they are. Raises UserError for a missing or damaged adapter, one that does not fit the base, or an `out`
+    they are. Raises ModelError for a missing or damaged adapter, one that does not fit the base, or an `out`
     that holds something else.
     """
     inputs = {"base": weights_digest(base), **adapter_digests(adapter), "held_out": read_hold_out(adapter).record()}
@@ -57,7 +66,7 @@ def _merged(loaded: Any) -> Any:
 
 
 def _is_merged(out: Path, inputs: dict[str, Any]) -> bool:
-    """Whether `out` is made of `inputs`. Raises UserError if it must not be replaced."""
+    """Whether `out` is made of `inputs`. Raises ModelError if it must not be replaced."""
     if not out.exists():
         return False
     try:
@@ -68,5 +77,5 @@ def _is_merged(out: Path, inputs: dict[str, Any]) -> bool:
         return True
     is_ours = isinstance(found, dict) and {"base", "adapter", "config"} <= set(found)
     if not is_ours and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"--out {out}: exists and is no merged student: give another folder, or remove it")
+        raise ModelError(f"--out {out}: exists and is no merged student: give another folder, or remove it")
     return False

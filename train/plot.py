@@ -14,7 +14,7 @@ from duomem.core.files import read_jsonl, write_bytes
 _SMOOTH = 0.05
 """Share of the steps that the loss is averaged over."""
 
-_LABELS = {"games": "games held out, rooms known", "rooms": "rooms never seen"}
+_LABELS = {"games": "games held out, known scenes", "scenes": "scenes never seen"}
 
 
 def plot_training(log: Path, out: Path) -> None:
@@ -29,8 +29,12 @@ def plot_training(log: Path, out: Path) -> None:
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
     above.plot(steps, losses, color="0.8", linewidth=0.8, label="training, a step")
-    above.plot(steps, _running_mean(losses, max(1, round(len(losses) * _SMOOTH))), color="tab:blue",
-               label="training, running mean")
+    above.plot(
+        steps,
+        _running_mean(losses, max(1, round(len(losses) * _SMOOTH))),
+        color="tab:blue",
+        label="training, running mean",
+    )
     for color, (kind, label) in zip(("tab:orange", "tab:green"), _LABELS.items(), strict=True):
         at, loss, accuracy = _validations(rows, kind)
         if at:
@@ -55,7 +59,7 @@ def plot_training(log: Path, out: Path) -> None:
 
 
 def _running_mean(values: list[float], window: int) -> list[float]:
-    return [sum(part) / len(part) for i in range(len(values)) if (part := values[max(0, i + 1 - window):i + 1])]
+    return [sum(part) / len(part) for i in range(len(values)) if (part := values[max(0, i + 1 - window) : i + 1])]
 
 
 def _validations(rows: list[dict[str, Any]], kind: str) -> tuple[list[int], list[float], list[float]]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError
 from duomem.core.files import atomic_folder, read_jsonl, sha256_input, write_bytes, write_json
+from duomem.core.machine import peak_rss
 from duomem.core.progress import progress
 from duomem.core.trajectory import Trajectory, read_train_trajectories
-from duomem.core.machine import peak_rss
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.pack import read_pack
 from duomem.train.adapter import adapter_digests
@@ -25,13 +25,13 @@ from duomem.train.base_model import saving, weights_digest
 from duomem.train.batches import batches, micro_batches, padded
 from duomem.train.checkpoint import load_checkpoint, save_checkpoint, uninterrupted
 from duomem.train.config import StudentConfig
-from duomem.train.memory_sampler import MemoryDraw
 from duomem.train.dataset import EpisodeDataset, Example
 from duomem.train.holdout import RECORD, hold_out, read_hold_out
+from duomem.train.memory_sampler import MemorySampler
 from duomem.train.plot import plot_training
 
 if TYPE_CHECKING:
-    from duomem.train.lora_trainer import Learner
+    from duomem.train.lora_trainer import LoraTrainer
 
 LOG = "log.jsonl"
 PLOT = "training.png"
@@ -52,12 +52,15 @@ class TrainInputs:
     """Adapter to go on from, None for a new one."""
 
     def record(self) -> dict[str, Any]:
-        """By content. Raises UserError for a missing file."""
-        return {"config": self.config.to_json(), "prompt_version": PROMPT_VERSION,
-                "base_weights": weights_digest(self.base),
-                "trajectories": [sha256_input(path, "trajectory file") for path in self.trajectories],
-                "packs": [sha256_input(path, "memory pack") for path in self.packs],
-                "start": adapter_digests(self.start) if self.start else None}
+        """By content. Raises TrainError for a missing file."""
+        return {
+            "config": self.config.to_json(),
+            "prompt_version": PROMPT_VERSION,
+            "base_weights": weights_digest(self.base),
+            "trajectories": [sha256_input(path, "trajectory file") for path in self.trajectories],
+            "packs": [sha256_input(path, "memory pack") for path in self.packs],
+            "start": adapter_digests(self.start) if self.start else None,
+        }
 
 
 def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
 
     The config says when it ends, not without a step; the learning rate ends its decay there. A checkpoint of
     the same inputs beside `out` is resumed; a finished run of the same inputs is left as it is. Returns the
-    record. Raises UserError.
+    record. Raises TrainError.
     """
     _set_up_cpu()
     record = inputs.record()
@@ -75,13 +78,13 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
     if done is not None:
         return done
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "adapter_config.json").is_file())):
-        raise UserError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
+        raise TrainError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
     run = _Run(inputs, threads)
     state = load_checkpoint(work, record)
     if state:
         run.restore(state)
     batch = run.next_batch()  # fails, if at all, before anything is written
-    if run.learner.is_main:
+    if run.trainer.is_main:
         work.mkdir(parents=True, exist_ok=True)
         _cut_log(work / LOG, run.step)
     over, saved = run.ended(), time.monotonic()
@@ -93,7 +96,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
                     over = run.ended()
                     if over or run.step % inputs.config.validate_every == 0:
                         row |= run.validate()
-                        over = over or run.impatient()
+                        over = over or run.should_stop_early()
                     run.write(work / LOG, row)
                     batch = run.next_batch()
                 bar.update(1)
@@ -105,16 +108,16 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
             run.save(work, record)
             raise
     record |= run.result()
-    if run.learner.is_main:
+    if run.trainer.is_main:
         with atomic_folder(out) as folder, saving(out):
-            run.learner.save_adapter(folder)
+            run.trainer.save_adapter(folder)
             write_json(folder / RECORD, record)
             (folder / LOG).write_bytes((work / LOG).read_bytes())
             plot_training(folder / LOG, folder / PLOT)
         for file in work.iterdir():
             file.unlink()
         work.rmdir()
-    run.learner.wait()
+    run.trainer.wait()
     return record
 
 
@@ -122,8 +125,11 @@ def _set_up_cpu() -> None:
     """What torch reads once, when it loads. Two OpenMP threads collapse under contention unless they wait
     passively; oneDNN keeps the code of 1,024 products of matrices unless told otherwise, 5 GB of them.
     """
-    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"),
-                        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")):
+    for name, value in (
+        ("OMP_WAIT_POLICY", "PASSIVE"),
+        ("GOMP_SPINCOUNT", "0"),
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"),
+    ):
         os.environ.setdefault(name, value)
 
 
@@ -136,18 +142,19 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
 
 
 class _Run:
-    """A training run: its data, its learner, and how far it is."""
+    """A training run: its data, its trainer, and how far it is."""
 
     def __init__(self, inputs: TrainInputs, threads: int) -> None:
-        from duomem.train.lora_trainer import Learner
+        from duomem.train.lora_trainer import LoraTrainer
 
         config = self._config = inputs.config
         trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path)]
         started = read_hold_out(inputs.start) if inputs.start else None
-        self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_rooms)
+        self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_scenes)
         memories = [m for path in inputs.packs for m in read_pack(path).memories]
-        draw = MemoryDraw(self._held.rest(memories), config.memory_share, config.wrong_memory_share,
-                          config.noisy_memory_share)
+        draw = MemorySampler(
+            self._held.rest(memories), config.memory_prob, config.distractor_memory_prob, config.corrupted_memory_prob
+        )
         tokenizer = PromptTokenizer(inputs.base)
 
         def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:
@@ -155,13 +162,17 @@ class _Run:
 
         taught = dataset(self._held.rest(trajectories))
         if not len(taught):
-            raise UserError(f"{', '.join(map(str, inputs.trajectories))}: no won episode that is not held out: "
-                            "nothing to train on")
+            raise TrainError(
+                f"{', '.join(map(str, inputs.trajectories))}: no won episode that is not held out: nothing to train on"
+            )
         self._size = len(taught)
         self._stream = batches(taught, config.batch_size, _SORT_WINDOW, config.seed)
-        self._validation = {kind: found for kind, episodes in self._held.validation(trajectories).items()
-                            if (found := list(dataset(episodes).epoch(0)))}
-        self.learner: Learner = Learner(inputs.base, config, threads, inputs.start)
+        self._validation = {
+            kind: found
+            for kind, episodes in self._held.validation(trajectories).items()
+            if (found := list(dataset(episodes).epoch(0)))
+        }
+        self.trainer: LoraTrainer = LoraTrainer(inputs.base, config, threads, inputs.start)
         self.step = 0
         self.tokens = 0
         self._padded = 0
@@ -192,49 +203,55 @@ class _Run:
             shares.append(self.wall() / 60 / self._config.minutes)
         if self._config.cpu_minutes:
             shares.append(self.cpu() / 60 / self._config.cpu_minutes)
-        return self.learner.agreed(max(shares))
+        return self.trainer.all_reduce_max(max(shares))
 
     def ended(self) -> bool:
         """Whether a limit is reached; never before a step."""
-        return self.step > 0 and (self._share() >= 1 or self.impatient())
+        return self.step > 0 and (self._share() >= 1 or self.should_stop_early())
 
-    def impatient(self) -> bool:
+    def should_stop_early(self) -> bool:
         """Whether validation has not got better for too long."""
         return 0 < self._config.patience <= self._best["worse"]
 
     def update(self, batch: Sequence[Example]) -> dict[str, Any]:
         """One optimiser step; returns the row of the log."""
-        from duomem.train.lora_trainer import rate_at
+        from duomem.train.lora_trainer import lr_at
 
         began = time.monotonic()
-        micros = micro_batches(batch, self._config.micro_batch_tokens, self.learner.processes)
-        rate = rate_at(self._config, self.step, self._share())
-        loss = self.learner.update(micros, rate)
+        micros = micro_batches(batch, self._config.micro_batch_tokens, self.trainer.processes)
+        lr = lr_at(self._config, self.step, self._share())
+        loss = self.trainer.update(micros, lr)
         tokens, computed = sum(len(e.tokens) for e in batch), sum(map(padded, micros))
         self.step += 1
         self.tokens += tokens
         self._padded += computed
-        self._losses = [*self._losses[1 - _AVERAGE:], loss]
+        self._losses = [*self._losses[1 - _AVERAGE :], loss]
         return {
-            "step": self.step, "epoch": round(self.step * self._config.batch_size / self._size, 4),
-            "tokens": self.tokens, "loss": round(loss, 5), "lr": rate,
-            "tokens_s": round(tokens / (time.monotonic() - began), 1), "padding": round(1 - tokens / computed, 4),
-            "micro_batches": len(micros), **self._cost()}
+            "step": self.step,
+            "epoch": round(self.step * self._config.batch_size / self._size, 4),
+            "tokens": self.tokens,
+            "loss": round(loss, 5),
+            "lr": lr,
+            "tokens_s": round(tokens / (time.monotonic() - began), 1),
+            "padding": round(1 - tokens / computed, 4),
+            "micro_batches": len(micros),
+            **self._cost(),
+        }
 
     def _cost(self) -> dict[str, Any]:
         return {"seconds": round(self.wall(), 1), "cpu_seconds": round(self.cpu(), 1), "peak_rss": peak_rss()}
 
     def validate(self) -> dict[str, Any]:
-        """{"validation": {"games" and "rooms": loss and accuracy}}, of the held-out episodes there are; keeps
-        count of the best loss, that of known rooms if there is one.
+        """{"validation": {"games" and "scenes": loss and accuracy}}, of the held-out episodes there are; keeps
+        count of the best loss, that of known scenes if there is one.
         """
-        found = {kind: self.learner.measure(examples) for kind, examples in self._validation.items()}
+        found = {kind: self.trainer.measure(examples) for kind, examples in self._validation.items()}
         if not found:
             return {}
         self._validated = {kind: {k: round(v, 5) for k, v in values.items()} for kind, values in found.items()}
         loss = next(iter(found.values()))["loss"]
         if loss < self._best["loss"]:
-            kept = self.learner.weights() if self._config.patience else {}
+            kept = self.trainer.weights() if self._config.patience else {}
             self._best = {"step": self.step, "loss": loss, "worse": 0, "weights": kept, "validated": self._validated}
         else:
             self._best["worse"] += 1
@@ -242,20 +259,28 @@ class _Run:
 
     def write(self, log: Path, row: dict[str, Any]) -> None:
         """Append `row` to the log."""
-        if self.learner.is_main:
+        if self.trainer.is_main:
             with open(log, "a", encoding="utf-8") as f:
                 f.write(json.dumps(row) + "\n")
 
     def result(self) -> dict[str, Any]:
-        """The finished run in figures; the learner then holds the weights to keep."""
+        """The finished run in figures; the trainer then holds the weights to keep."""
         kept, validated = self.step, self._validated
         if self._best["weights"]:
-            self.learner.set_weights(self._best["weights"])
+            self.trainer.set_weights(self._best["weights"])
             kept, validated = self._best["step"], self._best["validated"]
-        return {"steps": self.step, "kept_step": kept, "tokens": self.tokens,
-                "padding": round(1 - self.tokens / self._padded, 4), "trainable": self.learner.trainable,
-                "processes": self.learner.processes, "loss": round(self.average(), 4), "validation": validated,
-                "held_out": self._held.record(), **self._cost()}
+        return {
+            "steps": self.step,
+            "kept_step": kept,
+            "tokens": self.tokens,
+            "padding": round(1 - self.tokens / self._padded, 4),
+            "trainable": self.trainer.trainable,
+            "processes": self.trainer.processes,
+            "loss": round(self.average(), 4),
+            "validation": validated,
+            "held_out": self._held.record(),
+            **self._cost(),
+        }
 
     def average(self) -> float:
         """Mean loss of the last steps."""
@@ -263,14 +288,26 @@ class _Run:
 
     def save(self, work: Path, record: dict[str, Any]) -> None:
         """Write a checkpoint."""
-        if self.learner.is_main:
-            save_checkpoint(work, record, self.learner.state() | {
-                "step": self.step, "tokens": self.tokens, "padded": self._padded, "losses": self._losses,
-                "best": self._best, "validated": self._validated, "seconds": self.wall(), "cpu_seconds": self.cpu()})
+        if self.trainer.is_main:
+            save_checkpoint(
+                work,
+                record,
+                self.trainer.state()
+                | {
+                    "step": self.step,
+                    "tokens": self.tokens,
+                    "padded": self._padded,
+                    "losses": self._losses,
+                    "best": self._best,
+                    "validated": self._validated,
+                    "seconds": self.wall(),
+                    "cpu_seconds": self.cpu(),
+                },
+            )
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, at the batch it was made before."""
-        self.learner.restore(state)
+        self.trainer.restore(state)
         self.step, self.tokens, self._padded = state["step"], state["tokens"], state["padded"]
         self._losses, self._best, self._validated = state["losses"], state["best"], state["validated"]
         for _ in range(self.step):

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
 from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.core.errors import CompileError
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.weights import Record, read_tensor_cache
 
@@ -73,16 +73,18 @@ class Fidelity:
 def export_gguf(bundle: Bundle, quant: str, path: Path) -> Fidelity:
     """Write the weights of `bundle` to `path` in the GGUF type `quant`, norms and biases in F32.
 
-    The file has no vocabulary: it is for running token ids. Raises UserError if the gguf package is missing, if
-    `quant` is not one of `QUANTS[bundle.quantisation]`, or if llama.cpp has no such model.
+    The file has no vocabulary: it is for running token ids. Raises CompileError if the gguf package is missing, if
+    `quant` is not one of `QUANTS[bundle.quantization]`, or if llama.cpp has no such model.
     """
     try:
         import gguf
     except ImportError:
-        raise UserError("the package gguf is missing: pip install gguf") from None
-    if quant not in QUANTS[bundle.quantisation]:
-        raise UserError(f"--vs-quant {quant}: weights in {bundle.quantisation} can become "
-                        f"{' or '.join(QUANTS[bundle.quantisation])}: use one of those")
+        raise CompileError("the package gguf is missing: pip install gguf") from None
+    if quant not in QUANTS[bundle.quantization]:
+        raise CompileError(
+            f"--vs-quant {quant}: weights in {bundle.quantization} can become "
+            f"{' or '.join(QUANTS[bundle.quantization])}: use one of those"
+        )
     config, architecture = decoder_config(bundle), _architecture(bundle)
     _check_sliding(config, architecture, bundle)
     records = read_tensor_cache(bundle.model_dir)
@@ -92,7 +94,7 @@ def export_gguf(bundle: Bundle, quant: str, path: Path) -> Fidelity:
     kind = gguf.GGMLQuantizationType[quant]
     for weight in config.weights():
         if weight.is_matrix:
-            rows = _matrix_rows(weight, records, bundle.quantisation, quant, fidelity)
+            rows = _matrix_rows(weight, records, bundle.quantization, quant, fidelity)
         else:
             rows = np.ascontiguousarray(records[weight.name].load(), np.float32)
         for source, part in _parts(weight, config, rows):
@@ -110,12 +112,13 @@ def export_gguf(bundle: Bundle, quant: str, path: Path) -> Fidelity:
 
 
 def decoder_config(bundle: Bundle) -> DecoderConfig:
-    """The decoder that bundle.json describes. Raises UserError."""
+    """The decoder that bundle.json describes. Raises CompileError."""
     try:
         return DecoderConfig(**bundle.manifest["model"]["config"])
     except (KeyError, TypeError) as e:
-        raise UserError(f"{bundle.folder}/bundle.json: field model.config is not a decoder ({e}): "
-                        "make it again with duomem compile") from None
+        raise CompileError(
+            f"{bundle.folder}/bundle.json: field model.config is not a decoder ({e}): make it again with duomem compile"
+        ) from None
 
 
 def rope_factors(config: DecoderConfig) -> np.ndarray:
@@ -130,7 +133,7 @@ def rope_factors(config: DecoderConfig) -> np.ndarray:
 def _architecture(bundle: Bundle) -> str:
     name = bundle.manifest["model"]["architecture"]
     if name not in _ARCHITECTURES:
-        raise UserError(f"{bundle.folder}: duomem writes no GGUF of {name}: run without --vs")
+        raise CompileError(f"{bundle.folder}: duomem writes no GGUF of {name}: run without --vs")
     return _ARCHITECTURES[name]
 
 
@@ -139,8 +142,9 @@ def _check_sliding(config: DecoderConfig, architecture: str, bundle: Bundle) -> 
     period = _SLIDING_PERIOD.get(architecture, 1)
     usual = tuple((i + 1) % period != 0 for i in range(config.num_hidden_layers))
     if tuple(bool(config.window(i)) for i in range(config.num_hidden_layers)) != usual:
-        raise UserError(f"{bundle.folder}: llama.cpp does not know this model's pattern of sliding windows: "
-                        "run without --vs")
+        raise CompileError(
+            f"{bundle.folder}: llama.cpp does not know this model's pattern of sliding windows: run without --vs"
+        )
 
 
 def _write_config(writer: Any, config: DecoderConfig, architecture: str, bundle: Bundle) -> None:
@@ -198,9 +202,7 @@ def _interleave(rows: np.ndarray, head_dim: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
-def _matrix_rows(
-    weight: Weight, records: dict[str, Record], scheme: str, quant: str, fidelity: Fidelity
-) -> np.ndarray:
+def _matrix_rows(weight: Weight, records: dict[str, Record], scheme: str, quant: str, fidelity: Fidelity) -> np.ndarray:
     """The matrix as GGUF rows: uint8 [N, bytes of K weights], or float [N, K] for the plain types."""
     if scheme.startswith("q0"):
         return records[weight.name + ".weight"].load()
@@ -212,29 +214,29 @@ def _matrix_rows(
     if scheme.startswith("q8"):
         blocks = _q8_0(octets.reshape(-1, _GROUP), scale, fidelity)
     else:
-        levels = np.stack([octets & 15, octets >> 4], axis=-1).reshape(-1, _GROUP)
-        blocks = (_q4_0 if quant == "Q4_0" else _q4_1)(levels, scale, fidelity)
+        codes = np.stack([octets & 15, octets >> 4], axis=-1).reshape(-1, _GROUP)
+        blocks = (_q4_0 if quant == "Q4_0" else _q4_1)(codes, scale, fidelity)
     return blocks.reshape(weight.shape[0], -1)
 
 
-def _q4_0(levels: np.ndarray, scale: np.ndarray, fidelity: Fidelity) -> np.ndarray:
+def _q4_0(codes: np.ndarray, scale: np.ndarray, fidelity: Fidelity) -> np.ndarray:
     """(q - 7) s = ((15 - q) - 8) (-s)."""
-    return np.concatenate([_halves([-scale], fidelity), _nibbles(15 - levels)], axis=1)
+    return np.concatenate([_halves([-scale], fidelity), _nibbles(15 - codes)], axis=1)
 
 
-def _q4_1(levels: np.ndarray, scale: np.ndarray, fidelity: Fidelity) -> np.ndarray:
+def _q4_1(codes: np.ndarray, scale: np.ndarray, fidelity: Fidelity) -> np.ndarray:
     """(q - 7) s = q s + (-7 s)."""
-    return np.concatenate([_halves([scale, -7 * scale], fidelity), _nibbles(levels)], axis=1)
+    return np.concatenate([_halves([scale, -7 * scale], fidelity), _nibbles(codes)], axis=1)
 
 
-def _q8_0(levels: np.ndarray, scale: np.ndarray, fidelity: Fidelity) -> np.ndarray:
+def _q8_0(codes: np.ndarray, scale: np.ndarray, fidelity: Fidelity) -> np.ndarray:
     """(q - 127) s = (127 - q) (-s): turned round, since q - 127 may be 128 and a byte ends at -128."""
-    return np.concatenate([_halves([-scale], fidelity), 127 - levels], axis=1)
+    return np.concatenate([_halves([-scale], fidelity), 127 - codes], axis=1)
 
 
-def _nibbles(levels: np.ndarray) -> np.ndarray:
+def _nibbles(codes: np.ndarray) -> np.ndarray:
     """uint8 [G, 32] -> [G, 16]: byte j holds weight j (low) and weight j + 16."""
-    return levels[:, :16] | levels[:, 16:] << 4
+    return codes[:, :16] | codes[:, 16:] << 4
 
 
 def _halves(values: list[np.ndarray], fidelity: Fidelity) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
+from duomem.core.errors import CompileError
 from duomem.device.bench.worker import serve
 
 BATCH = 512
@@ -24,17 +24,17 @@ HOW_TO_GET_IT = (
 )
 
 
-class LlamaCppPlayer:
-    """A GGUF file on llama.cpp's CPU backend (keeps `device.bench.player.Player`)."""
+class LlamaCppEngine:
+    """A GGUF file on llama.cpp's CPU backend (keeps `device.bench.bench_engine.BenchEngine`)."""
 
     def __init__(self, gguf: str, context_length: int, threads: int) -> None:
-        """Load `gguf` with room for `context_length` tokens. Raises UserError."""
+        """Load `gguf` with room for `context_length` tokens. Raises CompileError."""
         try:
             import llama_cpp.llama_cpp as api
         except ImportError:
-            raise UserError(HOW_TO_GET_IT) from None
+            raise CompileError(HOW_TO_GET_IT) from None
         except (OSError, RuntimeError) as e:
-            raise UserError(f"llama-cpp-python cannot load its library ({e}): install it again") from None
+            raise CompileError(f"llama-cpp-python cannot load its library ({e}): install it again") from None
         self._api = api
         api.llama_log_set(_quiet, None)
         api.llama_backend_init()
@@ -42,7 +42,7 @@ class LlamaCppPlayer:
         model.n_gpu_layers = 0
         self._model = api.llama_model_load_from_file(gguf.encode(), model)
         if not self._model:
-            raise UserError(f"{gguf}: llama.cpp cannot load it: try another llama-cpp-python")
+            raise CompileError(f"{gguf}: llama.cpp cannot load it: try another llama-cpp-python")
         self._vocab_size = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model))
         self._context_length, self._threads = context_length, threads
         self._context = self._new_context(every_output=False)
@@ -81,7 +81,7 @@ class LlamaCppPlayer:
         self._state = data
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
-        """As `Player.logits`, of an empty base: in a context of its own, since this takes more memory."""
+        """As `BenchEngine.logits`, of an empty base: in a context of its own, since this takes more memory."""
         api, context = self._api, self._new_context(every_output=True)
         rows = []
         try:
@@ -111,7 +111,9 @@ class LlamaCppPlayer:
             params.n_outputs_max_per_seq = 0
         context = self._api.llama_init_from_model(self._model, params)
         if not context:
-            raise UserError(f"llama.cpp: no context of {self._context_length} tokens could be had: give a smaller one")
+            raise CompileError(
+                f"llama.cpp: no context of {self._context_length} tokens could be had: give a smaller one"
+            )
         return context
 
     def _append(self, context: Any, ids: ctypes.Array[Any]) -> None:
@@ -122,15 +124,13 @@ class LlamaCppPlayer:
 
     def _check(self, status: int) -> None:
         if status:
-            raise UserError(f"llama.cpp: llama_decode failed with {status}: try another llama-cpp-python")
+            raise CompileError(f"llama.cpp: llama_decode failed with {status}: try another llama-cpp-python")
 
     def _restore(self) -> None:
         """Back to the base."""
         self._api.llama_memory_clear(self._memory, False)
-        if len(self._state) and not self._api.llama_state_seq_set_data(
-            self._context, self._state, len(self._state), 0
-        ):
-            raise UserError("llama.cpp: its saved state could not be restored: try another llama-cpp-python")
+        if len(self._state) and not self._api.llama_state_seq_set_data(self._context, self._state, len(self._state), 0):
+            raise CompileError("llama.cpp: its saved state could not be restored: try another llama-cpp-python")
 
 
 def _ids(tokens: Sequence[int]) -> ctypes.Array[Any]:
@@ -144,9 +144,9 @@ def _ignore(_level: int, _text: bytes, _data: Any) -> None:
 _quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_ignore)
 
 
-def load(options: dict[str, Any]) -> LlamaCppPlayer:
-    """The player that `options` (gguf, context_length, threads) describe."""
-    return LlamaCppPlayer(options["gguf"], options["context_length"], options["threads"])
+def load(options: dict[str, Any]) -> LlamaCppEngine:
+    """The engine that `options` (gguf, context_length, threads) describe."""
+    return LlamaCppEngine(options["gguf"], options["context_length"], options["threads"])
 
 
 if __name__ == "__main__":

@@ -11,19 +11,26 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
-from duomem.core.files import atomic_folder, digest_of, read_json, sha256_file, write_json
-from duomem.compile.bundle import PREFILL_CHUNK, check_inputs, stored_tensors
+from duomem.compile.bundle import PREFILL_CHUNK, check_inputs, packed_tensors
+from duomem.compile.process import run_process
 from duomem.compile.weights.checkpoint import model_id
 from duomem.compile.weights.gptq import Calibration
-from duomem.compile.weights.mlc_layout import CHAT_CONFIG, write_chat_config, write_weights
 from duomem.compile.weights.mlc_config import APPS, check_mlc, package_config
-from duomem.compile.process import run_process
+from duomem.compile.weights.mlc_layout import CHAT_CONFIG, write_chat_config, write_weights
+from duomem.core.errors import CompileError, UserError
+from duomem.core.files import atomic_folder, digest_of, read_json, sha256_file, write_json
+from duomem.core.package import own_files
 
 MANIFEST = "duomem-mlc.json"
 
 DEVICES = {
-    "cpu": "so", "cuda": "so", "vulkan": "so", "opencl": "so", "metal": "so", "webgpu": "wasm", "android": "tar",
+    "cpu": "so",
+    "cuda": "so",
+    "vulkan": "so",
+    "opencl": "so",
+    "metal": "so",
+    "webgpu": "wasm",
+    "android": "tar",
     "iphone": "tar",
 }
 """What --compiler mlc compiles for (mlc_llm's --device), and the suffix of its library."""
@@ -54,7 +61,7 @@ def compile_mlc(
 
     scheme, context_length, calibration: as for compile.bundle.compile_bundle. device: one of DEVICES to have mlc_llm
     compile a library for, in lib/. command: what runs mlc_llm. time_limit: seconds for it. A complete folder of
-    the same inputs is left alone. Raises UserError on what does not fit, on a model mlc-llm does not compute,
+    the same inputs is left alone. Raises CompileError on what does not fit, on a model mlc-llm does not compute,
     and if mlc_llm is not installed, fails, crashes or runs out of time.
     """
     checkpoint, length = check_inputs(model_dir, scheme, context_length, calibration)
@@ -72,14 +79,14 @@ def compile_mlc(
             "calibration": calibration.record if calibration is not None else None,
             "device": device,
             "name": name,
-            "sources": [sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))],
+            "sources": [sha256_file(path) for path in own_files("compile/export", "compile/weights").values()],
         }
     )
     if _is_made(out, inputs):
         return False
     with atomic_folder(out) as work:
         (work / "model").mkdir()
-        write_weights(stored_tensors(checkpoint, scheme, calibration), work / "model")
+        write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
         write_chat_config(checkpoint, scheme, length, chunk, work / "model")
         weights = sum(file.stat().st_size for file in (work / "model").glob("params_shard_*.bin"))
         kv = checkpoint.config.kv_bytes_per_token * length // (1 if scheme.startswith(("q0f32", "q4f32")) else 2)
@@ -104,11 +111,11 @@ def library_name(device: str) -> str:
 
 def _check_device(device: str, command: tuple[str, ...]) -> None:
     if device not in DEVICES:
-        raise UserError(f"--target {device}: not a target of --compiler mlc: use one of {', '.join(DEVICES)}")
+        raise CompileError(f"--target {device}: not a target of --compiler mlc: use one of {', '.join(DEVICES)}")
     if command == _MLC and (
         importlib.util.find_spec("mlc_llm") is None or importlib.util.find_spec("mlc_llm.__main__") is None
     ):
-        raise UserError(f"--compiler mlc: mlc_llm is not installed (PyPI has only a placeholder): see {_INSTALL}")
+        raise CompileError(f"--compiler mlc: mlc_llm is not installed (PyPI has only a placeholder): see {_INSTALL}")
 
 
 def _is_made(out: Path, inputs: str) -> bool:
@@ -116,7 +123,7 @@ def _is_made(out: Path, inputs: str) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / MANIFEST).is_file():
-        raise UserError(f"--out {out}: exists and is no MLC folder of duomem's: give another folder, or remove it")
+        raise CompileError(f"--out {out}: exists and is no MLC folder of duomem's: give another folder, or remove it")
     try:
         found: Any = read_json(out / MANIFEST, "MLC folder's list")
     except UserError:
@@ -132,11 +139,14 @@ def _compile(work: Path, device: str, command: tuple[str, ...], time_limit: floa
     arguments = ["compile", str(work / "model" / CHAT_CONFIG), "--device", device, "--output", str(library)]
     with tempfile.TemporaryDirectory(prefix="duomem-mlc-") as folder:
         run_process(
-            [*command, *arguments], Path(folder) / "log.txt", time_limit, f"mlc_llm, for {device},",
+            [*command, *arguments],
+            Path(folder) / "log.txt",
+            time_limit,
+            f"mlc_llm, for {device},",
             f"mlc_llm compile {device}",
         )
     if not library.is_file():
-        raise UserError(f"mlc_llm, for {device}, ended well but wrote no {library.name}: update mlc_llm")
+        raise CompileError(f"mlc_llm, for {device}, ended well but wrote no {library.name}: update mlc_llm")
 
 
 def _readme(name: str, family: str, device: str | None) -> str:
@@ -144,7 +154,7 @@ def _readme(name: str, family: str, device: str | None) -> str:
     chat = f"mlc_llm chat ./model --model-lib ./{compiled}" if device is not None else "mlc_llm chat ./model"
     return f"""# {name}
 
-Written by `duomem compile --format mlc`. `model/` is in mlc-llm's own layout: quantised weights, tokenizer,
+Written by `duomem compile --format mlc`. `model/` is in mlc-llm's own layout: quantized weights, tokenizer,
 `mlc-chat-config.json`. mlc_llm: {_INSTALL}
 {_NOTES.get(family, "")}
 On this computer (the first command compiles for the device it finds):

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
-from duomem.core.files import write_json
 from duomem.compile.process import run_process
+from duomem.core.errors import GateError
+from duomem.core.files import write_json
+from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.tvm_engine import TvmEngine
-from duomem.device.agent.prompt import PromptTokenizer
 
 PYTHON = "DUOMEM_AARCH64_PYTHON"
 _TEXT = "You are in the middle of a room. Looking quickly around you, you see a cabinet 2, a cabinet 1, a fridge 1."
@@ -28,23 +28,23 @@ _TOKENS, _DECODED = 24, 8
 _TIME_LIMIT = 1800.0
 
 
-def check_emulated(bundle: Bundle, stand_in: Bundle, bound: float) -> dict[str, float]:
-    """Largest difference of a logit of each library of `bundle` from `stand_in`'s; none where nothing emulates it.
+def check_emulated(bundle: Bundle, proxy: Bundle, bound: float) -> dict[str, float]:
+    """Largest difference of a logit of each library of `bundle` from `proxy`'s; none where nothing emulates it.
 
-    Both hold the same weights. Raises UserError if a library differs by `bound` or more, or does not run.
+    Both hold the same weights. Raises GateError if a library differs by `bound` or more, or does not run.
     """
     python = os.environ.get(PYTHON)
     if python is None or bundle.arch != "aarch64" or not _emulable(bundle):
         return {}
     tokens = PromptTokenizer(bundle.tokenizer_file).encode(_TEXT)[:_TOKENS]
     with tempfile.TemporaryDirectory(prefix="duomem-emulated-") as folder:
-        (expected,) = _logits(stand_in, tokens, sys.executable, Path(folder) / "here")
+        (expected,) = _logits(proxy, tokens, sys.executable, Path(folder) / "here")
         measured = _logits(bundle, tokens, python, Path(folder) / "there")
     found = {}
     for library, logits in zip(_emulable(bundle), measured, strict=True):
         found[library.file] = float(np.abs(logits - expected).max())
         if not found[library.file] < bound:
-            raise UserError(
+            raise GateError(
                 f"{library.file}: its logits on an emulator differ from this machine's by {found[library.file]:.2e}, "
                 f"the bound is {bound:g}: no bundle was written, report this with the model's config.json"
             )
@@ -57,8 +57,11 @@ def _logits(bundle: Bundle, tokens: list[int], python: str, folder: Path) -> np.
     job = {"bundle": str(bundle.folder.resolve()), "manifest": bundle.manifest, "tokens": tokens}
     write_json(folder / "job.json", job)
     run_process(
-        [python, "-m", "duomem.compile.gate.emulated", str(folder / "job.json")], folder / "log.txt", _TIME_LIMIT,
-        f"a library for {bundle.arch}, run by {python},", "libraries, emulated",
+        [python, "-m", "duomem.compile.gate.emulated", str(folder / "job.json")],
+        folder / "log.txt",
+        _TIME_LIMIT,
+        f"a library for {bundle.arch}, run by {python},",
+        "libraries, emulated",
     )
     return np.load(folder / "logits.npy")
 

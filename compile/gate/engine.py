@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from duomem.compile.gate.steps import Choices, Episode
+from duomem.compile.gate.steps import Choices, RecordedEpisode
 from duomem.compile.process import run_job
+from duomem.device.agent.constrained_decoding import log_softmax
 from duomem.device.engine.bundle import ALL_CHUNK, Bundle
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
-from duomem.device.agent.constrained_decoding import log_softmax
 
 
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Largest differences of logits on the probes, drift from the original model, choices on the steps."""
     original, expected = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("original", "expected"))
     probes = job["probes"]
-    episodes = [Episode.from_json(value) for value in job["episodes"]]
+    episodes = [RecordedEpisode.from_json(value) for value in job["episodes"]]
     longest = max(2 * max(map(len, probes)), *(len(episode.tokens) for episode in episodes), 0)
     bundle = Bundle(Path(job["bundle"]), job["manifest"])
     length = min(bundle.context_length, longest)
@@ -90,7 +90,7 @@ def _drift(original: np.ndarray, compiled: np.ndarray) -> dict[str, float]:
     }
 
 
-def _choices(engine: TvmEngine, episodes: list[Episode]) -> Choices:
+def _choices(engine: TvmEngine, episodes: list[RecordedEpisode]) -> Choices:
     choices = Choices()
     if not episodes:
         return choices

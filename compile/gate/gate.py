@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
-from duomem.core.files import read_json, sha256_file, write_json
-from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.gate.steps import STEPS_FILE, Choices, Episode, compared, read_steps
+from duomem.compile.gate.steps import STEPS_FILE, Choices, RecordedEpisode, compared, read_steps
 from duomem.compile.process import Process, run_process
-from duomem.device.engine.gpu import has_adapter
-from duomem.device.engine.bundle import Bundle, Library
+from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.cpu import cpu_features
+from duomem.core.errors import GateError
+from duomem.core.files import read_json, sha256_file, write_json
 from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.engine.bundle import Bundle, Library
+from duomem.device.engine.gpu import has_gpu
 
 BOUND = 1e-3
 """Largest allowed difference of a logit."""
@@ -33,7 +33,7 @@ CLEAR = 0.5
 calls turn on the last digits of any rounding."""
 
 MIN_AGREEMENT = {"q0f32": 0.99, "q0f16": 0.99, "q8f16_1": 0.95, "q4f32_1": 0.9, "q4f16_1": 0.9, "q4f16_0": 0.9}
-"""Share of the clear steps on which the quantised model must choose as float32 does, by scheme.
+"""Share of the clear steps on which the quantized model must choose as float32 does, by scheme.
 
 Measured (SmolLM2-135M with the kit's LoRA; bare): q0f16 and q8f16_1 1.00 for both, plain 4 bits 0.94 to 0.95 and
 0.56, GPTQ 1.00 and 0.95. The student of plain 4 bits still won 131 of 140 constrained games, where that of GPTQ won
@@ -75,17 +75,17 @@ def check_parity(bundle: Bundle, checkpoint: Checkpoint, min_agreement: float | 
     """Compare the bundle with transformers' float32 model; returns the figures for bundle.json.
 
     Logits, on the probes, are compared with the same model whose weights are replaced by the bundle's own,
-    dequantised, for every library this machine can run; the drift from the original model there (mean KL
+    dequantized, for every library this machine can run; the drift from the original model there (mean KL
     divergence in nats and share of equal best tokens, over all positions) is reported, not judged. Actions, on
     the recorded steps that fit the bundle's context, are compared with the original model's, for the best
     library, the CPU's where there is one. The other libraries, among them those for a GPU that may be a slow
     software rasteriser, take one episode of those steps, and must choose as the best one does wherever that is
     CERTAIN. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default the
-    scheme's in MIN_AGREEMENT. Raises UserError if any logit differs by BOUND or more, if fewer actions agree, if a
+    scheme's in MIN_AGREEMENT. Raises GateError if any logit differs by BOUND or more, if fewer actions agree, if a
     stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or
     runs out of time.
     """
-    with comparing(checkpoint, bundle.model_dir, bundle.quantisation, bundle.context_length) as judge:
+    with comparing(checkpoint, bundle.model_dir, bundle.quantization, bundle.context_length) as judge:
         return judge(bundle, min_agreement)
 
 
@@ -102,7 +102,7 @@ def comparing(
     """Start the reference on the weights in `model_dir`, so that a library may be compiled meanwhile.
 
     What it gives is `check_parity` without the checkpoint: judge(bundle, min_agreement). Leaving the `with`
-    stops the reference. context: tokens. time_limit: seconds for each process. Raises UserError.
+    stops the reference. context: tokens. time_limit: seconds for each process. Raises GateError.
     """
     tokenizer = PromptTokenizer(model_dir)
     probes = _probe_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
@@ -130,14 +130,17 @@ def comparing(
                     chosen = {"library": library.file, "device": library.device}
                     write_json(engine_job, {**ours, **chosen, **(repeated if measured else inputs)})
                     run_process(
-                        [*engine_command, str(engine_job)], folder / "engine.log", time_limit,
-                        f"the parity gate's engine, {library.file},", f"parity gate, {Path(library.file).stem}",
+                        [*engine_command, str(engine_job)],
+                        folder / "engine.log",
+                        time_limit,
+                        f"the parity gate's engine, {library.file},",
+                        f"parity gate, {Path(library.file).stem}",
                         _PASSIVE,
                     )
                     measured[library.file] = _result(engine_job)
                     _judge_logits(library.file, measured[library.file]["max_abs_diff_by_step"])
                 if not measured:
-                    raise UserError("parity gate: this machine can run no library of the bundle: compile on another")
+                    raise GateError("parity gate: this machine can run no library of the bundle: compile on another")
                 best = measured[runnable[0].file]
                 choices = Choices(**best["choices"])
                 actions = _actions(longest_first, choices, Choices(**expected["choices"]))
@@ -165,7 +168,7 @@ def comparing(
 def runnable_here(bundle: Bundle) -> list[Library]:
     """The bundle's libraries that this machine can run, best first, a software rasteriser counted as a device."""
     features = cpu_features()
-    devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_adapter())]
+    devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_gpu())]
     return [library for name in reversed(devices) for library in bundle.runnable(features, name)]
 
 
@@ -186,7 +189,7 @@ def _probe_tokens(tokenizer: PromptTokenizer, folder: Path, vocab_size: int, con
     probes = [tokenizer.encode(text)[:longest] for text in _PROBES]
     bad = [i for tokens in probes for i in tokens if i >= vocab_size]
     if bad or min(map(len, probes)) < 8:
-        raise UserError(f"{folder / 'tokenizer.json'}: is not this model's tokenizer: save both into one folder")
+        raise GateError(f"{folder / 'tokenizer.json'}: is not this model's tokenizer: save both into one folder")
     return probes
 
 
@@ -198,13 +201,13 @@ def _judge_logits(library: str, worst: dict[str, float]) -> None:
     largest = max(worst.values())
     if not largest < BOUND:
         shown = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
-        raise UserError(
+        raise GateError(
             f"parity gate: the logits of {library} differ from transformers' by {largest:.2e}, the bound is "
             f"{BOUND:g} ({shown}): no bundle was written, report this with the model's config.json"
         )
 
 
-def _actions(episodes: list[Episode], ours: Choices, theirs: Choices) -> dict[str, Any]:
+def _actions(episodes: list[RecordedEpisode], ours: Choices, theirs: Choices) -> dict[str, Any]:
     """Figures of the recorded steps; shares are None where there is nothing to share.
 
     A step agrees if both choose the same token at every place up to the first where the float32 model leaves the
@@ -237,7 +240,7 @@ def _share(flags: list[bool]) -> float | None:
 
 def _judge_actions(actions: dict[str, Any], least: float) -> None:
     if actions["clear_steps"] >= MIN_STEPS and not actions["clear_agreement"] >= least:
-        raise UserError(
+        raise GateError(
             f"parity gate: the compiled model chooses as the float32 one on {actions['clear_agreement']:.1%} of "
             f"{actions['clear_steps']} recorded steps with a clear choice, the bound is {least:.1%}: no bundle was "
             "written: --calibrate, or a --quant of more bits, brings it nearer; --min-agreement lowers the bound"
@@ -247,7 +250,7 @@ def _judge_actions(actions: dict[str, Any], least: float) -> None:
 def _same_choices(file: str, best: Choices, other: Choices) -> dict[str, Any]:
     """Figures of the steps that the library `file` repeated, the first of those that the best one took.
 
-    Raises UserError if it chooses another action where the best library is certain.
+    Raises GateError if it chooses another action where the best library is certain.
     """
     same = [
         (ours == theirs, min(margins) >= CERTAIN)
@@ -255,7 +258,7 @@ def _same_choices(file: str, best: Choices, other: Choices) -> dict[str, Any]:
     ]
     certain = [equal for equal, sure in same if sure]
     if not all(certain):
-        raise UserError(
+        raise GateError(
             f"parity gate: {file} chooses another action than the best library on {certain.count(False)} of "
             f"{len(certain)} recorded steps with a certain choice: no bundle was written, report this with the "
             "model's config.json"

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 import transformers
 
-from duomem.core.errors import UserError
-from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.gate.steps import Choices, Episode
+from duomem.compile.gate.steps import Choices, RecordedEpisode
 from duomem.compile.models.config import Weight
 from duomem.compile.process import run_job
+from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.quantize import GROUP, load_stored
 from duomem.compile.weights.reference import load_reference, set_weight
+from duomem.core.errors import GateError
 from duomem.device.engine.weights import read_tensor_cache
 
 GROUP_BOUND = 1.5
@@ -33,13 +33,13 @@ VECTOR_BOUND = 2.0**-8
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Logits of the original model and of the stored weights on the probes; its choices on the steps.
 
-    Raises UserError if transformers cannot load the model, or a stored weight is not the model's.
+    Raises GateError if transformers cannot load the model, or a stored weight is not the model's.
     """
     checkpoint = Checkpoint(Path(job["checkpoint"]))
     model = load_reference(checkpoint)
     np.save(folder / "original.npy", np.concatenate([_logits(model, tokens) for tokens in job["probes"]]))
     choices = Choices()
-    for episode in map(Episode.from_json, job["episodes"]):
+    for episode in map(RecordedEpisode.from_json, job["episodes"]):
         logits = _logits(model, episode.tokens, episode.rows)
         for step in episode.steps:
             choices.add(step, logits[: len(step.allowed)])
@@ -64,7 +64,7 @@ def _logits(model: Any, tokens: Any, rows: list[int] | None = None) -> np.ndarra
 
 
 def check_stored(weight: Weight, array: np.ndarray, original: np.ndarray) -> None:
-    """Raise UserError unless `array`, as stored, is a rounding of `original`."""
+    """Raise GateError unless `array`, as stored, is a rounding of `original`."""
     groups = [x.reshape(-1, GROUP if x.shape[-1] % GROUP == 0 else x.shape[-1]) for x in (array - original, original)]
     by_group = [np.einsum("gk,gk->g", x, x) for x in groups]
     per_row = original.shape[-1] // groups[0].shape[1]
@@ -73,7 +73,7 @@ def check_stored(weight: Weight, array: np.ndarray, original: np.ndarray) -> Non
     for (error, norm), bound, a_row in zip((by_group, by_row), bounds, (per_row, 1), strict=True):
         bad = np.flatnonzero(~(error <= bound**2 * norm))
         if bad.size:
-            raise UserError(
+            raise GateError(
                 f"parity gate: {weight.name}, row {bad[0] // a_row}: what is stored is no rounding of the "
                 "model's weight, so no bundle was written: report this"
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import numpy as np
 from duomem.core.trajectory import read_trajectories
 from duomem.device.agent.prompt import PromptTokenizer
 
-STEPS_FILE = Path(__file__).resolve().parent / "probes" / "steps.jsonl"
+STEPS_FILE = Path(str(files("duomem.compile.gate") / "fixtures" / "steps.jsonl"))
 
 FORCED = 1e9
 
 
 @dataclass(frozen=True)
-class Step:
+class RecordedStep:
     """at: place in the episode's tokens of the recorded action's first one. allowed: for each token of the
     action, the tokens that continue some admissible command which begins as the action does.
     """
@@ -36,14 +37,14 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Episode:
+class RecordedEpisode:
     """The tokens of a whole recorded episode and the steps in it. The first `shared` tokens are every
     episode's.
     """
 
     tokens: tuple[int, ...]
     shared: int
-    steps: tuple[Step, ...]
+    steps: tuple[RecordedStep, ...]
 
     @property
     def rows(self) -> list[int]:
@@ -54,31 +55,31 @@ class Episode:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Episode:
-        steps = tuple(Step(step["at"], tuple(map(tuple, step["allowed"]))) for step in value["steps"])
+    def from_json(cls, value: dict[str, Any]) -> RecordedEpisode:
+        steps = tuple(RecordedStep(step["at"], tuple(map(tuple, step["allowed"]))) for step in value["steps"])
         return cls(tuple(value["tokens"]), value["shared"], steps)
 
 
-def read_steps(file: Path, tokenizer: PromptTokenizer, context: int) -> list[Episode]:
+def read_steps(file: Path, tokenizer: PromptTokenizer, context: int) -> list[RecordedEpisode]:
     """The episodes of a trajectory file as prompts, each ending with its last step that fits `context` tokens;
-    those none of whose steps fit are left out. Raises UserError if the file cannot be read.
+    those none of whose steps fit are left out. Raises GateError if the file cannot be read.
     """
     shared = len(tokenizer.system())
     episodes = []
     for trajectory in read_trajectories(file):
         tokens: list[int] = []
-        steps: list[Step] = []
+        steps: list[RecordedStep] = []
         recorded = iter(trajectory.steps)
         for segment in tokenizer.episode(trajectory.intro, trajectory.turns()):
-            if segment.student:
+            if segment.is_target:
                 if len(tokens) + len(segment.tokens) > context:
                     break
                 commands = [tokenizer.action(command) for command in next(recorded).admissible]
-                steps.append(Step(len(tokens), _allowed(segment.tokens, commands)))
+                steps.append(RecordedStep(len(tokens), _allowed(segment.tokens, commands)))
             tokens += segment.tokens
         if steps:
             end = steps[-1].at + len(steps[-1].allowed)
-            episodes.append(Episode(tuple(tokens[:end]), shared, tuple(steps)))
+            episodes.append(RecordedEpisode(tuple(tokens[:end]), shared, tuple(steps)))
     return episodes
 
 
@@ -100,7 +101,7 @@ class Choices:
     free: list[list[int]] = field(default_factory=list)
     margins: list[list[float]] = field(default_factory=list)
 
-    def add(self, step: Step, logits: np.ndarray) -> None:
+    def add(self, step: RecordedStep, logits: np.ndarray) -> None:
         """Note a step's choices; `logits` [tokens of the action, vocab]."""
         best, margins = [], []
         for row, allowed in zip(logits, step.allowed, strict=True):

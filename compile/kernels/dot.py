@@ -1,4 +1,4 @@
-"""CPU mat-vec in TIR over 4- and 8-bit weights with 8-bit dot products: nothing is dequantised.
+"""CPU mat-vec in TIR over 4- and 8-bit weights with 8-bit dot products: nothing is dequantized.
 
 The input is rounded to 23 bits a group of 32, x ~ (65536 a + 256 b + c) * s with a, b and c in int8: 16 bits cost
 a small model's logits 1e-2. Sums over a group are exact integers, and only they become floats.

@@ -1,6 +1,6 @@
 """CPU mat-mat (mat-vec at one row) in TIR over weights of any storage, in float32 multiply-adds.
 
-A block of columns is dequantised once and stays in cache while tiles of input rows pass over it.
+A block of columns is dequantized once and stays in cache while tiles of input rows pass over it.
 """
 
 # No postponed annotations here: TVMScript evaluates them while it parses.
@@ -45,7 +45,7 @@ def fma_matmul(storage: Storage, n: int, k: int, cpu: Cpu, rows: int) -> Any:
             multiply(x, w, b, b, y, m)
 
     @T.macro
-    def dequantised(x, w, scale, y, m):
+    def dequantized(x, w, scale, y, m):
         for b in T.parallel(blocks):
             with T.sblock("strip"):
                 strip = T.sblock_alloc_buffer((1, k, COLUMNS), "float32")
@@ -57,4 +57,4 @@ def fma_matmul(storage: Storage, n: int, k: int, cpu: Cpu, rows: int) -> Any:
                             )
                 multiply(x, strip, 0, b, y, m)
 
-    return over_weights(storage, n, k, dequantised if storage.grouped else direct, k, "float32", n)
+    return over_weights(storage, n, k, dequantized if storage.grouped else direct, k, "float32", n)

@@ -17,7 +17,7 @@ _SPARE_REGISTERS = 4
 
 @dataclass(frozen=True)
 class Cpu:
-    """A CPU baseline, as much of it as shapes kernels.
+    """A CPU variant, as much of it as shapes kernels.
 
     dot: the instruction that adds products of 8-bit integers four at a time into 32-bit lanes: "vnni"
     (AVX-512 or AVX), "maddubs" (AVX2's pair of instructions), "sdot" (AArch64), or "" for none.

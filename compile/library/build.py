@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
-from duomem.core.files import read_json, write_json
-from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.process import Process
 from duomem.compile.library.target import Target
 from duomem.compile.library.toolchains import nvcc
+from duomem.compile.process import Process
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.core.errors import CompileError
+from duomem.core.files import read_json, write_json
 from duomem.device.engine.bundle import ALL_CHUNK
 
 TIME_LIMIT = 1800.0
@@ -36,51 +36,51 @@ def building(
     time_limit: float = TIME_LIMIT,
     worker: tuple[str, ...] = _WORKER,
 ) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Start compiling the model's decoder for each baseline of `target`, side by side, into folder/lib.
+    """Start compiling the model's decoder for each variant of `target`, side by side, into folder/lib.
 
     What it gives waits for the end and returns bundle.json's `target.libraries`: [{file, device, mcpu, cpu_features}],
     best first; those for CUDA and Metal say what was found `inspected` in them. Leaving the `with` before that
     stops the compilers.
-    prefill_chunk: most tokens a prefill call takes. time_limit: seconds. Raises UserError if there is nothing to
+    prefill_chunk: most tokens a prefill call takes. time_limit: seconds. Raises CompileError if there is nothing to
     compile CUDA or link with, and when a worker crashes, fails or runs out of time.
     """
     _check_tools(target)
     with tempfile.TemporaryDirectory(prefix="duomem-build-") as work, contextlib.ExitStack() as stack:
         running = []
-        for baseline in target.baselines:
-            job = Path(work) / baseline.name / "job.json"
+        for variant in target.variants:
+            job = Path(work) / variant.name / "job.json"
             job.parent.mkdir()
-            library = folder / target.library(baseline)
+            library = folder / target.library(variant)
             write_json(
                 job,
                 {
                     "config": checkpoint.config.to_json(),
                     "scheme": scheme,
-                    "llvm": baseline.llvm,
-                    "gpu": baseline.gpu,
+                    "llvm": variant.llvm,
+                    "gpu": variant.gpu,
                     "link": target.link,
                     "prefill_chunk": prefill_chunk,
                     "all_chunk": min(ALL_CHUNK, prefill_chunk),
                     "library": str(library.resolve()),
                 },
             )
-            what = f"the TVM compiler, for {target.name} ({baseline.name}),"
+            what = f"the TVM compiler, for {target.name} ({variant.name}),"
             process = Process([*worker, str(job)], job.with_name("log.txt"), time_limit, what)
-            running.append((baseline, library, job, stack.enter_context(process)))
+            running.append((variant, library, job, stack.enter_context(process)))
 
         def finish() -> list[dict[str, Any]]:
             libraries = []
-            for baseline, library, job, process in running:
-                process.wait(f"library {baseline.name}")
+            for variant, library, job, process in running:
+                process.wait(f"library {variant.name}")
                 if not library.is_file():
-                    raise UserError(f"the TVM compiler, for {target.name} ({baseline.name}), wrote no library")
+                    raise CompileError(f"the TVM compiler, for {target.name} ({variant.name}), wrote no library")
                 result = read_json(job.with_name("result.json"), "compiler result")
                 libraries.append(
                     {
-                        "file": target.library(baseline),
-                        "device": baseline.device,
+                        "file": target.library(variant),
+                        "device": variant.device,
                         "mcpu": result["mcpu"],
-                        "cpu_features": list(baseline.cpu_features),
+                        "cpu_features": list(variant.cpu_features),
                         **({"inspected": result["inspected"]} if "inspected" in result else {}),
                     }
                 )
@@ -90,9 +90,9 @@ def building(
 
 
 def _check_tools(target: Target) -> None:
-    if any(baseline.gpu.get("kind") == "cuda" for baseline in target.baselines) and (reason := nvcc.missing()):
-        raise UserError(f"--target {target.name}: {reason}")
+    if any(variant.gpu.get("kind") == "cuda" for variant in target.variants) and (reason := nvcc.missing()):
+        raise CompileError(f"--target {target.name}: {reason}")
     if target.link and importlib.util.find_spec("ziglang") is None:
-        raise UserError(f"--target {target.name}: nothing to link its libraries with: pip install ziglang")
+        raise CompileError(f"--target {target.name}: nothing to link its libraries with: pip install ziglang")
     if not target.link and not any(shutil.which(name) for name in ("g++", "gcc", "clang++", "clang", "c++", "cc")):
-        raise UserError("no C compiler found to link the library with: install gcc or clang")
+        raise CompileError("no C compiler found to link the library with: install gcc or clang")

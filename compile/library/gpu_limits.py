@@ -5,8 +5,8 @@ Refused here, before anything is compiled, with the limit named, rather than by 
 
 from __future__ import annotations
 
-from duomem.core.errors import UserError
 from duomem.compile.models.config import DecoderConfig
+from duomem.core.errors import CompileError
 from duomem.device.engine.bundle import ALL_CHUNK
 from duomem.device.engine.tvm_engine import MAX_SESSIONS
 
@@ -28,7 +28,7 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
     whether its limits on tensors and heads hold, as they do for Vulkan libraries.
     """
     if scheme not in SCHEMES:
-        raise UserError(f"{where}: computes --quant {' and '.join(SCHEMES)} only, not {scheme}")
+        raise CompileError(f"{where}: computes --quant {' and '.join(SCHEMES)} only, not {scheme}")
     special = {
         "sandwich norms": config.sandwich_norms,
         "soft caps": config.attention_softcap or config.final_softcap,
@@ -37,15 +37,15 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
         f"the activation {config.activation}": config.activation != "silu",
     }
     if found := [name for name, present in special.items() if present]:
-        raise UserError(f"{where}: does not compute models with {' or '.join(found)}: use a CPU target")
+        raise CompileError(f"{where}: does not compute models with {' or '.join(found)}: use a CPU target")
     if webgpu and config.head_dim > MAX_HEAD:
-        raise UserError(
+        raise CompileError(
             f"{where}: attention of heads of {config.head_dim} elements needs more than "
             "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every adapter gives: use a CPU target"
         )
     for name, size, fix in _tensors(config, length) if webgpu else ():
         if size > MAX_BINDING:
-            raise UserError(
+            raise CompileError(
                 f"{where}: {name} is {size} bytes, above maxStorageBufferBindingSize = {MAX_BINDING}, which is all "
                 f"that every adapter binds: {fix}"
             )

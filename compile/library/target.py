@@ -1,6 +1,6 @@
 """What a bundle is compiled for, read from configs/targets/NAME.toml: a new target is a new file there.
 
-A target has one library for each baseline it lists, CPUs of one family and GPUs; the device takes the best one it
+A target has one library for each variant it lists, CPUs of one family and GPUs; the device takes the best one it
 can run.
 """
 
@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
-from duomem.core.files import read_toml
 from duomem.compile.library.toolchains.link import library_suffix
+from duomem.configs import target_files
 from duomem.core.cpu import cpu_arch, cpu_features
-
-TARGETS = Path(__file__).resolve().parent.parent / "configs" / "targets"
+from duomem.core.errors import ConfigError
+from duomem.core.files import read_toml
 
 LLVM_NAMES = {
     **{name: name.replace("_", ".") for name in ("sse4_1", "sse4_2")},
@@ -36,7 +35,7 @@ _NAME = re.compile(r"[a-z0-9_]{1,32}")
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Variant:
     """What a library is built for: TVM's target options, and the features (Linux names) a CPU must have.
 
     device: "cpu", or the GPU interface the kernels are for; then `gpu` holds TVM's options for those and `llvm`
@@ -52,9 +51,9 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Target:
-    """A compile target. `arch` names the CPU family, `baselines` what there is a library for, best first.
+    """A compile target. `arch` names the CPU family, `variants` what there is a library for, best first.
 
-    device: of the baselines that name none.
+    device: of the variants that name none.
 
     link: the triple zig links for, glibc version included, or "" for this machine's own C compiler.
     """
@@ -62,49 +61,47 @@ class Target:
     name: str
     device: str
     arch: str
-    baselines: tuple[Baseline, ...]
+    variants: tuple[Variant, ...]
     link: str = ""
 
-    def library(self, baseline: Baseline) -> str:
-        """Where the library for `baseline` goes inside a bundle."""
-        return f"lib/{baseline.device}-{self.arch}-{baseline.name}{library_suffix(self.link)}"
+    def library(self, variant: Variant) -> str:
+        """Where the library for `variant` goes inside a bundle."""
+        return f"lib/{variant.device}-{self.arch}-{variant.name}{library_suffix(self.link)}"
 
 
 def known_targets() -> list[str]:
     """Names of the targets there are files for."""
-    return sorted(path.stem for path in TARGETS.glob("*.toml"))
+    return list(target_files())
 
 
 def load_target(name: str) -> Target:
-    """The target `name`. Raises UserError, listing the known ones, if there is no such file."""
+    """The target `name`. Raises ConfigError, listing the known ones, if there is no such file."""
     if name not in known_targets():
-        raise UserError(f"--target {name}: no such target: use one of {', '.join(known_targets())}")
-    return read_target(TARGETS / f"{name}.toml")
+        raise ConfigError(f"--target {name}: no such target: use one of {', '.join(known_targets())}")
+    return read_target(target_files()[name])
 
 
 def read_target(path: Path) -> Target:
-    """The target described in the file `path`. Raises UserError naming the file and what is wrong in it."""
+    """The target described in the file `path`. Raises ConfigError naming the file and what is wrong in it."""
     try:
         value = read_toml(path, "target file")
         device = str(value["device"])
-        baselines = tuple(_baseline(entry, device) for entry in value["baselines"])
-        if not baselines or len({baseline.name for baseline in baselines}) < len(baselines):
-            raise ValueError("baselines: none, or two of one name")
+        variants = tuple(_variant(entry, device) for entry in value["variants"])
+        if not variants or len({variant.name for variant in variants}) < len(variants):
+            raise ValueError("variants: none, or two of one name")
         link = str(value.get("link", ""))
-        for gpu in (baseline.gpu for baseline in baselines if baseline.gpu):
+        for gpu in (variant.gpu for variant in variants if variant.gpu):
             if gpu["kind"] in ("cuda", "metal") and not link:
                 raise ValueError(f"link: needed for {gpu['kind']}")
             if gpu["kind"] == "cuda" and not gpu["archs"]:
                 raise ValueError("archs: none")
         arch = cpu_arch() if value["arch"] == "native" else str(value["arch"])
-        return Target(str(value["name"]), device, arch, baselines, link)
+        return Target(str(value["name"]), device, arch, variants, link)
     except (KeyError, TypeError, ValueError) as e:
-        raise UserError(
-            f"{path}: not a target file ({type(e).__name__}: {e}): compare it with host.toml"
-        ) from None
+        raise ConfigError(f"{path}: not a target file ({type(e).__name__}: {e}): compare it with host.toml") from None
 
 
-def _baseline(entry: dict[str, Any], default_device: str) -> Baseline:
+def _variant(entry: dict[str, Any], default_device: str) -> Variant:
     llvm, gpu = dict(entry["llvm"]), dict(entry.get("gpu", {}))
     device = str(entry.get("device", default_device))
     if (device == "cpu") == bool(gpu):
@@ -115,4 +112,4 @@ def _baseline(entry: dict[str, Any], default_device: str) -> Baseline:
         raise ValueError(f"cpu_features: {', '.join(map(str, unknown))} is no feature duomem knows")
     if not _NAME.fullmatch(entry["name"]):
         raise ValueError(f"name {entry['name']!r}")
-    return Baseline(entry["name"], llvm, tuple(sorted(features)), device, gpu)
+    return Variant(entry["name"], llvm, tuple(sorted(features)), device, gpu)

@@ -15,14 +15,14 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from duomem.core.files import write_json
 from duomem.compile.kernels.tile import cpu_of
-from duomem.compile.models import decoder, gpu
-from duomem.compile.models.config import DecoderConfig
-from duomem.compile.models.exports import pipeline
 from duomem.compile.library.target import LLVM_NAMES
 from duomem.compile.library.toolchains.export import CHECKED, export, gpu_target
 from duomem.compile.library.toolchains.link import ARCHIVE, linker_for
+from duomem.compile.models import decoder, gpu
+from duomem.compile.models.config import DecoderConfig
+from duomem.compile.models.exports import pipeline
+from duomem.core.files import write_json
 
 METADATA = "_metadata"
 SYSTEM_LIB_PREFIX = "duomem_"

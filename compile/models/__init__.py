@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from duomem.core.errors import UserError
 from duomem.compile.models import gemma2, gemma3, llama, qwen2, qwen3
 from duomem.compile.models.config import DecoderConfig
+from duomem.core.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ FAMILIES = {
 
 
 def architecture_of(config: Mapping[str, Any], where: str) -> str:
-    """The config.json's architecture. Raises UserError, naming the supported ones, if it is another."""
+    """The config.json's architecture. Raises ModelError, naming the supported ones, if it is another."""
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
     if name not in FAMILIES:
-        raise UserError(f"{where}: architecture {name!r} is not supported: use one of {', '.join(FAMILIES)}")
+        raise ModelError(f"{where}: architecture {name!r} is not supported: use one of {', '.join(FAMILIES)}")
     return name

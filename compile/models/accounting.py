@@ -1,4 +1,4 @@
-"""Counting a decoder's work from its definition: the bytes and operations that `device.bench.work` describes.
+"""Counting a decoder's work from its definition: the bytes and operations that `device.engine.cost` describes.
 
 Needs neither TVM nor torch; `duomem compile` stores the result in bundle.json.
 """
@@ -10,7 +10,7 @@ from collections import Counter
 from fractions import Fraction
 
 from duomem.compile.models.config import DecoderConfig, Weight
-from duomem.device.engine.cost import Attention, Work
+from duomem.device.engine.cost import AttentionCost, DecoderCost
 
 _GROUP = 32
 _HALF = 2
@@ -26,7 +26,7 @@ _MATRIX_BYTES = {
 _KV_BYTES = 4
 
 
-def work(config: DecoderConfig, scheme: str) -> Work:
+def work(config: DecoderConfig, scheme: str) -> DecoderCost:
     """Cost of `config` stored in `scheme`, with float32 keys and values. KeyError on an unknown scheme."""
     tables = [w for w in config.weights() if _is_table(w)]
     head = tables[-1]
@@ -34,12 +34,12 @@ def work(config: DecoderConfig, scheme: str) -> Work:
     read = [w for w in config.weights() if w not in looked_up]
     layers = sum(math.prod(w.shape) for w in read if w.is_matrix and w != head)
     windows = Counter(config.window(i) for i in range(config.num_hidden_layers))
-    return Work(
+    return DecoderCost(
         weight_bytes=sum(_stored_bytes(w, scheme) for w in read),
         layer_flops=2 * layers,
         head_flops=2 * math.prod(head.shape),
         attention=tuple(
-            Attention(count, window, 4 * config.q_size, 2 * config.kv_size * _KV_BYTES)
+            AttentionCost(count, window, 4 * config.q_size, 2 * config.kv_size * _KV_BYTES)
             for window, count in sorted(windows.items())
         ),
     )

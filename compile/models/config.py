@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import ModelError
 
 _SCALINGS: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -27,8 +27,8 @@ class Weight:
     """A stored parameter, in MLC's name, and the tensors of the Hugging Face folder it is made of.
 
     `sources` are stacked along rows and `offset` is added to every value. `shape` is [N, K] for a matrix
-    (multiplied as x @ W.T, quantised, its stored names end in what the scheme adds to `name`) and [N] for
-    a vector (never quantised, `name` is its stored name).
+    (multiplied as x @ W.T, quantized, its stored names end in what the scheme adds to `name`) and [N] for
+    a vector (never quantized, `name` is its stored name).
     """
 
     name: str
@@ -208,13 +208,13 @@ class Reader:
     def __init__(self, value: Mapping[str, Any], where: str, defaults: Mapping[str, Any]) -> None:
         self.value, self.where = {**defaults, **value}, where
         if self.value.get("quantization_config"):
-            raise self.error("quantization_config", "is set: give the model's unquantised folder")
+            raise self.error("quantization_config", "is set: give the model's unquantized folder")
 
-    def error(self, name: str, problem: str) -> UserError:
-        return UserError(f"{self.where}: field {name} {problem}")
+    def error(self, name: str, problem: str) -> ModelError:
+        return ModelError(f"{self.where}: field {name} {problem}")
 
     def refuse(self, *names: str) -> None:
-        """Raise UserError if one of the switches is on: variants the decoder does not compute."""
+        """Raise ModelError if one of the switches is on: variants the decoder does not compute."""
         for name in names:
             if self.value.get(name):
                 raise self.error(name, f"is {self.value[name]!r}: duomem does not compile this variant")
@@ -263,9 +263,7 @@ class Reader:
         kind = rope.get("rope_type") or rope.get("type") or "default"
         needed = _SCALINGS.get(kind) if isinstance(kind, str) else None
         if needed is None:
-            raise self.error(
-                "rope_type", f"is {kind!r}: duomem compiles the rope types {', '.join(_SCALINGS)} only"
-            )
+            raise self.error("rope_type", f"is {kind!r}: duomem compiles the rope types {', '.join(_SCALINGS)} only")
         for name in needed:
             if not self.real(name, rope):
                 raise self.error(f"{name} of the {kind} rope", "is missing: give a complete model folder")
@@ -277,9 +275,7 @@ class Reader:
         if types is None:
             return usual
         if not isinstance(types, list) or len(types) != len(usual) or any(x not in _LAYER_TYPES for x in types):
-            raise self.error(
-                "layer_types", f"is not {len(usual)} times one of {', '.join(_LAYER_TYPES)}: fix the file"
-            )
+            raise self.error("layer_types", f"is not {len(usual)} times one of {', '.join(_LAYER_TYPES)}: fix the file")
         return tuple(_LAYER_TYPES[x] for x in types)
 
     def config(self, **special: Any) -> DecoderConfig:

@@ -19,9 +19,9 @@ from duomem.compile.kernels.swiglu import swiglu
 from duomem.compile.kernels.tile import Cpu
 from duomem.compile.models.attention import Attention, Rotations
 from duomem.compile.models.config import DecoderConfig
+from duomem.compile.models.exports import LibraryModel
 from duomem.compile.models.kv_cache import create_cpu_kv_cache
 from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
-from duomem.compile.models.exports import LibraryModel
 from duomem.compile.models.norm import RMSNorm
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from duomem.core.errors import UserError
 from duomem.compile.models.config import DecoderConfig, Reader
+from duomem.core.errors import ModelError
 
 _DEFAULTS = {
     "vocab_size": 262208,
@@ -64,7 +64,7 @@ def read_multimodal_config(value: Mapping[str, Any], where: str) -> DecoderConfi
     """The text decoder of a Gemma3ForConditionalGeneration config.json."""
     text = value.get("text_config")
     if not isinstance(text, Mapping):
-        raise UserError(f"{where}: field text_config is missing: give a complete model folder")
+        raise ModelError(f"{where}: field text_config is missing: give a complete model folder")
     tokens = {name: value[name] for name in ("bos_token_id", "eos_token_id") if name in value}
     return read_config({**text, **tokens}, where)
 

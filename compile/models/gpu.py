@@ -22,11 +22,11 @@ from duomem.compile.kernels.gpu.merge import merge
 from duomem.compile.kernels.rope import frequencies
 from duomem.compile.models.attention import HeadNorm
 from duomem.compile.models.config import DecoderConfig
-from duomem.compile.models.layers import call_kernel
 from duomem.compile.models.exports import CacheKernels, LibraryModel, paged_kv_cache
+from duomem.compile.models.layers import call_kernel
 
 
-class Matrix(nn.Module):
+class GpuMatrix(nn.Module):
     """A 4-bit matrix [n, k] in the layout of kernels.gpu.int4: parameters q_weight and q_scale."""
 
     def __init__(self, n: int, k: int) -> None:
@@ -65,18 +65,18 @@ class Matrix(nn.Module):
         return op.tensor_expr_op(embedding, "embedding", [ids, self.q_weight, self.q_scale])
 
 
-class Attention(nn.Module):
+class GpuAttention(nn.Module):
     """Attention of one layer, without what is added to it."""
 
     def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer = config, layer
-        self.qkv_proj = Matrix(config.qkv_size, config.hidden_size)
+        self.qkv_proj = GpuMatrix(config.qkv_size, config.hidden_size)
         if config.qkv_bias:
             self.qkv_proj.bias = nn.Parameter((config.qkv_size,), "float32")
         if config.qk_norm:
             self.q_norm, self.k_norm = HeadNorm(config.head_dim), HeadNorm(config.head_dim)
-        self.o_proj = Matrix(config.hidden_size, config.q_size)
+        self.o_proj = GpuMatrix(config.hidden_size, config.q_size)
 
     def forward(self, x: Tensor, stream: Tensor, cache: PagedKVCache) -> Tensor:
         """float32 x, stream [1, s, hidden] -> stream + attention of x; the tokens are appended to the cache."""
@@ -97,26 +97,26 @@ class Attention(nn.Module):
         return self.qkv_proj(x, bias) if _is_one(x) else op.add(self.qkv_proj(x), bias)
 
 
-class MLP(nn.Module):
+class GpuMLP(nn.Module):
     """SwiGLU feed-forward."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.gate_up_proj = Matrix(2 * config.intermediate_size, config.hidden_size)
-        self.down_proj = Matrix(config.hidden_size, config.intermediate_size)
+        self.gate_up_proj = GpuMatrix(2 * config.intermediate_size, config.hidden_size)
+        self.down_proj = GpuMatrix(config.hidden_size, config.intermediate_size)
 
     def forward(self, x: Tensor, stream: Tensor) -> Tensor:
         """float32 x, stream [1, s, hidden] -> stream + feed-forward of x."""
         return self.down_proj(self.gate_up_proj.gated(x), stream)
 
 
-class Block(nn.Module):
+class GpuBlock(nn.Module):
     """One pre-norm decoder layer."""
 
     def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(config, layer)
-        self.mlp = MLP(config)
+        self.self_attn = GpuAttention(config, layer)
+        self.mlp = GpuMLP(config)
         self.input_layernorm = _norm(config)
         self.post_attention_layernorm = _norm(config)
 
@@ -126,13 +126,13 @@ class Block(nn.Module):
         return self.mlp(self.post_attention_layernorm(stream), stream)
 
 
-class Decoder(nn.Module):
+class GpuDecoder(nn.Module):
     """Embedding, blocks and final norm."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.embed_tokens = Matrix(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList([Block(config, i) for i in range(config.num_hidden_layers)])
+        self.embed_tokens = GpuMatrix(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([GpuBlock(config, i) for i in range(config.num_hidden_layers)])
         self.norm = _norm(config)
 
     def forward(self, ids: Tensor, cache: PagedKVCache) -> Tensor:
@@ -143,15 +143,15 @@ class Decoder(nn.Module):
         return stream
 
 
-class Model(LibraryModel):
+class GpuModel(LibraryModel):
     """A library's functions over GPU kernels, parameters named as in models.decoder.Model."""
 
     def __init__(self, config: DecoderConfig, target: tvm.target.Target) -> None:
         super().__init__()
         self.config, self.target = config, target
-        self.model = Decoder(config)
+        self.model = GpuDecoder(config)
         if not config.tie_word_embeddings:
-            self.lm_head = Matrix(config.vocab_size, config.hidden_size)
+            self.lm_head = GpuMatrix(config.vocab_size, config.hidden_size)
 
     def _head(self, stream: Tensor) -> Tensor:
         x = self.model.norm(stream)
@@ -161,11 +161,9 @@ class Model(LibraryModel):
         return _create_kv_cache(self.config, self.target, sizes)
 
 
-def export(
-    config: DecoderConfig, target: tvm.target.Target
-) -> tuple[tvm.IRModule, list[tuple[str, Any]]]:
+def export(config: DecoderConfig, target: tvm.target.Target) -> tuple[tvm.IRModule, list[tuple[str, Any]]]:
     """See `LibraryModel.export_library`."""
-    return Model(config, target).export_library(target)
+    return GpuModel(config, target).export_library(target)
 
 
 def schedule() -> tvm.transform.Pass:

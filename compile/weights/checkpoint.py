@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
-from duomem.core.files import digest_of, parse_json, read_json, sha256_file
 from duomem.compile.models import FAMILIES, architecture_of
 from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.core.errors import ModelError
+from duomem.core.files import digest_of, parse_json, read_json, sha256_file
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 _HEADER_LIMIT = 100 << 20
@@ -32,23 +32,21 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Read config.json and the headers of the weight files; raises UserError if the folder is not a
+        """Read config.json and the headers of the weight files; raises ModelError if the folder is not a
         complete model of a supported architecture.
         """
         self.folder = Path(folder)
         where = self.folder / "config.json"
         if not self.folder.is_dir():
-            raise UserError(
-                f"{self.folder}: no such model folder: give a Hugging Face folder with a config.json"
-            )
+            raise ModelError(f"{self.folder}: no such model folder: give a Hugging Face folder with a config.json")
         value = read_json(where, "model config")
         if not isinstance(value, dict):
-            raise UserError(f"{where}: model config is not an object: give a Hugging Face model folder")
+            raise ModelError(f"{where}: model config is not an object: give a Hugging Face model folder")
         self.architecture = architecture_of(value, str(where))
         self.family = FAMILIES[self.architecture]
         self.config: DecoderConfig = self.family.read_config(value, str(where))
         if not (self.folder / "tokenizer.json").is_file():
-            raise UserError(
+            raise ModelError(
                 f"{self.folder / 'tokenizer.json'}: no such file: save the tokenizer into the model folder"
             )
         self._tensors = self._index()
@@ -88,7 +86,7 @@ class Checkpoint:
                     rows = min(left, max(1, _BLOCK_VALUES // row))
                     raw = np.fromfile(f, stored, rows * row)
                     if raw.size != rows * row:
-                        raise UserError(f"{path}: {source} ends early: copy the model again")
+                        raise ModelError(f"{path}: {source} ends early: copy the model again")
                     values = _widen(raw).reshape(rows, *shape[1:])
                     yield values + np.float32(weight.offset) if weight.offset else values
                     left -= rows
@@ -100,9 +98,7 @@ class Checkpoint:
             value = read_json(index, "weight index")
             shards = value.get("weight_map") if isinstance(value, dict) else None
             if not isinstance(shards, dict) or any(Path(str(name)).name != name for name in shards.values()):
-                raise UserError(
-                    f"{index}: field weight_map does not name files of this folder: copy the model again"
-                )
+                raise ModelError(f"{index}: field weight_map does not name files of this folder: copy the model again")
             names = sorted(set(shards.values()))
         else:
             names = ["model.safetensors"]
@@ -119,19 +115,19 @@ class Checkpoint:
             for source in weight.sources:
                 expected.add(source)
                 if source not in self._tensors:
-                    raise UserError(
+                    raise ModelError(
                         f"{self.folder}: no tensor {source}: the model folder is incomplete, copy it again"
                     )
                 shape = (self.config.source_rows(source), *weight.shape[1:])
                 if self._tensors[source][2] != shape:
                     found = list(self._tensors[source][2])
-                    raise UserError(
+                    raise ModelError(
                         f"{self.folder}: {source} is {found}, config.json says {list(shape)}: copy both again"
                     )
         for name in sorted(set(self._tensors) - expected):
             derived = name.endswith("rotary_emb.inv_freq")
             if not derived and not (name == "lm_head.weight" and self.config.tie_word_embeddings):
-                raise UserError(
+                raise ModelError(
                     f"{self.folder}: tensor {name} has no place in a {self.architecture}: not a plain model"
                 )
 
@@ -149,7 +145,7 @@ def _read_header(path: Path) -> dict[str, tuple[Path, str, tuple[int, ...], int]
             size = int.from_bytes(f.read(8), "little")
             header = f.read(size) if 0 < size <= _HEADER_LIMIT else b""
     except OSError as e:
-        raise UserError(
+        raise ModelError(
             f"{path}: cannot read the weights: {e.strerror or e}: give a folder with safetensors"
         ) from None
     value: Any = parse_json(header, f"{path}: safetensors header", _HEADER_LIMIT)
@@ -167,7 +163,7 @@ def _read_header(path: Path) -> dict[str, tuple[Path, str, tuple[int, ...], int]
                 raise ValueError(f"{name} lies outside the file")
             tensors[name] = (path, dtype, shape, 8 + size + begin)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise UserError(f"{path}: bad safetensors header ({e}): copy the model again") from None
+        raise ModelError(f"{path}: bad safetensors header ({e}): copy the model again") from None
     return tensors
 
 

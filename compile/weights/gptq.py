@@ -1,6 +1,6 @@
-"""Calibrated rounding: GPTQ (Frantar et al., arXiv 2210.17323) into the levels and scales of a scheme.
+"""Calibrated rounding: GPTQ (Frantar et al., arXiv 2210.17323) into the codes and scales of a scheme.
 
-Only which levels and scales are stored differs from `quantise`: they keep the outputs on the student's
+Only which codes and scales are stored differs from `quantize`: they keep the outputs on the student's
 own episodes, not the weights themselves, near the original. Holds the whole model in float32.
 """
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
-from duomem.core.progress import progress
-from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.models.config import Weight
-from duomem.compile.weights.quantize import GROUP, SCHEMES, dequantise, group_scales, pack, quantise
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.quantize import GROUP, SCHEMES, dequantize, group_scales, pack, quantize
 from duomem.compile.weights.reference import load_reference, set_weight
+from duomem.core.errors import CompileError
+from duomem.core.progress import progress
 
 if TYPE_CHECKING:
     import torch
@@ -34,18 +34,18 @@ class Calibration:
     record: dict[str, Any]
 
 
-def quantise_calibrated(
+def quantize_calibrated(
     checkpoint: Checkpoint, calibration: Calibration, scheme: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(q, scale), as of `quantise`, of every matrix of the model by its name.
+    """(q, scale), as of `quantize`, of every matrix of the model by its name.
 
-    Layer by layer, each from the activations that the layers before it, already quantised, give. Raises
+    Layer by layer, each from the activations that the layers before it, already quantized, give. Raises
     UserError if transformers cannot load the model or a token is none of its vocabulary.
     """
     import torch
 
     if max(map(max, calibration.episodes)) >= checkpoint.config.vocab_size:
-        raise UserError(
+        raise CompileError(
             f"{checkpoint.folder / 'tokenizer.json'}: is not this model's tokenizer: save both into one folder"
         )
     run = _Run(checkpoint, scheme)
@@ -55,7 +55,7 @@ def quantise_calibrated(
 
 
 class _Run:
-    """One pass over the layers; `model` holds the dequantised values of what is `stored`."""
+    """One pass over the layers; `model` holds the dequantized values of what is `stored`."""
 
     def __init__(self, checkpoint: Checkpoint, scheme: str) -> None:
         self.checkpoint, self.scheme = checkpoint, scheme
@@ -64,10 +64,10 @@ class _Run:
         self.stored: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def run(self, episodes: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Quantise every matrix; `episodes` are token ids [1, n]. What reaches the head, [1, n, hidden] each."""
+        """Quantize every matrix; `episodes` are token ids [1, n]. What reaches the head, [1, n, hidden] each."""
         core = self.model.model
         table = self.weights["model.embed_tokens.weight"]
-        self._keep(table, *quantise(self.checkpoint.matrix(table), self.scheme))
+        self._keep(table, *quantize(self.checkpoint.matrix(table), self.scheme))
         hidden = [core.embed_tokens(tokens) for tokens in episodes]
         for i, layer in enumerate(progress(core.layers, "calibrated rounding", unit="layer")):
             hidden = self._layer(i, layer, hidden)
@@ -76,7 +76,7 @@ class _Run:
         return outputs
 
     def _layer(self, i: int, layer: Any, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Quantise the layer's matrices; its outputs for the inputs `hidden`, [1, n, hidden] each."""
+        """Quantize the layer's matrices; its outputs for the inputs `hidden`, [1, n, hidden] each."""
         import torch
 
         def plain(x: torch.Tensor) -> torch.Tensor:
@@ -118,14 +118,14 @@ class _Run:
         return {"position_embeddings": core.rotary_emb(x, rows[None], *local), "attention_mask": mask}
 
     def _round(self, sources: Sequence[str], inputs: Sequence[torch.Tensor]) -> None:
-        """Quantise the stored weights that hold the matrices `sources`, which share their inputs."""
+        """Quantize the stored weights that hold the matrices `sources`, which share their inputs."""
         total = hessian(inputs)
         for weight in dict.fromkeys(self.weights[source] for source in sources):
             self._keep(weight, *gptq(self.checkpoint.matrix(weight), total, self.scheme))
 
     def _keep(self, weight: Weight, q: np.ndarray, scale: np.ndarray) -> None:
         self.stored[weight.name] = q, scale
-        set_weight(self.model, self.checkpoint.config, weight, dequantise(q, scale))
+        set_weight(self.model, self.checkpoint.config, weight, dequantize(q, scale))
 
 
 def hessian(inputs: Sequence[torch.Tensor]) -> np.ndarray:
@@ -139,7 +139,7 @@ def hessian(inputs: Sequence[torch.Tensor]) -> np.ndarray:
 
 def gptq(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
     """float32 [N, K] and its inputs' X^T X [K, K] -> (uint32 [N, K * bits / 32], float32 [N, K / 32]), as of
-    `quantise`.
+    `quantize`.
 
     Column by column, what rounding one loses is made up for by those not yet rounded. The groups with the
     largest inputs go first, and so do the columns within each, while there is most left to make up with. A
@@ -153,19 +153,17 @@ def gptq(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, n
     order = _order(importance)
     feedback = _feedback(hessian[np.ix_(order, order)])
     rest = torch.from_numpy(np.ascontiguousarray(w[:, order], np.float32))
-    levels = np.empty((n, k), np.float32)
+    codes = np.empty((n, k), np.float32)
     scale = np.empty((n, k // GROUP), np.float32)
     for start in range(0, k, GROUP):
         now, later = slice(start, start + GROUP), slice(start + GROUP, k)
         columns = order[now]
         block = rest[:, now].contiguous()
         chosen = group_scales(block.numpy(), importance[columns], scheme)
-        rounded, errors = _round_group(
-            block, torch.from_numpy(chosen), feedback[now, now], SCHEMES[scheme].least
-        )
-        levels[:, columns], scale[:, columns[0] // GROUP] = rounded.numpy(), chosen
+        rounded, errors = _round_group(block, torch.from_numpy(chosen), feedback[now, now], SCHEMES[scheme].qmin)
+        codes[:, columns], scale[:, columns[0] // GROUP] = rounded.numpy(), chosen
         rest[:, later].addmm_(errors, feedback[now, later], alpha=-1)
-    return pack(levels.reshape(-1, GROUP), scheme).reshape(n, -1), scale
+    return pack(codes.reshape(-1, GROUP), scheme).reshape(n, -1), scale
 
 
 def _order(importance: np.ndarray) -> np.ndarray:
@@ -187,18 +185,18 @@ def _feedback(hessian: np.ndarray) -> torch.Tensor:
 
 
 def _round_group(
-    block: torch.Tensor, scale: torch.Tensor, feedback: torch.Tensor, least: int
+    block: torch.Tensor, scale: torch.Tensor, feedback: torch.Tensor, qmin: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Levels least..1 - least and scaled errors, float32 [N, 32] each, of the columns `block` [N, 32] for
+    """Codes qmin..1 - qmin and scaled errors, float32 [N, 32] each, of the columns `block` [N, 32] for
     `scale` [N].
     """
     import torch
 
     w = block.T.contiguous()
-    levels, errors = torch.empty_like(w), torch.empty_like(w)
+    codes, errors = torch.empty_like(w), torch.empty_like(w)
     inverse = torch.where(scale != 0, 1 / scale, 0.0)
     for j in range(GROUP):
-        torch.round(w[j] * inverse, out=levels[j]).clamp_(least, 1 - least)
-        torch.div(w[j] - levels[j] * scale, feedback[j, j], out=errors[j])
+        torch.round(w[j] * inverse, out=codes[j]).clamp_(qmin, 1 - qmin)
+        torch.div(w[j] - codes[j] * scale, feedback[j, j], out=errors[j])
         w[j + 1 :].addr_(feedback[j, j + 1 :], errors[j], alpha=-1)
-    return levels.T.contiguous(), errors.T.contiguous()
+    return codes.T.contiguous(), errors.T.contiguous()

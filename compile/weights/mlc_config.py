@@ -10,8 +10,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from duomem.core.errors import UserError
 from duomem.compile.weights.checkpoint import TOKENIZER_FILES, Checkpoint
+from duomem.core.errors import CompileError
 
 MLC_SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0")
 """The storage schemes of duomem that mlc-llm has too."""
@@ -25,17 +25,17 @@ _APP_WORKSPACE = 256 << 20  # bytes
 
 
 def check_mlc(checkpoint: Checkpoint, scheme: str) -> None:
-    """Raise UserError unless mlc-llm computes this model in this scheme."""
+    """Raise CompileError unless mlc-llm computes this model in this scheme."""
     if scheme not in MLC_SCHEMES:
-        raise UserError(f"--quant {scheme}: mlc-llm has no such scheme: use one of {', '.join(MLC_SCHEMES)}")
+        raise CompileError(f"--quant {scheme}: mlc-llm has no such scheme: use one of {', '.join(MLC_SCHEMES)}")
     config, family = checkpoint.config, checkpoint.family.name
     kind = config.rope_scaling.get("rope_type")
     if kind is not None and (family, kind) != ("llama", "llama3"):
-        raise UserError(
+        raise CompileError(
             f"{checkpoint.folder}: mlc-llm computes no {kind} rope scaling for {family}: use --format bundle"
         )
     if family == "qwen2" and config.q_size != config.hidden_size:
-        raise UserError(f"{checkpoint.folder}: mlc-llm wants head_dim x heads = hidden_size: use --format bundle")
+        raise CompileError(f"{checkpoint.folder}: mlc-llm wants head_dim x heads = hidden_size: use --format bundle")
 
 
 def chat_config(checkpoint: Checkpoint, scheme: str, context_length: int, prefill_chunk: int) -> dict[str, Any]:
@@ -130,23 +130,41 @@ def conversation(checkpoint: Checkpoint) -> dict[str, Any]:
     if family in ("llama", "qwen2", "qwen3") and speaks("<|im_start|>"):
         name = "chatml" if family == "llama" else family
         return _template(
-            checkpoint, tokenizer, name, "<|im_start|>system\n{system_message}<|im_end|>\n",
-            ("<|im_start|>user", "<|im_start|>assistant"), "\n", "<|im_end|>\n", ["<|im_end|>"],
-            message="You are a helpful assistant.", strip_reasoning_in_history=family == "qwen3",
+            checkpoint,
+            tokenizer,
+            name,
+            "<|im_start|>system\n{system_message}<|im_end|>\n",
+            ("<|im_start|>user", "<|im_start|>assistant"),
+            "\n",
+            "<|im_end|>\n",
+            ["<|im_end|>"],
+            message="You are a helpful assistant.",
+            strip_reasoning_in_history=family == "qwen3",
         )
     if family == "llama" and speaks("<|start_header_id|>"):
         return _template(
-            checkpoint, tokenizer, "llama-3_1" if config.rope_scaling else "llama-3",
+            checkpoint,
+            tokenizer,
+            "llama-3_1" if config.rope_scaling else "llama-3",
             "<|start_header_id|>system<|end_header_id|>\n\n{system_message}<|eot_id|>",
-            ("<|start_header_id|>user", "<|start_header_id|>assistant"), "<|end_header_id|>\n\n", "<|eot_id|>",
-            ["<|eot_id|>"], message="You are a helpful, respectful and honest assistant.",
+            ("<|start_header_id|>user", "<|start_header_id|>assistant"),
+            "<|end_header_id|>\n\n",
+            "<|eot_id|>",
+            ["<|eot_id|>"],
+            message="You are a helpful, respectful and honest assistant.",
             system_prefix_token_ids=prefix,
         )
     if family.startswith("gemma") and speaks("<start_of_turn>"):
         return _template(
-            checkpoint, tokenizer, "gemma_instruction" if family == "gemma2" else "gemma3_instruction",
-            "{system_message}", ("<start_of_turn>user", "<start_of_turn>model"), "\n", "<end_of_turn>\n",
-            ["<end_of_turn>"], system_prefix_token_ids=prefix,
+            checkpoint,
+            tokenizer,
+            "gemma_instruction" if family == "gemma2" else "gemma3_instruction",
+            "{system_message}",
+            ("<start_of_turn>user", "<start_of_turn>model"),
+            "\n",
+            "<end_of_turn>\n",
+            ["<end_of_turn>"],
+            system_prefix_token_ids=prefix,
         )
     return _template(checkpoint, tokenizer, "LM", "{system_message}", ("", ""), "", "", [])
 

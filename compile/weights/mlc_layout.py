@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.files import write_json
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.mlc_config import chat_config, tokenizer_sources
-from duomem.compile.weights.quantize import Stored
+from duomem.compile.weights.quantize import PackedTensor
+from duomem.core.files import write_json
 from duomem.device.engine.weights import TENSOR_CACHE
 
 CHAT_CONFIG = "mlc-chat-config.json"
 _SHARD_BYTES = 32 << 20
 
 
-def write_weights(tensors: Iterable[Stored], folder: Path) -> None:
+def write_weights(tensors: Iterable[PackedTensor], folder: Path) -> None:
     """Write `tensors` to `folder` as shards of about 32 MiB and list them in tensor-cache.json.
 
     A tensor of at least half a shard gets one of its own, as in TVM's own writer, and goes there block by

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
 from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.core.errors import CompileError
 
 GROUP = 32
 _BLOCK = 4096 * GROUP
@@ -30,8 +30,8 @@ class Scheme:
     """How weights are stored, by MLC's name.
 
     bits: of a matrix's weight, 0 for weights as they are. dtype: of those, of scales and of vectors. kn:
-    quantised matrices are stored transposed, except the embedding.
-    A quantised weight w of a group of 32 along K is q = 0..2^bits - 1 with w ~ (q + least) * scale.
+    quantized matrices are stored transposed, except the embedding.
+    A quantized weight w of a group of 32 along K is q = 0..2^bits - 1 with w ~ (q + qmin) * scale.
     """
 
     name: str
@@ -40,8 +40,8 @@ class Scheme:
     kn: bool = False
 
     @property
-    def least(self) -> int:
-        """The lowest multiple of its group's scale a weight may become; the highest is 1 - least."""
+    def qmin(self) -> int:
+        """The lowest multiple of its group's scale a weight may become; the highest is 1 - qmin."""
         return 1 - (1 << (self.bits - 1))
 
     def round_scale(self, x: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ SCHEMES = {
 
 
 @dataclass(frozen=True)
-class Stored:
+class PackedTensor:
     """A tensor ready to be written, block after block of its rows.
 
     `values`: how many of the model's weights it holds. A `half` float32 tensor holds bfloat16 values and is
@@ -90,7 +90,7 @@ class Stored:
     half: bool = False
 
     @classmethod
-    def of(cls, name: str, array: np.ndarray, values: int | None = None, half: bool = False) -> Stored:
+    def of(cls, name: str, array: np.ndarray, values: int | None = None, half: bool = False) -> PackedTensor:
         """A tensor that is in memory, by default of as many weights as it has elements."""
         count = array.size if values is None else values
         rows = max(1, _BLOCK * len(array) // array.size)
@@ -107,20 +107,20 @@ class Stored:
 
 
 def check_scheme(scheme: str, config: DecoderConfig, where: str) -> None:
-    """Raise UserError unless every matrix of the model can be stored in `scheme`."""
+    """Raise CompileError unless every matrix of the model can be stored in `scheme`."""
     if SCHEMES[scheme].bits:
         for weight in config.weights():
             if weight.is_matrix and weight.shape[1] % GROUP:
-                raise UserError(
+                raise CompileError(
                     f"{where}: {weight.name} has {weight.shape[1]} inputs, no multiple of {GROUP}: "
                     "use --quant q0f32 or q0f16"
                 )
 
 
-def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[Stored]:
+def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[PackedTensor]:
     """The tensors, in MLC's names, that hold `weight` in `scheme`.
 
-    blocks: its float32 values by rows. Raises UserError, now or when the tensor's blocks are read, on a
+    blocks: its float32 values by rows. Raises CompileError, now or when the tensor's blocks are read, on a
     value that is not finite or too large for the scheme.
     """
     kind = SCHEMES[scheme]
@@ -130,17 +130,17 @@ def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[Stored]:
         row = 0
         for block in _finite(weight, blocks):
             rows = slice(row, row + len(block))
-            q[rows], scale[rows] = quantise(block, scheme)
+            q[rows], scale[rows] = quantize(block, scheme)
             row += len(block)
-        yield from store_quantised(weight, q, scale, scheme)
+        yield from store_quantized(weight, q, scale, scheme)
     else:
         name = weight.name + ".weight" if weight.is_matrix else weight.name
         size = math.prod(weight.shape)
-        yield Stored(name, weight.shape, kind.dtype, lambda: _narrowed(weight, blocks, kind), size)
+        yield PackedTensor(name, weight.shape, kind.dtype, lambda: _narrowed(weight, blocks, kind), size)
 
 
-def store_quantised(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: str) -> Iterator[Stored]:
-    """The tensors that hold a matrix already quantised, as `quantise` gives it. UserError on a scale beyond
+def store_quantized(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: str) -> Iterator[PackedTensor]:
+    """The tensors that hold a matrix already quantized, as `quantize` gives it. UserError on a scale beyond
     the scheme's range.
     """
     kind = SCHEMES[scheme]
@@ -149,8 +149,8 @@ def store_quantised(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: st
     scale = scale.astype(kind.dtype)
     if kind.transposes(weight):
         q, scale = q.T, scale.T
-    yield Stored.of(weight.name + ".q_weight", q, math.prod(weight.shape))
-    yield Stored.of(weight.name + ".q_scale", scale, 0, half=kind.dtype == "float32")
+    yield PackedTensor.of(weight.name + ".q_weight", q, math.prod(weight.shape))
+    yield PackedTensor.of(weight.name + ".q_scale", scale, 0, half=kind.dtype == "float32")
 
 
 def load_stored(weight: Weight, records: Mapping[str, Any], scheme: str) -> np.ndarray:
@@ -165,16 +165,16 @@ def load_stored(weight: Weight, records: Mapping[str, Any], scheme: str) -> np.n
     q, scale = (records[weight.name + end].load() for end in (".q_weight", ".q_scale"))
     if kind.transposes(weight):
         q, scale = np.ascontiguousarray(q.T), scale.T
-    return dequantise(q, scale)
+    return dequantize(q, scale)
 
 
-def quantise(w: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+def quantize(w: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
     """float32 [N, K] -> (uint32 [N, K * bits / 32], float32 [N, K / 32]); K is a multiple of 32.
 
     The first weight is in a word's lowest bits. A group's scale is signed, so that its largest weight may
     use the one level the positive side has more. It is the best of a few candidates in squared error,
-    refined once by least squares, and a value the scheme can store. MLC's dequantiser reads it. Group by
-    group the squared error is never above that of MLC's own rule, the scale max|w| / -least.
+    refined once by least squares, and a value the scheme can store. MLC's dequantizer reads it. Group by
+    group the squared error is never above that of MLC's own rule, the scale max|w| / -qmin.
     """
     n = len(w)
     kind = SCHEMES[scheme]
@@ -183,36 +183,36 @@ def quantise(w: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
     scale = np.empty(len(groups), np.float32)
     for i in range(0, len(groups), _BLOCK // GROUP):
         part = slice(i, i + _BLOCK // GROUP)
-        levels, scale[part] = _quantise_groups(groups[part], kind)
-        q[part] = pack(levels, scheme)
+        codes, scale[part] = _quantize_groups(groups[part], kind)
+        q[part] = pack(codes, scheme)
     return q.reshape(n, -1), scale.reshape(n, -1)
 
 
-def dequantise(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def dequantize(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """The inverse, bits told by the shapes: (uint32 [N, K * bits / 32], [N, K / 32]) -> float32 [N, K]."""
     bits = q.shape[1] // scale.shape[1]
     shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    levels = ((q[:, :, None] >> shifts) & np.uint32((1 << bits) - 1)).astype(np.float32)
-    levels += 1 - (1 << (bits - 1))
-    groups = levels.reshape(*scale.shape, GROUP)
+    codes = ((q[:, :, None] >> shifts) & np.uint32((1 << bits) - 1)).astype(np.float32)
+    codes += 1 - (1 << (bits - 1))
+    groups = codes.reshape(*scale.shape, GROUP)
     groups *= scale.astype(np.float32)[:, :, None]
     return groups.reshape(len(q), -1)
 
 
-def pack(levels: np.ndarray, scheme: str) -> np.ndarray:
-    """float32 levels [G, 32], least..1 - least, -> uint32 [G, bits]."""
+def pack(codes: np.ndarray, scheme: str) -> np.ndarray:
+    """float32 codes [G, 32], qmin..1 - qmin, -> uint32 [G, bits]."""
     kind = SCHEMES[scheme]
-    raw = (levels - kind.least).astype(np.uint8)
+    raw = (codes - kind.qmin).astype(np.uint8)
     if kind.bits == 4:
         raw = raw[:, 0::2] | raw[:, 1::2] << np.uint8(4)
     return raw.view("<u4")
 
 
 def group_scales(w: np.ndarray, importance: np.ndarray, scheme: str) -> np.ndarray:
-    """Scales, float32 [G], for the groups `w` [G, 32], as `quantise` chooses them but with the squared error
+    """Scales, float32 [G], for the groups `w` [G, 32], as `quantize` chooses them but with the squared error
     of column k counted `importance[k]` times.
     """
-    return _quantise_groups(w, SCHEMES[scheme], importance)[1]
+    return _quantize_groups(w, SCHEMES[scheme], importance)[1]
 
 
 def to_bfloat16(x: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ def to_bfloat16(x: np.ndarray) -> np.ndarray:
 def _finite(weight: Weight, blocks: Blocks) -> Iterator[np.ndarray]:
     for block in blocks():
         if not np.isfinite(block).all():
-            raise UserError(f"{weight.sources[0]}: holds a value that is not finite: copy the model again")
+            raise CompileError(f"{weight.sources[0]}: holds a value that is not finite: copy the model again")
         yield block
 
 
@@ -239,40 +239,40 @@ def _narrowed(weight: Weight, blocks: Blocks, kind: Scheme) -> Iterator[np.ndarr
         yield stored
 
 
-def _too_large(weight: Weight, kind: Scheme) -> UserError:
+def _too_large(weight: Weight, kind: Scheme) -> CompileError:
     wider = "q4f32_1" if kind.bits else "q0f32"
-    return UserError(f"{weight.sources[0]}: too large for {kind.dtype}: use --quant {wider}")
+    return CompileError(f"{weight.sources[0]}: too large for {kind.dtype}: use --quant {wider}")
 
 
-def _quantise_groups(
+def _quantize_groups(
     w: np.ndarray, kind: Scheme, importance: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [G, 32] -> (float32 levels [G, 32], float32 scale [G])."""
+    """float32 [G, 32] -> (float32 codes [G, 32], float32 scale [G])."""
     largest = np.take_along_axis(w, np.abs(w).argmax(axis=1)[:, None], axis=1)[:, 0]
     first, *others = _DIVISORS[kind.bits]
     scale = kind.round_scale(largest / first)
     best = _Rounding(scale, *_round(w, scale, kind, importance))
     for divisor in others:
         best.improve(w, kind.round_scale(largest / divisor), kind, importance)
-    norm = _dot(best.levels, best.levels, importance)
-    refined = np.divide(_dot(w, best.levels, importance), norm, out=np.zeros_like(norm), where=norm > 0)
+    norm = _dot(best.codes, best.codes, importance)
+    refined = np.divide(_dot(w, best.codes, importance), norm, out=np.zeros_like(norm), where=norm > 0)
     best.improve(w, kind.round_scale(refined), kind, importance)
-    return best.levels, best.scale
+    return best.codes, best.scale
 
 
 @dataclass
 class _Rounding:
-    """The best found so far for some groups: scale [G], levels [G, 32], squared error [G]."""
+    """The best found so far for some groups: scale [G], codes [G, 32], squared error [G]."""
 
     scale: np.ndarray
-    levels: np.ndarray
+    codes: np.ndarray
     error: np.ndarray
 
     def improve(self, w: np.ndarray, scale: np.ndarray, kind: Scheme, importance: np.ndarray | None) -> None:
         """Take `scale` where it is better."""
-        levels, error = _round(w, scale, kind, importance)
+        codes, error = _round(w, scale, kind, importance)
         wins = error < self.error
-        self.levels[wins] = levels[wins]
+        self.codes[wins] = codes[wins]
         self.scale = np.where(wins, scale, self.scale)
         self.error = np.where(wins, error, self.error)
 
@@ -285,12 +285,12 @@ def _dot(a: np.ndarray, b: np.ndarray, importance: np.ndarray | None) -> np.ndar
 def _round(
     w: np.ndarray, scale: np.ndarray, kind: Scheme, importance: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest levels [G, 32] for `scale` [G] and their squared error [G]."""
+    """Nearest codes [G, 32] for `scale` [G] and their squared error [G]."""
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
-    levels = w * inverse[:, None]
-    np.rint(levels, out=levels)
-    np.clip(levels, kind.least, 1 - kind.least, out=levels)
+    codes = w * inverse[:, None]
+    np.rint(codes, out=codes)
+    np.clip(codes, kind.qmin, 1 - kind.qmin, out=codes)
     with np.errstate(invalid="ignore"):
-        rest = levels * scale[:, None]
+        rest = codes * scale[:, None]
         rest -= w
-        return levels, _dot(rest, rest, importance)
+        return codes, _dot(rest, rest, importance)

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
-from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.core.errors import CompileError
 
 
 def load_reference(checkpoint: Checkpoint) -> Any:
     """The causal language model in float32, for inference; of a model that also sees, its text decoder.
 
-    Raises UserError if transformers cannot load it.
+    Raises CompileError if transformers cannot load it.
     """
     import torch
     import transformers
@@ -31,7 +31,7 @@ def load_reference(checkpoint: Checkpoint) -> Any:
         ).eval()
     except (OSError, ValueError, RuntimeError) as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise UserError(f"{checkpoint.folder}: transformers cannot load it as a reference: {reason}") from None
+        raise CompileError(f"{checkpoint.folder}: transformers cannot load it as a reference: {reason}") from None
     if not hasattr(model.model, "language_model"):
         return model
     with torch.device("meta"):

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import re
 
-from duomem.device.agent.exploration import Heard
+from duomem.device.agent.exploration import NoveltyTracker
 
 _THING = re.compile(r"[a-z]+ [0-9]+")
 _ON_THE_WAY = re.compile(r"^You (?:arrive at|open the) [^.]*\. ")
 
 
-class Tabu:
+class ActionFilter:
     """The list of one episode: `command in tabu`."""
 
     def __init__(self, intro: str) -> None:
         self._things = set(_THING.findall(intro))
-        self._heard = Heard()
+        self._novelty = NoveltyTracker()
         self._vain: set[str] = set()
 
-    def told(self, command: str, observation: str) -> None:
+    def observe(self, command: str, observation: str) -> None:
         """Note a command and what it brought: anything new, and every command may be given again."""
         self._things.update(_THING.findall(observation))
-        if self._heard.is_new(_ON_THE_WAY.sub("", observation)):
+        if self._novelty.is_new(_ON_THE_WAY.sub("", observation)):
             self._vain.clear()
         else:
             self._vain.add(command)

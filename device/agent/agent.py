@@ -1,7 +1,7 @@
 """The agent: one student, one world, one episode; the student's word alone decides every command.
 
 Two protocols: `constrained` picks the likeliest admissible command, `free` writes the command itself. In both it is
-kept from commands that would be in vain (tabu.py).
+kept from commands that would be in vain (action_filter.py).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from duomem.core.trajectory import Step, Trajectory
-from duomem.device.alfworld.game import Game
-from duomem.device.alfworld.env import Observation, World
-from duomem.device.agent.prompt import PromptTokenizer, Transcript, goal_sentence
+from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.constrained_decoding import choose
-from duomem.device.engine.session import ContextFull, Engine, Session
-from duomem.device.agent.action_filter import Tabu
 from duomem.device.agent.free_decoding import write
+from duomem.device.agent.prompt import PromptTokenizer, Transcript, goal_sentence
+from duomem.device.alfworld.env import Env, Observation
+from duomem.device.alfworld.game import Game
+from duomem.device.engine.session import ContextFull, Engine, Session
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import Retriever
 
@@ -78,8 +78,14 @@ class _Meter:
 class Conversation:
     """One episode as the student lives it: what it is told, and what it answers."""
 
-    def __init__(self, session: Session, tokenizer: PromptTokenizer, write: Write, transcript: Transcript,
-                 tabu: Tabu | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        tokenizer: PromptTokenizer,
+        write: Write,
+        transcript: Transcript,
+        action_filter: ActionFilter | None,
+    ) -> None:
         """`session` holds the system text and is closed by `close`; `write`: a protocol of Agent's; `tabu`: what is
         kept of commands in vain, None if they are let pass.
         """
@@ -87,19 +93,19 @@ class Conversation:
         self._tokenizer = tokenizer
         self._write = write
         self._transcript = transcript
-        self._tabu = tabu
+        self._action_filter = action_filter
         self._pending = tokenizer.encode(transcript.head)
 
-    def answer(self, observation: Observation) -> str:
+    def act(self, observation: Observation) -> str:
         """The student's next command. Raises ContextFull."""
         logits = self._session.prefill(self._pending)
-        command, self._pending = self._write(self._session, logits, observation, self._tabu or ())
+        command, self._pending = self._write(self._session, logits, observation, self._action_filter or ())
         return command
 
-    def told(self, command: str, text: str) -> None:
+    def observe(self, command: str, text: str) -> None:
         """What `command`, its last answer, brought."""
-        if self._tabu is not None:
-            self._tabu.told(command, text)
+        if self._action_filter is not None:
+            self._action_filter.observe(command, text)
         self._pending = [*self._pending, *self._tokenizer.encode(self._transcript.turn(command, text))]
 
     def close(self) -> None:
@@ -110,9 +116,17 @@ class Conversation:
 class Agent:
     """Plays episodes with one engine. The system text is prefilled once and forked for every episode."""
 
-    def __init__(self, engine: Engine, tokenizer: PromptTokenizer, player: str, protocol: str,
-                 memories: Sequence[Memory] = (), k: int = 1, max_steps: int = MAX_STEPS,
-                 tabu: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: PromptTokenizer,
+        player: str,
+        protocol: str,
+        memories: Sequence[Memory] = (),
+        k: int = 1,
+        max_steps: int = MAX_STEPS,
+        action_filter: bool = True,
+    ) -> None:
         """`player`: name written into trajectories; `memories`: a pack's, of which the `k` nearest to the
         goal are shown; `tabu`: whether the student is kept from commands in vain. Raises ValueError for an
         unknown protocol, UserError if the engine is too small.
@@ -124,7 +138,7 @@ class Agent:
         self._retriever = Retriever(memories) if memories else None
         self._k = k
         self._max_steps = max_steps
-        self._tabu = tabu
+        self._action_filter = action_filter
         self._write = self._write_constrained if protocol == "constrained" else self._write_free
         self._system = engine.session()
         try:
@@ -133,14 +147,19 @@ class Agent:
             self._system.close()
             raise
 
-    def play(self, world: World, game: Game, split: str,
-             on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
-             on_step: Callable[[str, Observation], None] = lambda command, observation: None) -> Episode:
+    def play(
+        self,
+        env: Env,
+        game: Game,
+        split: str,
+        on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
+        on_step: Callable[[str, Observation], None] = lambda command, observation: None,
+    ) -> Episode:
         """Play `game` to the end. `on_start` is called with the intro and the memories shown, `on_step` after
         every command with what it brought. A memory of this very game is never shown.
         """
         started = time.perf_counter()
-        observation = world.reset(game)
+        observation = env.reset(game)
         intro = observation.text
         memories = self._recall(goal_sentence(intro), game.digest)
         on_start(intro, memories)
@@ -151,20 +170,31 @@ class Agent:
         ended = "steps"
         try:
             while len(steps) < self._max_steps:
-                command = talk.answer(observation)
-                before, observation = observation, world.step(command)
+                command = talk.act(observation)
+                before, observation = observation, env.step(command)
                 steps.append(Step(before.text, before.admissible, command))
                 on_step(command, observation)
                 if observation.won:
                     ended = "won"
                     break
-                talk.told(command, observation.text)
+                talk.observe(command, observation.text)
         except ContextFull:
             ended = "context"
         finally:
             talk.close()
-        trajectory = Trajectory(game.digest, game.path.parent.parent.name, split, game.family, game.task, intro,
-                                tuple(steps), observation.text, observation.won, self._player, 0)
+        trajectory = Trajectory(
+            game.digest,
+            game.path.parent.parent.name,
+            split,
+            game.task_type,
+            game.task,
+            intro,
+            tuple(steps),
+            observation.text,
+            observation.won,
+            self._player,
+            0,
+        )
         return Episode(trajectory, memories, time.perf_counter() - started, session.prefilled, session.decoded, ended)
 
     def converse(self, intro: str, game: str) -> Conversation:
@@ -179,23 +209,27 @@ class Agent:
         self._system.close()
 
     def _converse(self, session: Session, intro: str, transcript: Transcript) -> Conversation:
-        return Conversation(session, self._tokenizer, self._write, transcript, Tabu(intro) if self._tabu else None)
+        return Conversation(
+            session, self._tokenizer, self._write, transcript, ActionFilter(intro) if self._action_filter else None
+        )
 
     def _recall(self, goal: str, game: str) -> tuple[Memory, ...]:
         if self._retriever is None:
             return ()
         return tuple(m for _, m in self._retriever.search(goal, self._k, lambda m: m.game != game))
 
-    def _write_constrained(self, session: Session, logits: np.ndarray, observation: Observation,
-                           tabu: Container[str]) -> tuple[str, list[int]]:
-        admissible = [c for c in observation.admissible if c not in tabu] or observation.admissible
+    def _write_constrained(
+        self, session: Session, logits: np.ndarray, observation: Observation, action_filter: Container[str]
+    ) -> tuple[str, list[int]]:
+        admissible = [c for c in observation.admissible if c not in action_filter] or observation.admissible
         commands = [self._tokenizer.action(c) for c in admissible]
         choice = choose(session, logits, commands)
-        return admissible[choice.index], commands[choice.index][choice.cached:]
+        return admissible[choice.index], commands[choice.index][choice.cached :]
 
-    def _write_free(self, session: Session, logits: np.ndarray, observation: Observation,
-                    tabu: Container[str]) -> tuple[str, list[int]]:
-        return write(session, logits, self._tokenizer, tabu)
+    def _write_free(
+        self, session: Session, logits: np.ndarray, observation: Observation, action_filter: Container[str]
+    ) -> tuple[str, list[int]]:
+        return write(session, logits, self._tokenizer, action_filter)
 
 
 def _transcript(intro: str, memories: Sequence[Memory]) -> Transcript:

@@ -32,7 +32,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
 
 
-class Walker:
+class PrefixCursor:
     """A session that can be put anywhere below its starting point; remembers the path it is at."""
 
     def __init__(self, session: Session, logits: np.ndarray) -> None:
@@ -76,15 +76,15 @@ def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequenc
     session's last token. Raises ValueError without continuations or for an empty one.
     """
     paths = _checked(continuations)
-    walker = Walker(session, logits)
+    cursor = PrefixCursor(session, logits)
     heap: list[tuple[float, int, tuple[int, ...], bool]] = [(0.0, -1, (), False)]
     while True:
         cost, index, path, whole = heapq.heappop(heap)
         if whole:
-            keep = common_prefix(walker.path, path)
-            walker.rewind(keep)
+            keep = common_prefix(cursor.path, path)
+            cursor.rewind(keep)
             return Choice(index, -cost, keep)
-        log_p = log_softmax(walker.logits(path))
+        log_p = log_softmax(cursor.logits(path))
         depth = len(path)
         first: dict[int, int] = {}
         for i, candidate in enumerate(paths):
@@ -95,13 +95,13 @@ def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequenc
                     heapq.heappush(heap, (total, i, candidate, True))
                 elif token not in first:
                     first[token] = i
-                    heapq.heappush(heap, (total, i, candidate[:depth + 1], False))
+                    heapq.heappush(heap, (total, i, candidate[: depth + 1], False))
 
 
 def score(session: Session, logits: np.ndarray, continuations: Sequence[Sequence[int]]) -> np.ndarray:
     """Full log-likelihood of every continuation, float64 [n]; the session ends as it began."""
     paths = _checked(continuations)
-    walker = Walker(session, logits)
+    cursor = PrefixCursor(session, logits)
     totals = np.zeros(len(paths))
     known: dict[tuple[int, ...], np.ndarray] = {}
     for i in sorted(range(len(paths)), key=lambda i: paths[i]):
@@ -109,10 +109,10 @@ def score(session: Session, logits: np.ndarray, continuations: Sequence[Sequence
         for depth, token in enumerate(path):
             prefix = path[:depth]
             if prefix not in known:
-                known[prefix] = log_softmax(walker.logits(prefix))
+                known[prefix] = log_softmax(cursor.logits(prefix))
             totals[i] += known[prefix][token]
-        known = {p: v for p, v in known.items() if p == path[:len(p)]}
-    walker.rewind(0)
+        known = {p: v for p, v in known.items() if p == path[: len(p)]}
+    cursor.rewind(0)
     return totals
 
 

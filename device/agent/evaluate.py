@@ -1,4 +1,4 @@
-"""Playing a whole split: resumable, parallel, and summed up by family with confidence intervals.
+"""Playing a whole split: resumable, parallel, and summed up by task type with confidence intervals.
 
 The episode file it leaves is a trajectory file too, so a student's own rollouts can become memories.
 """
@@ -11,24 +11,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from duomem.core.cpu import usable_cores
 from duomem.core.errors import UserError
 from duomem.core.files import digest_of, read_jsonl, sha256_input
-from duomem.core.resumable_jsonl import ResumableLines
-from duomem.core.progress import progress
-from duomem.core.trajectory import TRAIN_SPLIT, from_json
 from duomem.core.parallel import map_processes
-from duomem.device.agent.agent import Agent, Episode
-from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
-from duomem.device.engine.bundle import MANIFEST
-from duomem.core.cpu import usable_cores
-from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
+from duomem.core.progress import progress
+from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.stats import wilson
+from duomem.core.trajectory import TRAIN_SPLIT, from_json
+from duomem.device.agent.agent import Agent, Episode
+from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.alfworld.game import load_game
+from duomem.device.engine.bundle import MANIFEST
 from duomem.memory_packs.pack import read_pack
 
 
 @dataclass(frozen=True)
-class Play:
+class PlayConfig:
     """How an episode goes, whichever student plays it. k: memories shown; max_steps: of an episode; context_length:
     most tokens it may take, the bundle's own if None; device: see TvmEngine.load; tabu: see Agent.
     """
@@ -37,69 +37,89 @@ class Play:
     max_steps: int = 50
     context_length: int | None = None
     device: str = "auto"
-    tabu: bool = True
+    action_filter: bool = True
 
 
 @dataclass(frozen=True)
-class Condition:
+class EvalConfig:
     """What an evaluation is of. bundle: compiled student; pack: its memories, None for none; protocol: of Agent."""
 
     bundle: Path
     pack: Path | None
     protocol: str
-    play: Play = Play()
+    play: PlayConfig = PlayConfig()
 
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing bundle or pack."""
         play = self.play
-        return {"bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
-                "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
-                "protocol": self.protocol, "k": play.k if self.pack else 0, "max_steps": play.max_steps,
-                "context_length": play.context_length, "prompt_version": PROMPT_VERSION, "tabu": play.tabu,
-                **({} if play.device == "auto" else {"device": play.device})}
+        return {
+            "bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
+            "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
+            "protocol": self.protocol,
+            "k": play.k if self.pack else 0,
+            "max_steps": play.max_steps,
+            "context_length": play.context_length,
+            "prompt_version": PROMPT_VERSION,
+            "action_filter": play.action_filter,
+            **({} if play.device == "auto" else {"device": play.device}),
+        }
 
 
-def load_agent(condition: Condition) -> Agent:
+def load_agent(config: EvalConfig) -> Agent:
     """The agent of a condition, its engine loaded from the bundle. Raises UserError."""
     from duomem.device.engine.tvm_engine import TvmEngine
 
-    play = condition.play
-    engine = TvmEngine.load(condition.bundle, play.device, play.context_length)
+    play = config.play
+    engine = TvmEngine.load(config.bundle, play.device, play.context_length)
     if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
-        raise UserError(f"{condition.bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
-                        f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem")
-    memories = () if condition.pack is None else read_pack(condition.pack).memories
-    digest = sha256_input(condition.bundle / MANIFEST, "bundle")
-    return Agent(engine, PromptTokenizer(condition.bundle / "model"), f"student:{digest[:12]}", condition.protocol,
-                 memories, play.k, play.max_steps, play.tabu)
+        raise UserError(
+            f"{config.bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
+            f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem"
+        )
+    memories = () if config.pack is None else read_pack(config.pack).memories
+    digest = sha256_input(config.bundle / MANIFEST, "bundle")
+    return Agent(
+        engine,
+        PromptTokenizer(config.bundle / "model"),
+        f"student:{digest[:12]}",
+        config.protocol,
+        memories,
+        play.k,
+        play.max_steps,
+        play.action_filter,
+    )
 
 
-def load_worker_agent(condition: Condition, processes: int) -> Agent:
+def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
     """`load_agent` in one of so many processes that play at once: each has its share of the cores."""
     os.environ["TVM_NUM_THREADS"] = str(max(1, usable_cores() // processes))
-    return load_agent(condition)
+    return load_agent(config)
 
 
 _agent: Agent | None = None
 _split = ""
 
 
-def _setup(condition: Condition, split: str, processes: int) -> None:
+def _setup(config: EvalConfig, split: str, processes: int) -> None:
     global _agent, _split
-    _agent, _split = load_worker_agent(condition, processes), split
+    _agent, _split = load_worker_agent(config, processes), split
 
 
 def _play(path: Path) -> dict[str, Any]:
     if _agent is None:
         raise RuntimeError("_setup has not run in this process")
-    return episode_row(_agent.play(KitWorld(), load_game(path), _split))
+    return episode_row(_agent.play(AlfworldEnv(), load_game(path), _split))
 
 
 def episode_row(episode: Episode) -> dict[str, Any]:
     """An episode as JSON: its trajectory, and beside it what it cost."""
     return episode.trajectory.to_json() | {
-        "memories": [m.id for m in episode.memories], "seconds": round(episode.seconds, 3),
-        "prefilled": episode.prefilled, "decoded": episode.decoded, "ended": episode.ended}
+        "memories": [m.id for m in episode.memories],
+        "seconds": round(episode.seconds, 3),
+        "prefilled": episode.prefilled,
+        "decoded": episode.decoded,
+        "ended": episode.ended,
+    }
 
 
 def read_episodes(path: Path) -> list[dict[str, Any]]:
@@ -113,33 +133,33 @@ def read_episodes(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def inputs_of(condition: Condition, games: Sequence[Path], split: str) -> dict[str, Any]:
+def inputs_of(config: EvalConfig, games: Sequence[Path], split: str) -> dict[str, Any]:
     """What identifies an evaluation, by content. Raises UserError for a missing bundle, pack or game."""
-    return condition.record() | {"split": split, "games": digest_of([sha256_input(g, "game") for g in games])}
+    return config.record() | {"split": split, "games": digest_of([sha256_input(g, "game") for g in games])}
 
 
-def episode_file(folder: Path, condition: Condition, games: Sequence[Path], split: str) -> Path:
+def episode_file(folder: Path, config: EvalConfig, games: Sequence[Path], split: str) -> Path:
     """The episode file of these inputs in `folder`, named by their digest: what was played is not played again."""
-    return folder / f"{digest_of(inputs_of(condition, games, split))[:16]}.jsonl"
+    return folder / f"{digest_of(inputs_of(config, games, split))[:16]}.jsonl"
 
 
-def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path, jobs: int) -> list[dict[str, Any]]:
+def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, jobs: int) -> list[dict[str, Any]]:
     """Play `games` and write one row an episode to the file `out`, in their order; returns the rows.
 
     An interrupted run of the same inputs is resumed, a finished one only read. Raises UserError.
     """
-    inputs = inputs_of(condition, games, split)
+    inputs = inputs_of(config, games, split)
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games`")
-    _refuse_known(condition, games, split)
-    with ResumableLines(out, inputs) as lines:
+    _refuse_known(config, games, split)
+    with ResumableJsonl(out, inputs) as lines:
         if lines.done:
             return lines.rows
-        left = games[len(lines.rows):]
+        left = games[len(lines.rows) :]
         processes = max(1, min(jobs, len(left)))
         won = sum(row["won"] for row in lines.rows)
-        with progress(None, condition.protocol, len(games), "game", len(lines.rows)) as bar:
-            for row in map_processes(_play, left, jobs, _setup, (condition, split, processes)):
+        with progress(None, config.protocol, len(games), "game", len(lines.rows)) as bar:
+            for row in map_processes(_play, left, jobs, _setup, (config, split, processes)):
                 lines.append(row)
                 won += row["won"]
                 bar.update(1)
@@ -148,16 +168,18 @@ def evaluate(condition: Condition, games: Sequence[Path], split: str, out: Path,
         return lines.rows
 
 
-def _refuse_known(condition: Condition, games: Sequence[Path], split: str) -> None:
+def _refuse_known(config: EvalConfig, games: Sequence[Path], split: str) -> None:
     """UserError if the pack tells of validation games that are to be played, by their digests. Train games may be
     played with the pack they went into: the agent never shows a game its own memory.
     """
-    if condition.pack is None or split == TRAIN_SPLIT:
+    if config.pack is None or split == TRAIN_SPLIT:
         return
-    known = {m.game for m in read_pack(condition.pack).memories} & {sha256_input(g, "game") for g in games}
+    known = {m.game for m in read_pack(config.pack).memories} & {sha256_input(g, "game") for g in games}
     if known:
-        raise UserError(f"{condition.pack}: holds memories of {len(known)} of these {split} games: success with it "
-                        "would mean nothing, give a pack of train games")
+        raise UserError(
+            f"{config.pack}: holds memories of {len(known)} of these {split} games: success with it "
+            "would mean nothing, give a pack of train games"
+        )
 
 
 @dataclass(frozen=True)
@@ -177,12 +199,12 @@ class Score:
         return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
-def summarise(rows: Iterable[dict[str, Any]]) -> dict[str, Score]:
-    """Score by family, sorted, and under "all" for the whole."""
+def summarize(rows: Iterable[dict[str, Any]]) -> dict[str, Score]:
+    """Score by task type, sorted, and under "all" for the whole."""
     groups: dict[str, list[dict[str, Any]]] = {}
     everything = list(rows)
     for row in everything:
-        groups.setdefault(row["family"], []).append(row)
+        groups.setdefault(row["task_type"], []).append(row)
     return {name: _score(group) for name, group in [*sorted(groups.items()), ("all", everything)]}
 
 
@@ -193,5 +215,13 @@ def _score(rows: Sequence[dict[str, Any]]) -> Score:
     def mean(values: Iterable[float]) -> float:
         return sum(values) / max(1, n)
 
-    return Score(n, wins, wins / max(1, n), low, high, mean(len(r["steps"]) for r in rows),
-                 mean(r["seconds"] for r in rows), mean(r["prefilled"] + r["decoded"] for r in rows))
+    return Score(
+        n,
+        wins,
+        wins / max(1, n),
+        low,
+        high,
+        mean(len(r["steps"]) for r in rows),
+        mean(r["seconds"] for r in rows),
+        mean(r["prefilled"] + r["decoded"] for r in rows),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from duomem.core.errors import UserError
+from duomem.core.errors import GameError
 from duomem.core.trajectory import NOTHING_HAPPENS
 
 _ROOM = re.compile(r"you see (an? [^.\n]*)\.")
@@ -26,12 +26,12 @@ def receptacles(intro: str) -> list[str]:
 
 
 def summary(places: Sequence[str]) -> str:
-    """Places as instance ranges: "cabinet 1-6, fridge 1". Raises UserError for names without a number."""
+    """Places as instance ranges: "cabinet 1-6, fridge 1". Raises GameError for names without a number."""
     numbers: dict[str, list[int]] = {}
     for name in places:
         kind, _, number = name.rpartition(" ")
         if not _INSTANCE.fullmatch(number):
-            raise UserError(f"the game's intro lists {name[:80]!r}, a place without a number: not an ALFWorld game")
+            raise GameError(f"the game's intro lists {name[:80]!r}, a place without a number: not an ALFWorld game")
         numbers.setdefault(kind, []).append(int(number))
     return ", ".join(f"{kind} {_ranges(sorted(found))}" for kind, found in numbers.items())
 
@@ -46,7 +46,7 @@ def _ranges(numbers: list[int]) -> str:
     return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
 
 
-class Heard:
+class NoveltyTracker:
     """What one episode was told so far."""
 
     def __init__(self) -> None:
@@ -59,12 +59,12 @@ class Heard:
         return new
 
 
-class Search:
+class ExplorationTracker:
     """What one episode has looked into, followed by its own commands and observations."""
 
     def __init__(self, intro: str) -> None:
         self._unseen = receptacles(intro)
-        self._heard = Heard()
+        self._novelty = NoveltyTracker()
 
     def reminder(self, command: str, observation: str) -> str:
         """Note a command and what it brought. Where that was nothing new, the places not looked into yet:
@@ -73,6 +73,6 @@ class Search:
         looked = _LOOKED.fullmatch(command)
         if looked is not None and looked[1] in self._unseen and "you see" in observation:
             self._unseen.remove(looked[1])
-        if self._heard.is_new(observation) or not self._unseen:
+        if self._novelty.is_new(observation) or not self._unseen:
             return ""
         return f"Not seen yet: {summary(self._unseen)}."

@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+from duomem.device.agent.constrained_decoding import PrefixCursor, common_prefix, log_softmax
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.agent.constrained_decoding import Walker, common_prefix, log_softmax
 from duomem.device.engine.session import Session
 
 _LONGEST_COMMAND = 24  # tokens
@@ -47,27 +47,31 @@ class _Node:
         return self.log_likelihood + float(left[token]), token
 
 
-def write(session: Session, logits: np.ndarray, tokenizer: PromptTokenizer, tabu: Container[str],
-          ) -> tuple[str, list[int]]:
+def write(
+    session: Session,
+    logits: np.ndarray,
+    tokenizer: PromptTokenizer,
+    action_filter: Container[str],
+) -> tuple[str, list[int]]:
     """The command the student writes, and its tokens that the session does not hold yet, the newline included.
 
     Greedy up to a newline. A command in `tabu` is not taken: the likeliest token that was passed over, anywhere on
     the ways tried so far, is followed greedily, until a command is no tabu one; after 32 tries the student has its
     first one. `logits`: float [vocab], after the session's last token.
     """
-    walker = Walker(session, logits)
+    cursor = PrefixCursor(session, logits)
     nodes: list[_Node] = []
     path: tuple[int, ...] = ()
     before: _Node | None = None
     tried: list[tuple[int, ...]] = []
     while True:
         while len(path) < _LONGEST_COMMAND and not (path and _ends(tokenizer, path[-1])):
-            before = _Node(path, before, walker.logits(path))
+            before = _Node(path, before, cursor.logits(path))
             nodes.append(before)
             path = (*path, int(before.logits.argmax()))
             before.taken.append(path[-1])
         tried.append(path)
-        if _text(tokenizer, path) not in tabu:
+        if _text(tokenizer, path) not in action_filter:
             break
         if len(tried) == _TRIES:
             path = tried[0]
@@ -76,8 +80,8 @@ def write(session: Session, logits: np.ndarray, tokenizer: PromptTokenizer, tabu
         path = (*before.path, token)
         before.taken.append(path[-1])
     tokens = _written(tokenizer, path)
-    keep = common_prefix(walker.path, tokens)
-    walker.rewind(keep)
+    keep = common_prefix(cursor.path, tokens)
+    cursor.rewind(keep)
     return _text(tokenizer, path), [*tokens[keep:], tokenizer.newline]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from duomem.core.errors import UserError
-from duomem.device.agent.exploration import Search, receptacles, summary
+from duomem.core.errors import ModelError
+from duomem.device.agent.exploration import ExplorationTracker, receptacles, summary
 
 PROMPT_VERSION = 2
 
@@ -31,11 +31,11 @@ _HELP = re.compile(r":  +[^\n]*")
 def goal_sentence(intro: str) -> str:
     """The goal sentence of an episode's first observation ("put a clean mug in coffeemachine.").
 
-    Raises UserError if the text holds none.
+    Raises ModelError if the text holds none.
     """
     match = _GOAL.search(intro)
     if match is None:
-        raise UserError("the game's intro holds no 'Your task is to: ...' line: not an ALFWorld game")
+        raise ModelError("the game's intro holds no 'Your task is to: ...' line: not an ALFWorld game")
     return match.group(1).strip()
 
 
@@ -58,7 +58,7 @@ class Transcript:
 
     def __init__(self, intro: str, memories: Sequence[str] = ()) -> None:
         self.head = head(intro, memories)
-        self._search = Search(intro)
+        self._search = ExplorationTracker(intro)
 
     def turn(self, command: str, observation: str) -> str:
         """The text between an action and the next one. An observation that says nothing new is followed by the
@@ -78,7 +78,7 @@ class Segment:
     """A piece of an episode; `student` marks the tokens the student writes (and is trained on)."""
 
     tokens: tuple[int, ...]
-    student: bool
+    is_target: bool
 
 
 class PromptTokenizer:
@@ -89,22 +89,22 @@ class PromptTokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        """`path`: a tokenizer.json, or the folder that holds one. Raises UserError."""
+        """`path`: a tokenizer.json, or the folder that holds one. Raises ModelError."""
         file = path / "tokenizer.json" if path.is_dir() else path
         if not file.is_file():
-            raise UserError(f"{file}: no such tokenizer: copy the model's tokenizer.json there")
+            raise ModelError(f"{file}: no such tokenizer: copy the model's tokenizer.json there")
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             newline, text = self.encode("\n"), list(self._tokenizer.encode("\n").ids)
         except Exception as e:  # the library raises a bare Exception for a bad file
-            raise UserError(f"{file}: not a tokenizer ({e}): copy the model's tokenizer.json again") from None
+            raise ModelError(f"{file}: not a tokenizer ({e}): copy the model's tokenizer.json again") from None
         if not newline:
-            raise UserError(f"{file}: this tokenizer has no token for a newline: take a model of another kind")
+            raise ModelError(f"{file}: this tokenizer has no token for a newline: take a model of another kind")
         self.newline = newline[-1]
-        begins = (n for n in range(len(text)) if text[n:n + len(newline)] == newline)
-        self._start = text[:next(begins, 0)]
+        begins = (n for n in range(len(text)) if text[n : n + len(newline)] == newline)
+        self._start = text[: next(begins, 0)]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one piece."""
@@ -126,8 +126,13 @@ class PromptTokenizer:
     def action(self, command: str) -> list[int]:
         return self.encode(action(command))
 
-    def episode(self, intro: str, steps: Sequence[tuple[str, str]], memories: Sequence[str] = (),
-                stumbles: Collection[int] = ()) -> list[Segment]:
+    def episode(
+        self,
+        intro: str,
+        steps: Sequence[tuple[str, str]],
+        memories: Sequence[str] = (),
+        noise_steps: Collection[int] = (),
+    ) -> list[Segment]:
         """A whole played episode: `steps` are (command, observation after it), of which those numbered in
         `stumbles` (from 0) are not the student's own. The last observation is left out: nothing is written
         after it.
@@ -135,7 +140,7 @@ class PromptTokenizer:
         transcript = Transcript(intro, memories)
         segments = [Segment(tuple(self.system() + self.encode(transcript.head)), False)]
         for i, (command, observation) in enumerate(steps):
-            segments.append(Segment(tuple(self.action(command)), i not in stumbles))
+            segments.append(Segment(tuple(self.action(command)), i not in noise_steps))
             if i + 1 < len(steps):
                 segments.append(Segment(tuple(self.encode(transcript.turn(command, observation))), False))
         return segments

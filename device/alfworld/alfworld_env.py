@@ -1,4 +1,4 @@
-"""The kit's own ALFWorld engine: the official engine's texts, in plain Python, some thousand times faster.
+"""duomem's ALFWorld engine: the official engine's texts, in plain Python, some thousand times faster.
 
 Rules and texts follow alfred.pddl and alfred.twl2 of ALFWorld as TextWorld 1.7.0 plays them, quirks included;
 docs/alfworld.md lists the quirks, tests/device/alfworld/test_equality.py compares step by step.
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from duomem.core.trajectory import NOTHING_HAPPENS
+from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.goal import Atom
-from duomem.device.alfworld.env import Observation
 
 _INTRO = "-= Welcome to TextWorld, ALFRED! =-"
 _KNIVES = ("knifetype", "butterknifetype")
@@ -42,8 +42,8 @@ _LASTING = ("toggleable", "sliceable")  # those that do not change and that `exa
 Action = tuple[Any, ...]  # a method and its arguments
 
 
-class KitWorld:
-    """Implements world.World. Winning does not lock the game: as in the official engine, commands still work,
+class AlfworldEnv:
+    """Implements env.Env. Winning does not lock the game: as in the official engine, commands still work,
     and `done` and `won` say whether the goal holds now.
     """
 
@@ -114,14 +114,13 @@ class KitWorld:
     def _commands_leaving(self) -> dict[str, Action]:
         return {
             f"go to {self._game.names[receptacle]}": (self._go, receptacle)
-            for receptacle, location in self._game.receptacle_location.items() if location != self._location
+            for receptacle, location in self._game.receptacle_location.items()
+            if location != self._location
         }
 
     def _commands_here(self) -> dict[str, Action]:
         names, having, held = self._game.names, self._game.having, self._held
-        commands: dict[str, Action] = {
-            "look": (self._look,), "inventory": (self._inventory,), "help": (self._help,)
-        }
+        commands: dict[str, Action] = {"look": (self._look,), "inventory": (self._inventory,), "help": (self._help,)}
         for receptacle in self._receptacles.get(self._location, ()):
             name = names[receptacle]
             commands[f"examine {name}"] = (self._examine_receptacle, receptacle)
@@ -240,7 +239,9 @@ class KitWorld:
             return "You are in the middle of a room. Looking quickly around you, you see nothing."
         facing = _join([self._game.names[receptacle] for receptacle in receptacles])
         beside = self._listing(
-            thing for thing in sorted(self._lying.get(self._location, ())) for receptacle in receptacles
+            thing
+            for thing in sorted(self._lying.get(self._location, ()))
+            for receptacle in receptacles
             if (thing, receptacle) in self._taken
         )
         return f"You are facing the {facing}. Next to it, you see {beside}."
@@ -256,8 +257,7 @@ class KitWorld:
     def _examine_object(self, thing: str) -> str:
         name = self._game.names[thing]
         if thing in self._game.having("isreceptacleobject"):
-            inside = sorted(inner for inner, outer in self._game.facts["inreceptacleobject"]
-                            if outer == thing != inner)
+            inside = sorted(inner for inner, outer in self._game.facts["inreceptacleobject"] if outer == thing != inner)
             return f"This is a normal {name}. In it, you see {self._listing(inside)}."
         true_of_it = {predicate for predicate, things in self._true.items() if thing in things}
         true_of_it |= {predicate for predicate in _LASTING if thing in self._game.having(predicate)}

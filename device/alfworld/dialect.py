@@ -1,6 +1,6 @@
 """The rules a game file embeds: which of the known ALFWorld rule sets it is, and the texts that vary.
 
-The kit's engine speaks two dialects, the official data's (release 2.1.3) and the alfworld 0.4.2 wheel's.
+duomem's engine speaks two dialects, the official data's (release 2.1.3) and the alfworld 0.4.2 wheel's.
 """
 
 from __future__ import annotations

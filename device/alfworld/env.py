@@ -1,6 +1,6 @@
-"""The World contract: reset a game, step it with text commands. Two engines keep it, with identical text.
+"""The Env contract: reset a game, step it with text commands. Two engines keep it, with identical text.
 
-`KitWorld` runs anywhere Python runs; `OfficialWorld` wraps alfworld + TextWorld as the reference.
+`AlfworldEnv` runs anywhere Python runs; `OfficialEnv` wraps alfworld + TextWorld as the reference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Observation:
     won: bool
 
 
-class World(Protocol):
+class Env(Protocol):
     """One game at a time; reset may be called again for the same or another game."""
 
     def reset(self, game: Game) -> Observation:

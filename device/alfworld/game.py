@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import GameError
 from duomem.core.files import parse_json, sha256_bytes
 from duomem.device.alfworld.dialect import DialectError, read_dialect
-from duomem.device.alfworld.goal import Atom, Goal, parse_goal
+from duomem.device.alfworld.goal import Atom, PddlGoal, parse_goal
 from duomem.device.alfworld.names import display_names
 from duomem.device.alfworld.pddl import Expression, PddlError, parse_pddl, parse_typed_list
 
@@ -72,12 +72,12 @@ class Game:
     things: Mapping[str, str]
     names: Mapping[str, str]
     facts: Mapping[str, frozenset[Atom]]
-    goal: Goal
+    goal: PddlGoal
 
     @property
-    def family(self) -> str:
-        """The task family, one of goal.FAMILIES."""
-        return self.goal.family
+    def task_type(self) -> str:
+        """The task type, one of goal.TASK_TYPES."""
+        return self.goal.task_type
 
     @cached_property
     def start(self) -> str:
@@ -108,22 +108,23 @@ class Game:
     def _unary(self) -> Mapping[str, frozenset[str]]:
         return {
             predicate: frozenset(atom[0] for atom in self.facts[predicate])
-            for predicate, kinds in _SIGNATURES.items() if len(kinds) == 1
+            for predicate, kinds in _SIGNATURES.items()
+            if len(kinds) == 1
         }
 
 
 def load_game(path: Path) -> Game:
     """Read and check one game file.
 
-    Raises UserError naming the file, the field and what to do, for anything that is not a playable game of
-    the six task families under the known rules.
+    Raises GameError naming the file, the field and what to do, for anything that is not a playable game of
+    the six task types under the known rules.
     """
     path = Path(path)
     try:
         with open(path, "rb") as f:
             data = f.read(MAX_BYTES + 1)
     except OSError as e:
-        raise UserError(f"{path}: cannot read this game ({e.strerror or e}): check the path") from None
+        raise GameError(f"{path}: cannot read this game ({e.strerror or e}): check the path") from None
     return parse_game(data, path)
 
 
@@ -137,11 +138,23 @@ def parse_game(data: bytes, path: Path) -> Game:
         goal = parse_goal(formula, things, facts)
     except (PddlError, DialectError, _FieldError) as e:
         field = "pddl_problem: " if isinstance(e, PddlError) else ""
-        raise UserError(f"{path}: not a game duomem can play: {field}{e}; get it again with "
-                        "alfworld-download (alfworld 0.4.2) or use `duomem games generate`") from None
+        raise GameError(
+            f"{path}: not a game duomem can play: {field}{e}; get it again with "
+            "alfworld-download (alfworld 0.4.2) or use `duomem games generate`"
+        ) from None
     names = display_names({word for atoms in facts.values() for atom in atoms for word in atom})
-    return Game(path, sha256_bytes(data), dialect.task, dialect.help, dialect.cleaning_types, walkthrough,
-                things, names, facts, goal)
+    return Game(
+        path,
+        sha256_bytes(data),
+        dialect.task,
+        dialect.help,
+        dialect.cleaning_types,
+        walkthrough,
+        things,
+        names,
+        facts,
+        goal,
+    )
 
 
 class _FieldError(ValueError):
@@ -163,8 +176,10 @@ def _walkthrough(fields: Any) -> tuple[str, ...]:
         raise _FieldError("field solvable is not true: it cannot be won")
     if value is None:
         return ()
-    if not isinstance(value, list) or len(value) > MAX_WALKTHROUGH or not all(
-        isinstance(command, str) and len(command) <= 500 for command in value
+    if (
+        not isinstance(value, list)
+        or len(value) > MAX_WALKTHROUGH
+        or not all(isinstance(command, str) and len(command) <= 500 for command in value)
     ):
         raise _FieldError("field walkthrough is not a list of at most 1000 commands")
     return tuple(value)
@@ -199,7 +214,7 @@ def _read_facts(init: tuple[Expression, ...], things: Mapping[str, str]) -> dict
         predicate = fact[0]
         arguments = tuple(word for word in fact[1:] if isinstance(word, str))
         if predicate not in found:
-            raise PddlError(f":init states {predicate[:40]!r}, which the kit's engine does not know")
+            raise PddlError(f":init states {predicate[:40]!r}, which duomem's engine does not know")
         if tuple(map(things.get, arguments)) != _SIGNATURES[predicate] or len(arguments) != len(fact) - 1:
             raise PddlError(f":init states {predicate} of unknown things or wrong types")
         found[predicate].add(arguments)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from duomem.core.errors import UserError
-from duomem.device.alfworld.goal import FAMILIES
+from duomem.core.errors import GameError
+from duomem.device.alfworld.goal import TASK_TYPES
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
 DATA_FOLDER = "json_2.1.1"
@@ -25,7 +25,7 @@ _HOW_TO_GET_GAMES = (
 def resolve_root(games: Path | None) -> Path:
     """The folder to play from: `games` if given, else $ALFWORLD_DATA, else DEFAULT_ROOT.
 
-    Raises UserError, saying how to get games, if no split is in it. Never falls through to the next choice.
+    Raises GameError, saying how to get games, if no split is in it. Never falls through to the next choice.
     """
     variable = os.environ.get("ALFWORLD_DATA")
     if games is not None:
@@ -35,14 +35,14 @@ def resolve_root(games: Path | None) -> Path:
     else:
         root, origin = DEFAULT_ROOT, "the default, as neither --games nor $ALFWORLD_DATA is set"
     if not any(split_folder(root, split) for split in SPLITS):
-        raise UserError(f"{root}: no games here ({origin}): {_HOW_TO_GET_GAMES}")
+        raise GameError(f"{root}: no games here ({origin}): {_HOW_TO_GET_GAMES}")
     return root
 
 
 def split_folder(root: Path, split: str) -> Path | None:
-    """The folder of one split under `root`, or None. Raises UserError for an unknown split."""
+    """The folder of one split under `root`, or None. Raises GameError for an unknown split."""
     if split not in SPLITS:
-        raise UserError(f"{split!r} is not a split: choose one of {', '.join(SPLITS)}")
+        raise GameError(f"{split!r} is not a split: choose one of {', '.join(SPLITS)}")
     for folder in (Path(root) / DATA_FOLDER / split, Path(root) / split):
         if folder.is_dir():
             return folder
@@ -56,8 +56,11 @@ def find_games(root: Path, split: str) -> list[Path]:
     folder = split_folder(root, split)
     if folder is None:
         return []
-    return sorted(path for path in folder.rglob(GAME_FILE)
-                  if not _is_left_out(path.relative_to(folder)) and not _is_unsolvable(path))
+    return sorted(
+        path
+        for path in folder.rglob(GAME_FILE)
+        if not _is_left_out(path.relative_to(folder)) and not _is_unsolvable(path)
+    )
 
 
 def _is_left_out(path: Path) -> bool:
@@ -71,12 +74,12 @@ def _is_unsolvable(path: Path) -> bool:
             f.seek(max(0, path.stat().st_size - 8192))
             return b'"solvable": false' in f.read()
     except OSError as e:
-        raise UserError(f"{path}: cannot read this game ({e.strerror or e}): check its permissions") from None
+        raise GameError(f"{path}: cannot read this game ({e.strerror or e}): check its permissions") from None
 
 
 def describe_path(path: Path) -> tuple[str, str]:
-    """(task family, floor plan) as the folder TASK-OBJ-MOVABLE-RECEP-SCENE names them, without opening the
+    """(task type, floor plan) as the folder TASK-OBJ-MOVABLE-RECEP-SCENE names them, without opening the
     file; ("unknown", "") for a folder named otherwise.
     """
     parts = path.parent.parent.name.split("-")
-    return (parts[0], parts[4]) if len(parts) == 5 and parts[0] in FAMILIES else ("unknown", "")
+    return (parts[0], parts[4]) if len(parts) == 5 and parts[0] in TASK_TYPES else ("unknown", "")

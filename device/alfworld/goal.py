@@ -1,6 +1,6 @@
-"""The goal of a game: its PDDL formula as nested-loop queries, and which of the six task families it is.
+"""The goal of a game: its PDDL formula as nested-loop queries, and which of the six task types it is.
 
-Any conjunction of "there exist things such that ..." is evaluated as written, no family is special-cased.
+Any conjunction of "there exist things such that ..." is evaluated as written, no task type is special-cased.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from duomem.device.alfworld.pddl import Expression, PddlError, parse_typed_list
 
 Atom = tuple[str, ...]
 
-FAMILIES = (
+TASK_TYPES = (
     "pick_and_place_simple",
     "look_at_obj_in_light",
     "pick_clean_then_place_in_recep",
@@ -89,12 +89,12 @@ def _passes(check: tuple[str | int, ...], bound: list[str], is_true: Callable[[A
 
 
 @dataclass(frozen=True)
-class Goal:
-    """family: one of FAMILIES. object_type: what to bring or look at ("mug"). target_type: the receptacle to
+class PddlGoal:
+    """task type: one of TASK_TYPES. object_type: what to bring or look at ("mug"). target_type: the receptacle to
     bring it to ("coffeemachine"), or the lamp to look under. queries: the goal is reached when all hold.
     """
 
-    family: str
+    task_type: str
     object_type: str
     target_type: str
     queries: tuple[Query, ...]
@@ -104,21 +104,21 @@ class Goal:
         return all(query.holds(is_true) for query in self.queries)
 
 
-def parse_goal(goal: Expression, things: Mapping[str, str], facts: Mapping[str, Collection[Atom]]) -> Goal:
+def parse_goal(goal: Expression, things: Mapping[str, str], facts: Mapping[str, Collection[Atom]]) -> PddlGoal:
     """Compile the expression behind `:goal` of a problem whose `things` are id -> type.
 
     facts: the initial arguments of each static predicate. Raises PddlError for a goal outside the six
-    families, an unknown predicate, a wrong type, or a formula too large to test at every step.
+    task types, an unknown predicate, a wrong type, or a formula too large to test at every step.
     """
     formulas = _split(goal, things)
     if any(len(part) > _MAX_PARTS for formula in formulas for part in (formulas, formula.variables, formula.atoms)):
-        raise PddlError("the goal is too long for any ALFWorld task family")
-    family, object_type, target_type = _classify(formulas)
+        raise PddlError("the goal is too long for any ALFWorld task type")
+    task_type, object_type, target_type = _classify(formulas)
     queries = sorted(
         (_compile(formula, things, facts) for formula in formulas),
         key=lambda query: prod(map(len, query.candidates)),
     )
-    return Goal(family, object_type, target_type, tuple(queries))
+    return PddlGoal(task_type, object_type, target_type, tuple(queries))
 
 
 def _split(goal: Expression, things: Mapping[str, str]) -> list[Formula]:
@@ -134,8 +134,13 @@ def _split(goal: Expression, things: Mapping[str, str]) -> list[Formula]:
     return [Formula(variables, tuple(atoms), tuple(different))]
 
 
-def _gather(part: Expression, variables: dict[str, str], atoms: list[Atom],
-            different: list[tuple[str, str]], things: Mapping[str, str]) -> None:
+def _gather(
+    part: Expression,
+    variables: dict[str, str],
+    atoms: list[Atom],
+    different: list[tuple[str, str]],
+    things: Mapping[str, str],
+) -> None:
     """Merge nested `exists` and `and` into one list of variables, atoms and inequalities."""
     if not isinstance(part, tuple) or not part:
         raise PddlError("the goal holds a bare word or ()")
@@ -161,7 +166,7 @@ def _gather(part: Expression, variables: dict[str, str], atoms: list[Atom],
             raise PddlError(f"the goal uses {head} with unknown things or wrong types")
         atoms.append((head, *arguments))
     else:
-        raise PddlError(f"the goal uses {str(head)[:40]!r}, which no ALFWorld task family has")
+        raise PddlError(f"the goal uses {str(head)[:40]!r}, which no ALFWorld task type has")
 
 
 def _words(parts: tuple[Expression, ...]) -> tuple[str, ...]:
@@ -172,26 +177,26 @@ def _words(parts: tuple[Expression, ...]) -> tuple[str, ...]:
 
 
 def _classify(formulas: list[Formula]) -> tuple[str, str, str]:
-    """(family, object type, target type) from the predicates used."""
+    """(task type, object type, target type) from the predicates used."""
     used = {atom[0] for formula in formulas for atom in formula.atoms}
     lit = [formula for formula in formulas if any(atom[0] == "istoggled" for atom in formula.atoms)]
     objects = _types("objecttype", [formula for formula in formulas if formula not in lit])
     targets = _types("receptacletype", formulas)
     changed = used & {"isclean", "ishot", "iscool"}
     if {"holds", "istoggled"} <= used and not changed:
-        family, targets = "look_at_obj_in_light", _types("objecttype", lit)
+        task_type, targets = "look_at_obj_in_light", _types("objecttype", lit)
     elif "inreceptacle" not in used or used & {"holds", "istoggled"} or len(changed) > 1:
-        raise PddlError("the goal is of no ALFWorld task family")
+        raise PddlError("the goal is of no ALFWorld task type")
     elif any(formula.different for formula in formulas):
-        family = "pick_two_obj_and_place"
+        task_type = "pick_two_obj_and_place"
     elif changed:
         verb = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}[changed.pop()]
-        family = f"pick_{verb}_then_place_in_recep"
+        task_type = f"pick_{verb}_then_place_in_recep"
     else:
-        family = "pick_and_place_simple"
+        task_type = "pick_and_place_simple"
     if len(objects) != 1 or len(targets) != 1:
         raise PddlError("the goal does not name exactly one object type and one target type")
-    return family, objects.pop(), targets.pop()
+    return task_type, objects.pop(), targets.pop()
 
 
 def _types(predicate: str, formulas: list[Formula]) -> set[str]:
@@ -202,11 +207,18 @@ def _types(predicate: str, formulas: list[Formula]) -> set[str]:
 
 def _compile(formula: Formula, things: Mapping[str, str], facts: Mapping[str, Collection[Atom]]) -> Query:
     candidates = {
-        name: tuple(sorted(thing for thing, its_kind in things.items() if its_kind == kind and all(
-            tuple(thing if word == name else word for word in atom[1:]) in facts.get(atom[0], ())
-            for atom in formula.atoms
-            if atom[0] in _STATIC and name in atom and not any(w != name and w[0] == "?" for w in atom[1:])
-        )))
+        name: tuple(
+            sorted(
+                thing
+                for thing, its_kind in things.items()
+                if its_kind == kind
+                and all(
+                    tuple(thing if word == name else word for word in atom[1:]) in facts.get(atom[0], ())
+                    for atom in formula.atoms
+                    if atom[0] in _STATIC and name in atom and not any(w != name and w[0] == "?" for w in atom[1:])
+                )
+            )
+        )
         for name, kind in formula.variables.items()
     }
     if prod(map(len, candidates.values())) > _MAX_BINDINGS:

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
-from duomem.core.progress import progress
+from duomem.core.errors import DeviceError
 from duomem.core.machine import Others, machine_facts
+from duomem.core.progress import progress
+from duomem.device.agent.constrained_decoding import log_softmax
+from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.bench.interleave import TimedRun, interleave, rates, ratios
 from duomem.device.bench.peaks import measure_peaks
-from duomem.device.bench.interleave import Turn, rates, ratios, take_turns
-from duomem.device.engine.cost import Work
 from duomem.device.bench.worker import Worker
 from duomem.device.engine.bundle import Bundle
-from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.agent.constrained_decoding import log_softmax
+from duomem.device.engine.cost import DecoderCost
 
 BENCH_VERSION = 1
 OURS = "duomem"
@@ -61,7 +61,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Peer:
+class Baseline:
     """Another engine on the same weights: `module` is run as a worker with `options`, a context length and a
     number of threads. `facts` is what the result says of it beside what the engine says itself.
     """
@@ -72,27 +72,30 @@ class Peer:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def run_bench(bundle: Bundle, settings: Settings, peers: Sequence[Peer] = ()) -> dict[str, Any]:
-    """Measure `bundle` on this machine, and `peers` in turns with it; the JSON object of docs/bench.md.
+def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] = ()) -> dict[str, Any]:
+    """Measure `bundle` on this machine, and `baselines` in turns with it; the JSON object of docs/bench.md.
 
-    Raises UserError if the bundle's context is too short for the tests, if an engine fails, or if a peer
+    Raises DeviceError if the bundle's context is too short for the tests, if an engine fails, or if a baseline
     does not compute the same model.
     """
     if max(settings.prompt, settings.gen) > bundle.context_length:
-        raise UserError(
+        raise DeviceError(
             f"{bundle.folder}: holds {bundle.context_length} tokens, --prompt {settings.prompt} and --gen "
             f"{settings.gen} need more: give smaller ones, or compile with a larger --context"
         )
     contexts = [depth for depth in settings.contexts if depth + settings.gen <= bundle.context_length]
     notes = [
         f"context {depth} left out: {settings.gen} more tokens do not fit the bundle's {bundle.context_length}"
-        for depth in settings.contexts if depth not in contexts
+        for depth in settings.contexts
+        if depth not in contexts
     ]
-    work = Work.from_json(bundle.manifest.get("work"), f"{bundle.folder}/bundle.json")
-    steps = 3 + (settings.repetitions + 1) * (2 + len(contexts)) * max(1, 2 * len(peers))
-    with progress(None, "bench", total=len(settings.threads) * steps, unit="turn") as bar:
-        runs = [_Run(bundle, settings, peers, contexts, threads, work, bar.update).result()
-                for threads in settings.threads]
+    work = DecoderCost.from_json(bundle.manifest.get("work"), f"{bundle.folder}/bundle.json")
+    steps = 3 + (settings.repetitions + 1) * (2 + len(contexts)) * max(1, 2 * len(baselines))
+    with progress(None, "bench", total=len(settings.threads) * steps, unit="run") as bar:
+        runs = [
+            _Run(bundle, settings, baselines, contexts, threads, work, bar.update).result()
+            for threads in settings.threads
+        ]
     return {
         "benchmark": "duomem",
         "version": BENCH_VERSION,
@@ -101,7 +104,7 @@ def run_bench(bundle: Bundle, settings: Settings, peers: Sequence[Peer] = ()) ->
         "bundle": {
             "model": bundle.manifest["model"]["id"],
             "digest": bundle.manifest["model"]["digest"],
-            "quantisation": bundle.quantisation,
+            "quantization": bundle.quantization,
             "target": bundle.manifest["target"]["name"],
             "device": bundle.device,
             "context": bundle.context_length,
@@ -119,10 +122,16 @@ class _Run:
     """All tests with one number of threads."""
 
     def __init__(
-        self, bundle: Bundle, settings: Settings, peers: Sequence[Peer], contexts: Sequence[int], threads: int,
-        work: Work, tick: Callable[[], object],
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        baselines: Sequence[Baseline],
+        contexts: Sequence[int],
+        threads: int,
+        work: DecoderCost,
+        tick: Callable[[], object],
     ) -> None:
-        self.bundle, self.settings, self.peers, self.contexts = bundle, settings, peers, contexts
+        self.bundle, self.settings, self.baselines, self.contexts = bundle, settings, baselines, contexts
         self.threads, self.work, self.tick = threads, work, tick
         self.length = min(settings.needed(contexts), bundle.context_length)
         self.agent_prompt = _agent_prompt(bundle)[: self.length]
@@ -134,25 +143,26 @@ class _Run:
         start = self._start()
         with ExitStack() as stack:
             ours = stack.enter_context(self._ours())
-            peers = [stack.enter_context(self._peer(peer)) for peer in self.peers]
-            agreement = {worker.name: self._agreement(ours, worker) for worker in peers}
+            baselines = [stack.enter_context(self._baseline(baseline)) for baseline in self.baselines]
+            agreement = {worker.name: self._agreement(ours, worker) for worker in baselines}
             tokens = np.random.default_rng(_SEED).integers(0, self.bundle.vocab_size, self.length).tolist()
             start["warm_prefill_seconds"] = ours.prefill(self.agent_prompt)
             prompt, new = tokens[: self.settings.prompt], tokens[: self.settings.gen]
-            self._test(f"pp{len(prompt)}", len(prompt), None, [ours, *peers], lambda w: lambda: w.prefill(prompt))
-            self._test(f"tg{len(new)}", len(new), 0, [ours, *peers], lambda w: lambda: w.decode(new))
+            self._test(f"pp{len(prompt)}", len(prompt), None, [ours, *baselines], lambda w: lambda: w.prefill(prompt))
+            self._test(f"tg{len(new)}", len(new), 0, [ours, *baselines], lambda w: lambda: w.decode(new))
             depth = 0
             for context in sorted(set(self.contexts)):
                 if context > depth:
-                    for worker in (ours, *peers):
+                    for worker in (ours, *baselines):
                         worker.extend(tokens[depth:context])
                     depth = context
-                self._test(f"tg{len(new)}@{context}", len(new), context, [ours, *peers],
-                           lambda w: lambda: w.decode(new))
-            memory = {worker.name: worker.peak_rss() for worker in (ours, *peers)}
-            facts = {worker.name: worker.facts() for worker in (ours, *peers)}
-        for peer in self.peers:
-            facts[peer.name] |= peer.facts
+                self._test(
+                    f"tg{len(new)}@{context}", len(new), context, [ours, *baselines], lambda w: lambda: w.decode(new)
+                )
+            memory = {worker.name: worker.peak_rss() for worker in (ours, *baselines)}
+            facts = {worker.name: worker.facts() for worker in (ours, *baselines)}
+        for baseline in self.baselines:
+            facts[baseline.name] |= baseline.facts
         after = self._peaks()
         peaks = {name: max(before[name], after[name]) if before[name] and after[name] else None for name in before}
         for test in self.tests:
@@ -172,9 +182,9 @@ class _Run:
         options = {"folder": str(self.bundle.folder), "device": self.bundle.device, "context_length": self.length}
         return Worker(OURS, "duomem.device.bench.bench_engine", options, self.threads)
 
-    def _peer(self, peer: Peer) -> Worker:
-        options = {**peer.options, "context_length": self.length, "threads": self.threads}
-        return Worker(peer.name, peer.module, options, self.threads)
+    def _baseline(self, baseline: Baseline) -> Worker:
+        options = {**baseline.options, "context_length": self.length, "threads": self.threads}
+        return Worker(baseline.name, baseline.module, options, self.threads)
 
     def _peaks(self) -> dict[str, Any]:
         peaks = measure_peaks(self.threads, self.work.weight_bytes)
@@ -196,35 +206,43 @@ class _Run:
             "first_token_seconds": statistics.median(a + b for a, b in zip(load, prefill, strict=True)),
         }
 
-    def _agreement(self, ours: Worker, peer: Worker) -> dict[str, float]:
-        """Whether the peer computes the same model: mean KL(ours || peer) in nats, share of equal best tokens."""
+    def _agreement(self, ours: Worker, baseline: Worker) -> dict[str, float]:
+        """Whether the baseline computes the same model: mean KL(ours || baseline) in nats, equal best tokens."""
         tokens = self.agent_prompt[:_CHECKED]
-        a, b = (log_softmax(worker.logits(tokens)) for worker in (ours, peer))
+        a, b = (log_softmax(worker.logits(tokens)) for worker in (ours, baseline))
         kl = float((np.exp(a) * (a - b)).sum(axis=1).mean())
         if not kl <= _LARGEST_KL:
-            raise UserError(f"{peer.name}: its logits are not this bundle's (mean KL {kl:.3g} nats, at most "
-                            f"{_LARGEST_KL} is rounding): the two do not compute the same model, nothing was timed")
+            raise DeviceError(
+                f"{baseline.name}: its logits are not this bundle's (mean KL {kl:.3g} nats, at most "
+                f"{_LARGEST_KL} is rounding): the two do not compute the same model, nothing was timed"
+            )
         return {"tokens": len(tokens), "mean_kl": kl, "same_best": float((a.argmax(1) == b.argmax(1)).mean())}
 
-    def _test(self, name: str, tokens: int, context: int | None, workers: Sequence[Worker],
-              turn: Callable[[Worker], Turn]) -> None:
+    def _test(
+        self,
+        name: str,
+        tokens: int,
+        context: int | None,
+        workers: Sequence[Worker],
+        timed_run: Callable[[Worker], TimedRun],
+    ) -> None:
         """Time one test. context: tokens before the generated ones, None for prefill."""
-        ours, *peers = workers
+        ours, *baselines = workers
         mine: list[float] = []
         versus: dict[str, Any] = {}
         engines: dict[str, list[float]] = {}
-        if not peers:
-            mine += take_turns([turn(ours)], self.settings.repetitions, self.tick)[0]
-        for peer in peers:
-            pair = take_turns([turn(ours), turn(peer)], self.settings.repetitions, self.tick)
+        if not baselines:
+            mine += interleave([timed_run(ours)], self.settings.repetitions, self.tick)[0]
+        for baseline in baselines:
+            pair = interleave([timed_run(ours), timed_run(baseline)], self.settings.repetitions, self.tick)
             mine += pair[0]
-            engines[peer.name] = pair[1]
-            versus[peer.name] = ratios(*pair)
+            engines[baseline.name] = pair[1]
+            versus[baseline.name] = ratios(*pair)
         result = {name: rates(tokens, taken) for name, taken in {OURS: mine, **engines}.items()}
         self.tests.append({"test": name, "tokens": tokens, "context": context, "engines": result, "versus": versus})
         if versus:
-            best = min(versus, key=lambda peer: versus[peer]["median"])
-            self.tests[-1]["best_peer"], self.tests[-1]["ratio"] = best, versus[best]["median"]
+            best = min(versus, key=lambda baseline: versus[baseline]["median"])
+            self.tests[-1]["best_baseline"], self.tests[-1]["ratio"] = best, versus[best]["median"]
 
     def _utilisation(self, test: dict[str, Any], peaks: dict[str, Any]) -> None:
         """Add the achieved rates of the mean repetition and their shares of the measured peaks."""

@@ -15,7 +15,7 @@ import numpy as np
 from duomem.device.bench.worker import serve
 
 
-class Player(Protocol):
+class BenchEngine(Protocol):
     """A loaded model with one token sequence, the base, which starts empty."""
 
     def facts(self) -> dict[str, Any]:
@@ -39,11 +39,11 @@ class Player(Protocol):
         ...
 
 
-class TvmPlayer:
+class TvmBenchEngine:
     """A bundle on the TVM engine."""
 
     def __init__(self, folder: Path, device: str, context_length: int) -> None:
-        """Load the bundle in `folder` with room for `context_length` tokens. Raises UserError."""
+        """Load the bundle in `folder` with room for `context_length` tokens. Raises DeviceError."""
         from duomem.device.engine.tvm_engine import TvmEngine
 
         self._engine = TvmEngine.load(folder, device, context_length, max_sessions=1)
@@ -77,9 +77,9 @@ class TvmPlayer:
         return result
 
 
-def load(options: dict[str, Any]) -> TvmPlayer:
-    """The player that `options` (folder, device, context_length) describe."""
-    return TvmPlayer(Path(options["folder"]), options["device"], options["context_length"])
+def load(options: dict[str, Any]) -> TvmBenchEngine:
+    """The engine that `options` (folder, device, context_length) describe."""
+    return TvmBenchEngine(Path(options["folder"]), options["device"], options["context_length"])
 
 
 if __name__ == "__main__":

@@ -9,18 +9,20 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-Turn = Callable[[], float]
+TimedRun = Callable[[], float]
 
 
-def take_turns(turns: Sequence[Turn], repetitions: int, tick: Callable[[], object] = lambda: None) -> list[list[float]]:
+def interleave(
+    timed_runs: Sequence[TimedRun], repetitions: int, tick: Callable[[], object] = lambda: None
+) -> list[list[float]]:
     """Seconds of each turn, [len(turns)][repetitions], taken as A B A B ... after one warm-up of each.
 
     tick: called after every turn, warm-ups included.
     """
-    seconds: list[list[float]] = [[] for _ in turns]
+    seconds: list[list[float]] = [[] for _ in timed_runs]
     for warm_up in (True, *[False] * repetitions):
-        for turn, taken in zip(turns, seconds, strict=True):
-            value = turn()
+        for timed_run, taken in zip(timed_runs, seconds, strict=True):
+            value = timed_run()
             if not warm_up:
                 taken.append(value)
             tick()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeviceError
 from duomem.core.machine import available_memory, caches
 
 _SIDE = 1024
@@ -37,11 +37,16 @@ def measure_peaks(threads: int, weight_bytes: int) -> dict[str, Any]:
     if there is not the memory for it.
     """
     env = os.environ | dict.fromkeys(_BLAS_THREADS, str(threads))
-    done = subprocess.run([sys.executable, "-m", "duomem.device.bench.peaks", str(threads), str(weight_bytes)],
-                          env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "duomem.device.bench.peaks", str(threads), str(weight_bytes)],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise UserError(f"measuring the machine's peaks failed (exit {done.returncode}): {reason}")
+        raise DeviceError(f"measuring the machine's peaks failed (exit {done.returncode}): {reason}")
     return json.loads(done.stdout)
 
 
@@ -93,12 +98,16 @@ def main(arguments: list[str]) -> None:
     """Measure and print."""
     threads, weight_bytes = map(int, arguments)
     buffer = memory_buffer()
-    print(json.dumps({
-        "flops": matrix_rate(),
-        "read": read_rate(weight_bytes, threads),
-        "memory": read_rate(buffer, threads) if buffer else None,
-        "memory_buffer": buffer,
-    }))
+    print(
+        json.dumps(
+            {
+                "flops": matrix_rate(),
+                "read": read_rate(weight_bytes, threads),
+                "memory": read_rate(buffer, threads) if buffer else None,
+                "memory_buffer": buffer,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def report(result: dict[str, Any]) -> str:
     machine, bundle, files = result["machine"], result["bundle"], result["files"]
     memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else ""
     lines = [
-        f"{bundle['model']} {bundle['quantisation']} for {bundle['target']} on {machine['cpu']}, "
+        f"{bundle['model']} {bundle['quantization']} for {bundle['target']} on {machine['cpu']}, "
         f"{machine['cores']} cores{memory}, {machine['system']}",
         f"weights {_mb(files['weights'])}, libraries {_mb(files['libraries'])}, bundle {_mb(files['all'])}; "
         f"{result['settings']['repetitions']} repetitions after a warm-up",
@@ -27,21 +27,39 @@ def report(result: dict[str, Any]) -> str:
 
 
 def _run_lines(run: dict[str, Any]) -> list[str]:
-    peers = [name for name in run["engines"] if name != OURS]
-    rows = [["test", "tok/s", "sd", "range", "GFLOP/s", "GB/s read",
-             *(cell for peer in peers for cell in (peer, "sd", "ratio"))]]
+    baselines = [name for name in run["engines"] if name != OURS]
+    rows = [
+        [
+            "test",
+            "tok/s",
+            "sd",
+            "range",
+            "GFLOP/s",
+            "GB/s read",
+            *(cell for baseline in baselines for cell in (baseline, "sd", "ratio")),
+        ]
+    ]
     for test in run["tests"]:
         mine, work = test["engines"][OURS], test["work"]
-        row = [test["test"], f"{mine['mean']:.1f}", f"{mine['sd']:.1f}", f"{mine['min']:.1f}-{mine['max']:.1f}",
-               f"{work['flops_per_second'] / 1e9:.1f} ({work['flop_utilisation']:.0%})",
-               f"{work['bytes_per_second'] / 1e9:.1f} ({work['bandwidth_utilisation']:.0%})"]
-        for peer in peers:
-            theirs = test["engines"][peer]
-            row += [f"{theirs['mean']:.1f}", f"{theirs['sd']:.1f}", f"{test['versus'][peer]['median']:.2f}"]
+        row = [
+            test["test"],
+            f"{mine['mean']:.1f}",
+            f"{mine['sd']:.1f}",
+            f"{mine['min']:.1f}-{mine['max']:.1f}",
+            f"{work['flops_per_second'] / 1e9:.1f} ({work['flop_utilisation']:.0%})",
+            f"{work['bytes_per_second'] / 1e9:.1f} ({work['bandwidth_utilisation']:.0%})",
+        ]
+        for baseline in baselines:
+            theirs = test["engines"][baseline]
+            row += [f"{theirs['mean']:.1f}", f"{theirs['sd']:.1f}", f"{test['versus'][baseline]['median']:.2f}"]
         rows.append(row)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
-                       for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    table = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
     start, peaks = run["start"], run["peaks"]
     memory = f", memory {peaks['memory'] / 1e9:.1f} GB/s" if peaks["memory"] else ""
     lines = [
@@ -55,15 +73,20 @@ def _run_lines(run: dict[str, Any]) -> list[str]:
         "peak memory " + ", ".join(f"{name} {_mb(size)}" for name, size in run["peak_rss"].items()),
     ]
     if (run["others_cores"] or 0) > _DISTURBED:
-        lines.append(f"other processes kept {run['others_cores']:.1f} cores busy meanwhile: measure again on a quiet "
-                     "machine")
-    for peer in peers:
-        same = run["agreement"][peer]
-        lines.append(f"{peer}: the same weights; mean KL {same['mean_kl']:.1e} nats, same best token "
-                     f"{same['same_best']:.1%} of {same['tokens']}")
-    if peers:
-        lines.append("against the better of them, median of pairs: "
-                     + ", ".join(f"{test['test']} {test['ratio']:.2f}x" for test in run["tests"]))
+        lines.append(
+            f"other processes kept {run['others_cores']:.1f} cores busy meanwhile: measure again on a quiet machine"
+        )
+    for baseline in baselines:
+        same = run["agreement"][baseline]
+        lines.append(
+            f"{baseline}: the same weights; mean KL {same['mean_kl']:.1e} nats, same best token "
+            f"{same['same_best']:.1%} of {same['tokens']}"
+        )
+    if baselines:
+        lines.append(
+            "against the better of them, median of pairs: "
+            + ", ".join(f"{test['test']} {test['ratio']:.2f}x" for test in run["tests"])
+        )
     return lines
 
 

@@ -19,61 +19,65 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeviceError, UserError
 from duomem.core.machine import peak_rss
 
 if TYPE_CHECKING:
-    from duomem.device.bench.bench_engine import Player
+    from duomem.device.bench.bench_engine import BenchEngine
 
 _THREADS = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
 _END_SECONDS = 10.0
 
 
-def serve(load: Callable[[dict[str, Any]], Player]) -> None:
-    """Be the child: make the player by `load` of the first line's options, then answer for it.
+def serve(load: Callable[[dict[str, Any]], BenchEngine]) -> None:
+    """Be the child: make the engine by `load` of the first line's options, then answer for it.
 
     The engine may print what it likes: what goes to standard output is sent to the error stream instead.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        player: Player | None = None
+        engine: BenchEngine | None = None
         for line in sys.stdin:
             request = json.loads(line)
             try:
-                if player is None:
-                    player = load(request)
-                    answer: Any = player.facts()
+                if engine is None:
+                    engine = load(request)
+                    answer: Any = engine.facts()
                 else:
-                    answer = _answer(player, request)
+                    answer = _answer(engine, request)
                 reply = {"answer": answer}
             except UserError as e:
                 reply = {"error": str(e)}
             print(json.dumps(reply), file=answers, flush=True)
 
 
-def _answer(player: Player, request: dict[str, Any]) -> Any:
+def _answer(engine: BenchEngine, request: dict[str, Any]) -> Any:
     name = request["call"]
     if name == "peak_rss":
         return peak_rss()
     if name == "logits":
-        return np.save(request["file"], player.logits(request["tokens"]))
-    return getattr(player, name)(request["tokens"])
+        return np.save(request["file"], engine.logits(request["tokens"]))
+    return getattr(engine, name)(request["tokens"])
 
 
 class Worker:
-    """The parent's end: a `Player` whose calls run in a child. Use it as a context manager.
+    """The parent's end: a `BenchEngine` whose calls run in a child. Use it as a context manager.
 
-    Every call raises UserError, naming the engine, if the child fails or dies.
+    Every call raises DeviceError, naming the engine, if the child fails or dies.
     """
 
     def __init__(self, name: str, module: str, options: dict[str, Any], threads: int) -> None:
-        """Start `python -m module`, whose `serve` loads a player from `options`, with `threads` threads."""
+        """Start `python -m module`, whose `serve` loads an engine from `options`, with `threads` threads."""
         self.name, self.started = name, time.perf_counter()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-            env=os.environ | dict.fromkeys(_THREADS, str(threads)), text=True,
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=os.environ | dict.fromkeys(_THREADS, str(threads)),
+            text=True,
         )
         try:
             self._facts = self._ask(options)
@@ -129,10 +133,10 @@ class Worker:
             print(json.dumps(request), file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            raise UserError(f"{self.name}: its process ended ({self._end()}): {self._last_words()}")
+            raise DeviceError(f"{self.name}: its process ended ({self._end()}): {self._last_words()}")
         reply = json.loads(line)
         if "error" in reply:
-            raise UserError(reply["error"])
+            raise DeviceError(reply["error"])
         return reply["answer"]
 
     def _end(self) -> str:

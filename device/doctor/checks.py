@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
-from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
-from duomem.core.process import TIMEOUT, ask_python, run_command, said_lines
 from duomem.core.cpu import cpu_arch, cpu_features, usable_cores
+from duomem.core.errors import UserError
+from duomem.core.process import TIMEOUT, ask_python, run_command, said_lines
+from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
 from duomem.device.engine.cuda import LIBRARIES, MAJOR, find_nvcc
 from duomem.device.engine.preflight import all_memory, available_memory
 
@@ -60,8 +60,12 @@ def run_all(probes: Mapping[str, Callable[[], Finding]]) -> Iterator[Finding]:
 
 def _duomem() -> Finding:
     version = importlib.metadata.version("duomem")
-    return Finding("duomem", True, f"{version}, Python {platform.python_version()}, {platform.platform()}",
-                   {"version": version, "python": platform.python_version(), "platform": platform.platform()})
+    return Finding(
+        "duomem",
+        True,
+        f"{version}, Python {platform.python_version()}, {platform.platform()}",
+        {"version": version, "python": platform.python_version(), "platform": platform.platform()},
+    )
 
 
 def _cpu() -> Finding:
@@ -69,9 +73,17 @@ def _cpu() -> Finding:
     cores = usable_cores()
     model = _cpu_model()
     known = " ".join(sorted(features)) if features is not None else "features unknown"
-    return Finding("cpu", True, f"{model}, {cpu_arch()}, {cores} cores; {known}",
-                   {"model": model, "arch": cpu_arch(), "cores": cores,
-                    "features": None if features is None else sorted(features)})
+    return Finding(
+        "cpu",
+        True,
+        f"{model}, {cpu_arch()}, {cores} cores; {known}",
+        {
+            "model": model,
+            "arch": cpu_arch(),
+            "cores": cores,
+            "features": None if features is None else sorted(features),
+        },
+    )
 
 
 def _cpu_model() -> str:
@@ -94,14 +106,22 @@ def _memory() -> Finding:
     limit = available_memory()
     total = all_memory()
     left = f"{limit.bytes / 1e9:.1f} GB left ({limit.name})" if limit else "what is left is not told"
-    return Finding("memory", True, f"{left} of {total / 1e9:.1f} GB" if total else left,
-                   {"total": total, "available": limit.bytes if limit else None})
+    return Finding(
+        "memory",
+        True,
+        f"{left} of {total / 1e9:.1f} GB" if total else left,
+        {"total": total, "available": limit.bytes if limit else None},
+    )
 
 
 def _disk() -> Finding:
     usage = shutil.disk_usage(".")
-    return Finding("disk", True, f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB here",
-                   {"free": usage.free, "total": usage.total})
+    return Finding(
+        "disk",
+        True,
+        f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB here",
+        {"free": usage.free, "total": usage.total},
+    )
 
 
 _ASK_TVM = f"""
@@ -141,7 +161,7 @@ def _tvm_compiler() -> Finding:
 _ASK_VULKAN = """
 import json
 import tvm, duomem_vulkan
-print(json.dumps({"adapters": duomem_vulkan.adapters()}))
+print(json.dumps({"gpus": duomem_vulkan.gpus()}))
 """
 
 
@@ -151,20 +171,22 @@ def _vulkan() -> Finding:
         facts = ask_python(_ASK_VULKAN, {"TVM_USE_RUNTIME_LIB": "1"})
         if "error" in facts:
             return Finding("vulkan", False, f"duomem-vulkan does not load: {facts['error']}", {"plugin": False})
-        adapters = [{"name": str(a.get("name")), "software": bool(a.get("software"))} for a in facts["adapters"]]
+        gpus = [{"name": str(a.get("name")), "software": bool(a.get("software"))} for a in facts["gpus"]]
         source = "duomem-vulkan"
     elif tool := shutil.which("vulkaninfo"):
         done = run_command([tool, "--summary"])
         if done.status:
             return Finding("vulkan", False, f"vulkaninfo: {done.last_line}", {"plugin": False})
-        adapters, source = list(_vulkaninfo(done.output)), "vulkaninfo; duomem-vulkan is not installed"
+        gpus, source = list(_vulkaninfo(done.output)), "vulkaninfo; duomem-vulkan is not installed"
     else:
         loader = "the loader is there, but" if _has_library("libvulkan.so.1") else "no loader found, and"
-        return Finding("vulkan", None, f"{loader} neither duomem-vulkan nor vulkaninfo to ask for adapters",
-                       {"plugin": False})
-    shown = ", ".join(f"{a['name']}{' (software)' if a['software'] else ''}" for a in adapters)
-    return Finding("vulkan", bool(adapters), f"{shown or 'no adapter: install its driver'} ({source})",
-                   {"plugin": plugin, "adapters": adapters})
+        return Finding(
+            "vulkan", None, f"{loader} neither duomem-vulkan nor vulkaninfo to ask for adapters", {"plugin": False}
+        )
+    shown = ", ".join(f"{a['name']}{' (software)' if a['software'] else ''}" for a in gpus)
+    return Finding(
+        "vulkan", bool(gpus), f"{shown or 'no GPU: install its driver'} ({source})", {"plugin": plugin, "gpus": gpus}
+    )
 
 
 def _vulkaninfo(text: str) -> Iterator[dict[str, Any]]:
@@ -205,8 +227,11 @@ def _cuda() -> Finding:
     if "error" in facts:
         return Finding("cuda", None, f"cannot be told: {facts['error']}")
     driver, runtime = LIBRARIES
-    found = f"no CUDA {MAJOR} runtime: {runtime} does not load" if runtime in facts["missing"] else (
-        f"the CUDA {MAJOR} runtime is there")
+    found = (
+        f"no CUDA {MAJOR} runtime: {runtime} does not load"
+        if runtime in facts["missing"]
+        else (f"the CUDA {MAJOR} runtime is there")
+    )
     if driver in facts["missing"]:
         return Finding("cuda", False, f"no NVIDIA driver: {driver} does not load; {found}", facts)
     devices = ", ".join(f"{d['name']} ({d['sm']})" for d in facts["devices"])
@@ -262,8 +287,12 @@ def _games() -> Finding:
     except UserError as e:
         return Finding("alfworld data", False, str(e))
     counts = {split: len(find_games(root, split)) for split in SPLITS}
-    return Finding("alfworld data", any(counts.values()),
-                   f"{root}: " + ", ".join(f"{n} {split}" for split, n in counts.items()), counts)
+    return Finding(
+        "alfworld data",
+        any(counts.values()),
+        f"{root}: " + ", ".join(f"{n} {split}" for split, n in counts.items()),
+        counts,
+    )
 
 
 def _packages() -> Finding:
@@ -283,7 +312,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-PROBES: dict[str, Callable[[], Finding]] = {
+CHECKS: dict[str, Callable[[], Finding]] = {
     "duomem": _duomem,
     "cpu": _cpu,
     "memory": _memory,
@@ -293,11 +322,13 @@ PROBES: dict[str, Callable[[], Finding]] = {
     "vulkan": _vulkan,
     "cuda": _cuda,
     "nvcc": _nvcc,
-    "c compiler": _tool("c compiler", [["c++", "--version"], ["g++", "--version"], ["clang++", "--version"]],
-                        "install g++ or clang"),
+    "c compiler": _tool(
+        "c compiler", [["c++", "--version"], ["g++", "--version"], ["clang++", "--version"]], "install g++ or clang"
+    ),
     "zig": _zig,
-    "qemu-aarch64-static": _tool("qemu-aarch64-static", [["qemu-aarch64-static", "--version"]],
-                                 "install qemu-user-static, only tests need it"),
+    "qemu-aarch64-static": _tool(
+        "qemu-aarch64-static", [["qemu-aarch64-static", "--version"]], "install qemu-user-static, only tests need it"
+    ),
     "adb": _tool("adb", [["adb", "version"]], "install adb to deploy to Android"),
     "ssh": _tool("ssh", [["ssh", "-V"]], "install openssh-client to deploy over ssh"),
     "alfworld data": _games,

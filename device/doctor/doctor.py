@@ -5,18 +5,17 @@ Works on a bare device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from duomem.configs import target_files
+from duomem.core.cpu import cpu_arch, cpu_features
 from duomem.core.errors import UserError
 from duomem.core.files import read_toml
-from duomem.core.cpu import cpu_arch, cpu_features
+from duomem.device.doctor.checks import CHECKS, COMPILE_PACKAGES, Finding, run_all
 from duomem.device.engine.cuda import JETPACK, MAJOR
-from duomem.device.doctor.checks import COMPILE_PACKAGES, PROBES, Finding, run_all
-
-TARGETS = Path(__file__).resolve().parent.parent / "configs" / "targets"
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """JSON value of all of it."""
-        return {"findings": [{**asdict(f), "facts": dict(f.facts)} for f in self.findings],
-                "targets": [asdict(t) for t in self.targets]}
+        return {
+            "findings": [{**asdict(f), "facts": dict(f.facts)} for f in self.findings],
+            "targets": [asdict(t) for t in self.targets],
+        }
 
     def unmet(self, wanted: str) -> list[str]:
         """What keeps TARGET or TARGET:STAGE (`wanted`) from being possible here, a line each.
@@ -70,15 +71,18 @@ class Report:
         if stage and stage not in stages:
             raise UserError(f"--require {wanted}: no such stage: use one of {', '.join(stages)}")
         chosen = [stage] if stage else [s for s in stages if s != "run" or target.native]
-        return [f"{name}: cannot {s} here: {stages[s].reason}: {stages[s].fix}" for s in chosen
-                if not stages[s].possible]
+        return [
+            f"{name}: cannot {s} here: {stages[s].reason}: {stages[s].fix}" for s in chosen if not stages[s].possible
+        ]
 
 
-def examine(targets: Path = TARGETS) -> Report:
-    """Look for everything, at most about half a minute, and judge every target of the folder `targets`."""
-    findings = tuple(run_all(PROBES))
+def examine(targets: Sequence[Path] | None = None) -> Report:
+    """Look for everything, at most about half a minute, and judge every target, or those of the files `targets`."""
+    findings = tuple(run_all(CHECKS))
     by_name = {finding.name: finding for finding in findings}
-    return Report(findings, tuple(_judge(path, by_name) for path in sorted(targets.glob("*.toml"))))
+    return Report(
+        findings, tuple(_judge(path, by_name) for path in (target_files().values() if targets is None else targets))
+    )
 
 
 def _judge(path: Path, found: Mapping[str, Finding]) -> TargetReport:
@@ -87,15 +91,22 @@ def _judge(path: Path, found: Mapping[str, Finding]) -> TargetReport:
         value = read_toml(path, "target file")
         arch = cpu_arch() if value["arch"] == "native" else str(value["arch"])
         name, device, link = str(value["name"]), str(value["device"]), str(value.get("link", ""))
-        needed = [frozenset(map(str, entry.get("cpu_features", ()))) for entry in value.get("baselines", ())]
+        needed = [frozenset(map(str, entry.get("cpu_features", ()))) for entry in value.get("variants", ())]
     except (UserError, KeyError, TypeError, ValueError, AttributeError) as e:
         text = str(e) if isinstance(e, UserError) else f"{path}: not a target file ({type(e).__name__}: {e})"
         broken = Stage(False, " ".join(text.split()), "compare the file with host.toml")
         return TargetReport(path.stem, "?", "?", False, broken, broken, broken)
     native = arch == cpu_arch()
     kinds = set(_values(value, "kind")) | {_GENERATOR_OF.get(device, device)}
-    return TargetReport(name, device, arch, native, _can_compile(kinds, found), _can_link(link, native, found),
-                        _can_run(device, arch, native, needed, found))
+    return TargetReport(
+        name,
+        device,
+        arch,
+        native,
+        _can_compile(kinds, found),
+        _can_link(link, native, found),
+        _can_run(device, arch, native, needed, found),
+    )
 
 
 _GENERATOR_OF = {"cpu": "llvm", "vulkan": "webgpu"}
@@ -124,8 +135,9 @@ def _can_compile(kinds: set[str], found: Mapping[str, Finding]) -> Stage:
     if missing := sorted(kinds - set(compiler.facts["generators"])):
         return Stage(False, f"TVM has no code generator for {', '.join(missing)}", "use a TVM built with it")
     if "cuda" in kinds and not found["nvcc"].present:
-        return Stage(False, f"nvcc: {found['nvcc'].text}",
-                     f"pip install 'duomem[cuda]', or install the CUDA {MAJOR} toolkit")
+        return Stage(
+            False, f"nvcc: {found['nvcc'].text}", f"pip install 'duomem[cuda]', or install the CUDA {MAJOR} toolkit"
+        )
     return Stage(True)
 
 
@@ -147,13 +159,19 @@ def _can_run(device: str, arch: str, native: bool, needed: list[frozenset[str]],
         features = cpu_features()
         lacking = sorted((sorted(needs - features) for needs in needed), key=len) if features is not None else []
         if lacking and lacking[0]:
-            return Stage(False, f"this CPU has no {', '.join(lacking[0])}",
-                         "compile for a target with an older baseline, or --target host here")
+            return Stage(
+                False,
+                f"this CPU has no {', '.join(lacking[0])}",
+                "compile for a target with an older CPU, or --target host here",
+            )
         return Stage(True)
     if device == "cuda":
         cuda = found["cuda"]
-        return Stage(True) if cuda.present else Stage(False, cuda.text, f"install NVIDIA's driver and CUDA {MAJOR} "
-                                                      f"({JETPACK} on a Jetson)")
+        return (
+            Stage(True)
+            if cuda.present
+            else Stage(False, cuda.text, f"install NVIDIA's driver and CUDA {MAJOR} ({JETPACK} on a Jetson)")
+        )
     if device in ("vulkan", "webgpu"):
         return _can_run_vulkan(found["vulkan"])
     if device in runtime.facts["runtimes"]:
@@ -164,10 +182,13 @@ def _can_run(device: str, arch: str, native: bool, needed: list[frozenset[str]],
 def _can_run_vulkan(vulkan: Finding) -> Stage:
     if not vulkan.facts.get("plugin"):
         return Stage(False, f"no duomem-vulkan: {vulkan.text}", "install the wheel duomem-vulkan of the bundle")
-    adapters = vulkan.facts["adapters"]
-    if not adapters:
+    gpus = vulkan.facts["gpus"]
+    if not gpus:
         return Stage(False, "no Vulkan adapter", "install the GPU's Vulkan driver")
-    if all(adapter["software"] for adapter in adapters):
-        return Stage(False, f"only a software rasteriser: {adapters[0]['name']}",
-                     "install the GPU's Vulkan driver, or use the CPU target, which is faster")
+    if all(gpu["software"] for gpu in gpus):
+        return Stage(
+            False,
+            f"only a software rasteriser: {gpus[0]['name']}",
+            "install the GPU's Vulkan driver, or use the CPU target, which is faster",
+        )
     return Stage(True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError, UserError
 from duomem.core.files import digest_of, read_json, sha256_file
-from duomem.device.engine.cost import Work
+from duomem.device.engine.cost import DecoderCost
 
 BUNDLE_FORMAT = "duomem-bundle"
 BUNDLE_VERSION = 2
@@ -40,7 +40,7 @@ _REMAKE = "make it again with duomem compile"
 
 @dataclass(frozen=True)
 class Library:
-    """A compiled library for one CPU baseline, or for GPUs.
+    """A compiled library for one CPU variant, or for GPUs.
 
     file: its path inside the bundle. mcpu: what LLVM tuned it for. cpu_features: what a CPU must have to run it,
     as Linux names them (see device.cpu). device: where its kernels run, "cpu" or "vulkan".
@@ -100,16 +100,15 @@ class Bundle:
     def library_for(self, features: frozenset[str] | None, device: str = "cpu") -> Library:
         """The best library for `device` and a CPU with `features`; there is one for that device.
 
-        Raises UserError, saying what is missing, if this CPU can run none of them.
+        Raises BundleError, saying what is missing, if this CPU can run none of them.
         """
         if chosen := self.runnable(features, device):
             return chosen[0]
         libraries = [library for library in self.libraries if library.device == device]
         least = min(libraries, key=lambda library: len(library.cpu_features - (features or frozenset())))
         missing = ", ".join(sorted(least.cpu_features - (features or frozenset())))
-        raise UserError(
-            f"{self.folder}: needs a CPU with {missing}: compile it on this machine, or for a target with an "
-            "older baseline"
+        raise BundleError(
+            f"{self.folder}: needs a CPU with {missing}: compile it on this machine, or for a target with an older CPU"
         )
 
     @property
@@ -118,8 +117,8 @@ class Bundle:
         return self.devices[0] if len(self.devices) == 1 else "auto"
 
     @property
-    def quantisation(self) -> str:
-        return self.manifest["quantisation"]
+    def quantization(self) -> str:
+        return self.manifest["quantization"]
 
     @property
     def vocab_size(self) -> int:
@@ -148,28 +147,24 @@ def read_bundle(folder: Path) -> Bundle:
     """Verify the bundle in `folder` and return it.
 
     Checks, in this order: bundle.json's schema, that the folder holds exactly the listed regular files
-    (no links, nothing else), their sizes, their SHA-256. Raises UserError naming file, field and fix.
+    (no links, nothing else), their sizes, their SHA-256. Raises BundleError naming file, field and fix.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such bundle folder: give a folder made by duomem compile")
+        raise BundleError(f"{folder}: no such bundle folder: give a folder made by duomem compile")
     path = folder / MANIFEST
     if path.is_symlink():
-        raise UserError(f"{path}: is a link: a bundle holds plain files only, copy it again")
+        raise BundleError(f"{path}: is a link: a bundle holds plain files only, copy it again")
     manifest = check_manifest(read_json(path, "bundle manifest", _MANIFEST_LIMIT), path)
     _check_listing(folder, manifest["files"])
     for name, entry in manifest["files"].items():
         file = folder / name
         size = file.stat().st_size
         if size != entry["size"]:
-            raise UserError(
-                f"{file}: is {size} bytes, bundle.json says {entry['size']}: copy the bundle again"
-            )
+            raise BundleError(f"{file}: is {size} bytes, bundle.json says {entry['size']}: copy the bundle again")
     for name, entry in manifest["files"].items():
         if sha256_file(folder / name) != entry["sha256"]:
-            raise UserError(
-                f"{folder / name}: its SHA-256 is not the one in bundle.json: copy the bundle again"
-            )
+            raise BundleError(f"{folder / name}: its SHA-256 is not the one in bundle.json: copy the bundle again")
     return Bundle(folder, manifest)
 
 
@@ -187,7 +182,7 @@ def existing_bundle(out: Path, is_current: Callable[[dict[str, Any]], bool]) -> 
     if not out.exists():
         return None
     if not (out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file())):
-        raise UserError(f"--out {out}: exists and is no bundle: give another folder, or remove it")
+        raise BundleError(f"--out {out}: exists and is no bundle: give another folder, or remove it")
     try:
         bundle = read_bundle(out)
     except UserError:
@@ -199,14 +194,12 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
     """`value` if it is a bundle manifest of this version; a UserError naming `where` and the field if not."""
     fields = _Fields(where, value, "")
     if fields.text("format") != BUNDLE_FORMAT:
-        raise UserError(
-            f"{where}: field format is not {BUNDLE_FORMAT!r}: give a folder made by duomem compile"
-        )
+        raise BundleError(f"{where}: field format is not {BUNDLE_FORMAT!r}: give a folder made by duomem compile")
     version = fields.integer("version", 0)
     if version != BUNDLE_VERSION:
-        raise UserError(f"{where}: field version is {version}, this duomem reads {BUNDLE_VERSION}: {_REMAKE}")
-    if fields.text("quantisation") not in SCHEMES:
-        raise UserError(f"{where}: field quantisation is not one of {', '.join(SCHEMES)}: {_REMAKE}")
+        raise BundleError(f"{where}: field version is {version}, this duomem reads {BUNDLE_VERSION}: {_REMAKE}")
+    if fields.text("quantization") not in SCHEMES:
+        raise BundleError(f"{where}: field quantization is not one of {', '.join(SCHEMES)}: {_REMAKE}")
     if value.get("prompt_version", 0) is not None:
         fields.integer("prompt_version", 0)
     fields.digest("inputs")
@@ -233,7 +226,7 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
         entry.texts("cpu_features")
         if "device" in entry.value:
             entry.text("device")
-    Work.from_json(value.get("work"), str(where))
+    DecoderCost.from_json(value.get("work"), str(where))
     gate = fields.object("gate")
     gate.number("max_abs_diff")
     gate.number("bound")
@@ -246,7 +239,7 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
             check.wrong("logits", f"one for each id, after at least {_LEAST_CHECKED} tokens")
     files = fields.object("files")
     if len(files.value) > _MAX_FILES:
-        raise UserError(f"{where}: field files lists more than {_MAX_FILES} files: not a bundle duomem wrote")
+        raise BundleError(f"{where}: field files lists more than {_MAX_FILES} files: not a bundle duomem wrote")
     if "kit" in value:
         _check_kit(fields.object("kit"), value)
     for name in files.value:
@@ -256,7 +249,7 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
         entry.digest("sha256")
     for name in (*_REQUIRED, *libraries):
         if name not in files.value:
-            raise UserError(f"{where}: field files does not list {name!r}: {_REMAKE}")
+            raise BundleError(f"{where}: field files does not list {name!r}: {_REMAKE}")
     return value
 
 
@@ -272,7 +265,7 @@ def _check_kit(kit: _Fields, manifest: dict[str, Any]) -> None:
     kit.texts("pythons")
     kit.digest("inputs")
     if kit.digest("manifest") != manifest_digest(manifest):
-        raise UserError(f"{kit.where}: is not as duomem kit wrote it: copy the bundle again")
+        raise BundleError(f"{kit.where}: is not as duomem kit wrote it: copy the bundle again")
 
 
 def _check_name(name: str, where: Path, kit: bool) -> None:
@@ -285,9 +278,7 @@ def _check_name(name: str, where: Path, kit: bool) -> None:
     else:
         plain = len(parts) > 1 and parts[0] in folders and all(_PART.fullmatch(part) for part in parts)
     if not plain:
-        raise UserError(
-            f"{where}: field files: {name[:200]!r} is no path inside {', '.join(folders)}: {_REMAKE}"
-        )
+        raise BundleError(f"{where}: field files: {name[:200]!r} is no path inside {', '.join(folders)}: {_REMAKE}")
 
 
 def _check_listing(folder: Path, files: dict[str, Any]) -> None:
@@ -304,14 +295,12 @@ def _check_listing(folder: Path, files: dict[str, Any]) -> None:
             elif stat.S_ISREG(mode) and (name in files or name == MANIFEST):
                 found.add(name)
             elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-                raise UserError(
-                    f"{item.path}: is not listed in bundle.json: remove it or copy the bundle again"
-                )
+                raise BundleError(f"{item.path}: is not listed in bundle.json: remove it or copy the bundle again")
             else:
-                raise UserError(f"{item.path}: is a link or special file: a bundle holds plain files only")
+                raise BundleError(f"{item.path}: is a link or special file: a bundle holds plain files only")
     for name in files:
         if name not in found:
-            raise UserError(f"{folder / name}: is listed in bundle.json but missing: copy the bundle again")
+            raise BundleError(f"{folder / name}: is listed in bundle.json but missing: copy the bundle again")
 
 
 class _Fields:
@@ -325,7 +314,7 @@ class _Fields:
 
     def wrong(self, name: str, kind: str) -> None:
         field = f"{self.path}{name}".rstrip(".") or "(top level)"
-        raise UserError(f"{self.where}: field {field} is missing or not {kind}: {_REMAKE}")
+        raise BundleError(f"{self.where}: field {field} is missing or not {kind}: {_REMAKE}")
 
     def text(self, name: str) -> str:
         value = self.value.get(name)

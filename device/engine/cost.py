@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionCost:
     """The attention of `layers` layers that see the last `window` tokens (0: all of them)."""
 
     layers: int
@@ -28,7 +28,7 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class Work:
+class DecoderCost:
     """Cost of a decoder. Counted: matrix products and attention. Left out, as below 1 %: norms, rotations,
     activations, softmax, activations' traffic and the embedding row of a token.
 
@@ -41,7 +41,7 @@ class Work:
     """Operations of the layers' matrices for one token: two for each weight."""
     head_flops: int
     """Operations of the head for one position whose logits are wanted."""
-    attention: tuple[Attention, ...]
+    attention: tuple[AttentionCost, ...]
 
     def decode_bytes(self, context: int) -> int:
         """Bytes read to append one token after `context` others, its own keys and values included."""
@@ -63,14 +63,16 @@ class Work:
         return {**asdict(self), "attention": [asdict(a) for a in self.attention]}
 
     @classmethod
-    def from_json(cls, value: Any, where: str) -> Work:
-        """The work that field `work` of the file `where` holds. Raises UserError naming the wrong field."""
+    def from_json(cls, value: Any, where: str) -> DecoderCost:
+        """The work that field `work` of the file `where` holds. Raises BundleError naming the wrong field."""
         attention = value.get("attention") if isinstance(value, dict) else None
         if not isinstance(attention, list) or not 0 < len(attention) <= 1024:
             raise _wrong(where, "attention", "a list")
         parts = tuple(
-            Attention(**_counts(part, ("layers", "window", "flops_per_pair", "kv_bytes_per_token"), where,
-                                f"attention[{i}].")) for i, part in enumerate(attention)
+            AttentionCost(
+                **_counts(part, ("layers", "window", "flops_per_pair", "kv_bytes_per_token"), where, f"attention[{i}].")
+            )
+            for i, part in enumerate(attention)
         )
         return cls(**_counts(value, ("weight_bytes", "layer_flops", "head_flops"), where, ""), attention=parts)
 
@@ -83,5 +85,5 @@ def _counts(value: Any, names: tuple[str, ...], where: str, prefix: str) -> dict
     return {name: found[name] for name in names}
 
 
-def _wrong(where: str, field: str, kind: str) -> UserError:
-    return UserError(f"{where}: field work.{field} is missing or not {kind}: make it again with duomem compile")
+def _wrong(where: str, field: str, kind: str) -> BundleError:
+    return BundleError(f"{where}: field work.{field} is missing or not {kind}: make it again with duomem compile")

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeviceError
 
 SOFTWARE = "DUOMEM_SOFTWARE_VULKAN"
 """Environment variable that, set to 1, lets a software rasteriser be chosen like a GPU."""
@@ -20,14 +20,14 @@ _PROBE = """
 import os
 os.environ["TVM_USE_RUNTIME_LIB"] = "1"
 import tvm
-from duomem.device.engine.gpu import adapters
-raise SystemExit(0 if adapters(tvm) else 3)
+from duomem.device.engine.gpu import gpus
+raise SystemExit(0 if gpus(tvm) else 3)
 """
 _PROBE_LIMIT = 60.0
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Gpu:
     """A Vulkan adapter; index: its number as a TVM device. max_buffer: bytes a kernel can see of one tensor."""
 
     index: int
@@ -36,13 +36,13 @@ class Adapter:
     max_buffer: int
 
 
-def adapters(tvm: Any) -> list[Adapter]:
+def gpus(tvm: Any) -> list[Gpu]:
     """The Vulkan adapters, best first; none without a driver or without the plugin, which `tvm` loads itself."""
-    probe = tvm.get_global_func("duomem_vulkan.adapters", allow_missing=True)
+    probe = tvm.get_global_func("duomem_vulkan.gpus", allow_missing=True)
     if probe is None:
         return []
     return [
-        Adapter(
+        Gpu(
             int(found["index"]),
             str(found["name"]),
             bool(found["software"]),
@@ -52,16 +52,16 @@ def adapters(tvm: Any) -> list[Adapter]:
     ]
 
 
-def choose_adapter(tvm: Any, software: bool) -> Adapter:
+def choose_gpu(tvm: Any, software: bool) -> Gpu:
     """The best Vulkan adapter; a software rasteriser only if `software` allows it. UserError if there is none."""
-    if tvm.get_global_func("duomem_vulkan.adapters", allow_missing=True) is None:
-        raise UserError("device vulkan: the plugin duomem-vulkan is missing: install its wheel from the bundle")
-    found = adapters(tvm)
+    if tvm.get_global_func("duomem_vulkan.gpus", allow_missing=True) is None:
+        raise DeviceError("device vulkan: the plugin duomem-vulkan is missing: install its wheel from the bundle")
+    found = gpus(tvm)
     if not found:
-        raise UserError("device vulkan: no Vulkan adapter: install the GPU's driver (mesa-vulkan-drivers on Debian)")
-    allowed = [adapter for adapter in found if software or not adapter.software]
+        raise DeviceError("device vulkan: no Vulkan adapter: install the GPU's driver (mesa-vulkan-drivers on Debian)")
+    allowed = [gpu for gpu in found if software or not gpu.software]
     if not allowed:
-        raise UserError(
+        raise DeviceError(
             f"device vulkan: only a software rasteriser ({found[0].name}): install the GPU's driver, or set "
             f"{SOFTWARE}=1"
         )
@@ -73,7 +73,7 @@ def software_allowed() -> bool:
     return os.environ.get(SOFTWARE) == "1"
 
 
-def has_adapter() -> bool:
+def has_gpu() -> bool:
     """Whether any Vulkan adapter, software or not, is here; asked in another process, as drivers may crash."""
     try:
         done = subprocess.run(

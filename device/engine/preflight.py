@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeviceError
 from duomem.device.engine.bundle import ALL_CHUNK, Bundle
 
 RUNTIME = 80 << 20
@@ -120,11 +120,15 @@ def check_memory(need: Need, limit: Limit | None, bundle: Bundle, context_length
     """UserError if `need` exceeds `limit`, naming both and the context_length or max_sessions that would fit."""
     if limit is None or need.total <= limit.bytes:
         return
-    parts = (f"weights {_mb(need.weights)}, KV cache {_mb(need.kv_cache)} for {max_sessions} "
-             f"session{'s' if max_sessions > 1 else ''} of {context_length} tokens, workspace {_mb(need.workspace)}, "
-             f"runtime {_mb(need.runtime)}")
-    raise UserError(f"{bundle.folder}: needs {_mb(need.total)} MB of memory ({parts}), {_mb(limit.bytes)} MB are left "
-                    f"({limit.name}): {_advice(need, limit, bundle, max_sessions)}")
+    parts = (
+        f"weights {_mb(need.weights)}, KV cache {_mb(need.kv_cache)} for {max_sessions} "
+        f"session{'s' if max_sessions > 1 else ''} of {context_length} tokens, workspace {_mb(need.workspace)}, "
+        f"runtime {_mb(need.runtime)}"
+    )
+    raise DeviceError(
+        f"{bundle.folder}: needs {_mb(need.total)} MB of memory ({parts}), {_mb(limit.bytes)} MB are left "
+        f"({limit.name}): {_advice(need, limit, bundle, max_sessions)}"
+    )
 
 
 def _advice(need: Need, limit: Limit, bundle: Bundle, sessions: int) -> str:
@@ -136,8 +140,10 @@ def _advice(need: Need, limit: Limit, bundle: Bundle, sessions: int) -> str:
         if pages * page >= min(_SHORTEST, bundle.context_length):
             fewer = f" and max_sessions of {count}" if count < sessions else ""
             return f"give a context_length of at most {min(pages * page, bundle.context_length)}{fewer}, or free memory"
-    return (f"no context_length fits, as {_mb(fixed)} MB go to the rest: free memory, or compile a smaller student "
-            "or a smaller --quant")
+    return (
+        f"no context_length fits, as {_mb(fixed)} MB go to the rest: free memory, or compile a smaller student "
+        "or a smaller --quant"
+    )
 
 
 def _mb(count: int) -> str:

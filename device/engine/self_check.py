@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from duomem.core.errors import UserError
-from duomem.device.engine.bundle import read_bundle
-from duomem.core.process import run_command, said_lines
 from duomem.core.cpu import cpu_arch, cpu_features
+from duomem.core.errors import DeviceError
+from duomem.core.process import run_command, said_lines
+from duomem.device.engine.bundle import read_bundle
 from duomem.device.engine.preflight import available_memory, check_memory, memory_need
 
 _LOAD_TIMEOUT = 240.0
@@ -18,17 +18,17 @@ def check_bundle(folder: Path) -> str:
     """Whether the bundle in `folder` runs here, in a few words: verified, enough memory, loaded, a token decoded.
 
     Loading is tried in a process of its own. A GPU that the bundle has a library for and that is passed over is named
-    with the reason. Raises UserError saying what is wrong.
+    with the reason. Raises DeviceError saying what is wrong.
     """
     bundle = read_bundle(folder)
     if bundle.arch != cpu_arch():
-        raise UserError(f"{folder}: is compiled for {bundle.arch}, this is {cpu_arch()}: compile it for this")
+        raise DeviceError(f"{folder}: is compiled for {bundle.arch}, this is {cpu_arch()}: compile it for this")
     bundle.library_for(cpu_features(), bundle.devices[-1])
     need, limit, sessions = memory_need(bundle), available_memory(), 4
     check_memory(need, limit, bundle, bundle.context_length, sessions)
     done = run_command([sys.executable, "-c", _TRY_BUNDLE, str(bundle.folder.resolve()), bundle.device], _LOAD_TIMEOUT)
     if done.status:
-        raise UserError(f"{folder}: does not load here: {done.last_line}")
+        raise DeviceError(f"{folder}: does not load here: {done.last_line}")
     *passed_over, loaded = said_lines(done.output)
     have = f" of {limit.bytes / 1e6:.0f} MB" if limit else ""
     others = f" ({'; '.join(passed_over)})" if passed_over else ""
@@ -39,7 +39,7 @@ _TRY_BUNDLE = """
 import contextlib, io, sys, time
 from pathlib import Path
 import numpy as np
-from duomem.core.errors import UserError
+from duomem.core.errors import DeviceError, UserError
 from duomem.device.engine.tvm_engine import TvmEngine
 try:
     start = time.perf_counter()

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeviceError
 
 
-class ContextFull(UserError):
+class ContextFull(DeviceError):
     """The tokens do not fit: the session holds as many as `context_length` or the page pool allows.
 
     The session is as it was before the call. The agent ends the episode on it.
@@ -61,5 +61,5 @@ class Engine(Protocol):
         ...
 
     def session(self) -> Session:
-        """A new, empty session. Raises UserError when all are in use."""
+        """A new, empty session. Raises DeviceError when all are in use."""
         ...

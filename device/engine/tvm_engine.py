@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
-from duomem.device.engine.tvm_engine import cuda
-from duomem.device.engine.gpu import choose_adapter, software_allowed
-from duomem.device.engine.bundle import ALL_CHUNK, Bundle, Library, read_bundle
 from duomem.core.cpu import cpu_arch, cpu_features, usable_cores
+from duomem.core.errors import DeviceError, UserError
+from duomem.device.engine import cuda
+from duomem.device.engine.bundle import ALL_CHUNK, Bundle, Library, read_bundle
+from duomem.device.engine.gpu import choose_gpu, software_allowed
 from duomem.device.engine.preflight import available_memory, check_memory, gpu_memory, memory_need
 from duomem.device.engine.session import ContextFull
 from duomem.device.engine.weights import library_weight, read_tensor_cache
@@ -59,12 +59,12 @@ class TvmEngine:
         if context_length is None:
             context_length = bundle.context_length
         if not 1 <= context_length <= bundle.context_length:
-            raise UserError(
+            raise DeviceError(
                 f"context length {context_length} is not within this bundle's 1..{bundle.context_length}: "
                 "give less, or compile with a larger --context"
             )
         if max_sessions < 1:
-            raise UserError(f"max_sessions is {max_sessions}: give at least 1")
+            raise DeviceError(f"max_sessions is {max_sessions}: give at least 1")
         need = memory_need(bundle, context_length, max_sessions)
         check_memory(need, available_memory(), bundle, context_length, max_sessions)
         self.bundle = bundle
@@ -112,7 +112,7 @@ class TvmEngine:
         and that gives the logits the bundle records; each that is passed over is named in one line on the error stream.
         context_length: most tokens a session may hold, the bundle's own by default.
         max_sessions: sessions open at once. library: file of one of the bundle's libraries for that device, by
-        default the best this CPU can run (`engine.library` says which). Raises UserError if the bundle is damaged,
+        default the best this CPU can run (`engine.library` says which). Raises DeviceError if the bundle is damaged,
         for another machine, or an argument does not fit it.
         """
         return cls(read_bundle(bundle_dir), device, context_length, max_sessions, library)
@@ -123,31 +123,33 @@ class TvmEngine:
         if library.device == "cpu":
             self._device = tvm.cpu()
         elif library.device == "vulkan":
-            adapter = choose_adapter(tvm, software=asked == "vulkan" or software_allowed())
-            self._device = tvm.device("webgpu", adapter.index)
+            gpu = choose_gpu(tvm, software=asked == "vulkan" or software_allowed())
+            self._device = tvm.device("webgpu", gpu.index)
         elif library.device in RUNTIME_DEVICES:
             self._device = tvm.device(library.device)
             if not self._device.exist:
                 lacking = cuda.lacking() if library.device == "cuda" else ""
-                raise UserError(
+                raise DeviceError(
                     f"device {library.device}: none here: it needs {RUNTIME_DEVICES[library.device]}{lacking}"
                 )
         else:
-            raise UserError(f"{where}: is for the device {library.device}, which this duomem does not know: update it")
+            raise DeviceError(
+                f"{where}: is for the device {library.device}, which this duomem does not know: update it"
+            )
         if library.device != "cpu":
             self._check_gpu_memory()
         try:
             module = tvm.runtime.load_module(str(where))
             if library.device == "vulkan":
-                tvm.get_global_func("duomem_vulkan.prepare")(module, adapter.index)
+                tvm.get_global_func("duomem_vulkan.prepare")(module, gpu.index)
             self._vm = tvm.runtime.vm.VirtualMachine(module, self._device)
             metadata = json.loads(self._vm["_metadata"]())
         except (RuntimeError, OSError, AttributeError, ValueError) as e:
-            raise UserError(f"{where}: cannot be loaded ({_last_line(e)}): compile the bundle again") from None
+            raise DeviceError(f"{where}: cannot be loaded ({_last_line(e)}): compile the bundle again") from None
         try:
             self._params = tvm.runtime.convert(self._load_params(metadata))
         except (RuntimeError, MemoryError) as e:
-            raise UserError(f"{where}: the device takes no weights ({_last_line(e)}): use another device") from None
+            raise DeviceError(f"{where}: the device takes no weights ({_last_line(e)}): use another device") from None
         self._functions = {name: self._vm[name] for name in ("prefill", "prefill_all", "decode")}
         self.library = library
         self._cache = self._create_cache()
@@ -161,11 +163,11 @@ class TvmEngine:
         check_memory(replace(need, runtime=0), limit, self.bundle, self._context_length, self._max_sessions)
 
     def _check_itself(self) -> None:
-        """Compare logits with those the gate recorded. Raises UserError if they differ, or cannot be computed."""
+        """Compare logits with those the gate recorded. Raises DeviceError if they differ, or cannot be computed."""
         where = f"{self.bundle.folder / self.library.file}: self-check"
         check = self.bundle.manifest["gate"].get("self_check")
         if check is None:
-            raise UserError(f"{where}: bundle.json records no logits to compare with: compile the bundle again")
+            raise DeviceError(f"{where}: bundle.json records no logits to compare with: compile the bundle again")
         tokens = check["tokens"]
         try:
             session = self.session()
@@ -174,10 +176,10 @@ class TvmEngine:
             logits = session.decode(tokens[-1])
             session.close()
         except (RuntimeError, MemoryError, ValueError, ContextFull) as e:
-            raise UserError(f"{where}: the device fails ({_last_line(e)}): update its driver") from None
+            raise DeviceError(f"{where}: the device fails ({_last_line(e)}): update its driver") from None
         largest = float(np.abs(logits[check["ids"]] - np.array(check["logits"], np.float32)).max(initial=0.0))
         if not largest < SELF_CHECK_BOUND:
-            raise UserError(
+            raise DeviceError(
                 f"{where}: logits differ by {largest:.2g} from those recorded when it was compiled, the bound is "
                 f"{SELF_CHECK_BOUND:g}: the driver computes something else"
             )
@@ -202,7 +204,7 @@ class TvmEngine:
         return int(self._count_free(self._cache))
 
     def session(self) -> TvmSession:
-        """A new, empty session. Raises UserError when `max_sessions` are open."""
+        """A new, empty session. Raises DeviceError when `max_sessions` are open."""
         sequence = self._reserve()
         with self._reported():
             self._kv["add_sequence"](self._cache, sequence)
@@ -210,7 +212,7 @@ class TvmEngine:
 
     def _reserve(self) -> int:
         if self._open_sessions >= self._max_sessions:
-            raise UserError(
+            raise DeviceError(
                 f"all {self._max_sessions} sessions are open: close one, or load with a larger max_sessions"
             )
         self._open_sessions += 1
@@ -242,7 +244,7 @@ class TvmEngine:
         except (RuntimeError, MemoryError) as e:
             if self.library.device == "cpu":
                 raise
-            raise UserError(
+            raise DeviceError(
                 f"device {self.library.device}: fails ({_last_line(e)}): start again, or with --device cpu"
             ) from None
 
@@ -269,7 +271,7 @@ class TvmEngine:
             return self._vm["create_kv_cache"](*(self._shape([size]) for size in sizes))
         except (RuntimeError, MemoryError) as e:
             megabytes = sizes[1] * self.bundle.manifest["context"]["kv_bytes_per_token"] / 1e6
-            raise UserError(
+            raise DeviceError(
                 f"a KV cache of {self._max_sessions} sessions of {self._context_length} tokens needs "
                 f"{megabytes:.0f} MB, which could not be had ({_last_line(e)}): give a smaller context_length"
             ) from None
@@ -293,13 +295,13 @@ class TvmEngine:
         for entry in metadata["params"]:
             for name in entry["stored"]:
                 if name not in records:
-                    raise UserError(f"{self.bundle.model_dir}: holds no {name}: compile the bundle again")
+                    raise DeviceError(f"{self.bundle.model_dir}: holds no {name}: compile the bundle again")
             stored = [records[name] for name in entry["stored"]]
             array = library_weight(
                 stored,
                 tuple(entry["shape"]),
                 entry["dtype"],
-                self.bundle.quantisation,
+                self.bundle.quantization,
                 metadata.get("transposed", False),
             )
             params.append(self._tensor(array, self._device))
@@ -389,14 +391,14 @@ def _last_line(error: BaseException) -> str:
 def _choose_libraries(bundle: Bundle, device: str, file: str | None) -> list[Library]:
     """The libraries to try, in this order: one, or with device "auto" the best of each device, the CPU's last.
 
-    Raises UserError if this CPU can run none of those.
+    Raises DeviceError if this CPU can run none of those.
     """
     where = bundle.folder
     if device not in (*bundle.devices, "auto"):
         devices = " and ".join(bundle.devices)
-        raise UserError(f"{where}: is compiled for {devices}, not for {device}: ask for {devices}")
+        raise DeviceError(f"{where}: is compiled for {devices}, not for {device}: ask for {devices}")
     if bundle.arch != cpu_arch():
-        raise UserError(f"{where}: is compiled for {bundle.arch}, this is {cpu_arch()}: compile it for this")
+        raise DeviceError(f"{where}: is compiled for {bundle.arch}, this is {cpu_arch()}: compile it for this")
     features = cpu_features()
     devices_tried = bundle.devices if device == "auto" else (device,)
     runnable = [library for name in devices_tried for library in bundle.runnable(features, name)]
@@ -408,7 +410,7 @@ def _choose_libraries(bundle: Bundle, device: str, file: str | None) -> list[Lib
         if library.file == file:
             return [library]
     names = ", ".join(library.file for library in runnable) or "none"
-    raise UserError(f"{where}: {file} is no library of it that this CPU can run: those are {names}")
+    raise DeviceError(f"{where}: {file} is no library of it that this CPU can run: those are {names}")
 
 
 def _import_tvm_runtime() -> Any:

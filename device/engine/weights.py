@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError
 from duomem.core.files import read_json
 
 TENSOR_CACHE = "tensor-cache.json"
@@ -55,7 +55,7 @@ class Record:
 def read_tensor_cache(model_dir: Path) -> dict[str, Record]:
     """The tensors listed in `model_dir`/tensor-cache.json by name, bounds checked against the shard files.
 
-    Raises UserError if the file is damaged, names a file outside the folder or an unknown type.
+    Raises BundleError if the file is damaged, names a file outside the folder or an unknown type.
     """
     path = Path(model_dir) / TENSOR_CACHE
     value = read_json(path, "tensor cache", _LIMIT)
@@ -74,7 +74,7 @@ def read_tensor_cache(model_dir: Path) -> dict[str, Record]:
                     raise ValueError(f"{record.name!r} is listed twice")
                 records[record.name] = record
     except (KeyError, TypeError, ValueError) as e:
-        raise UserError(f"{path}: bad record ({type(e).__name__}: {e}): {_REMAKE}") from None
+        raise BundleError(f"{path}: bad record ({type(e).__name__}: {e}): {_REMAKE}") from None
     return records
 
 
@@ -119,7 +119,7 @@ def library_weight(
     A three-dimensional parameter is a tiled matrix; as uint16 it holds the bits of bfloat16 values. Any other
     is a vector, widened to float32, or with `transposed` (a GPU library) a matrix whose rows and columns are
     exchanged. Scheme q4f16_0 stores all matrices but the embedding transposed.
-    Raises UserError if tensor and parameter do not belong together.
+    Raises BundleError if tensor and parameter do not belong together.
     """
     tiled = len(shape) == 3
     arrays = [r.bits() if dtype == "uint16" and r.format == "f32-to-bf16" else r.load() for r in records]
@@ -133,7 +133,7 @@ def library_weight(
     if transposed and array.ndim == 2:
         array = array.T
     if array.shape != shape or array.dtype != np.dtype(dtype):
-        raise UserError(
+        raise BundleError(
             f"{records[0].file.name}: {records[0].name} is {array.dtype} {list(array.shape)}, the library takes "
             f"{dtype} {list(shape)}: {_REMAKE}"
         )

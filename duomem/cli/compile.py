@@ -1,6 +1,6 @@
 """`duomem compile`: a Hugging Face model folder becomes a bundle a device can run.
 
-Weights are quantised, the decoder is compiled, and both must pass the parity gate.
+Weights are quantized, the decoder is compiled, and both must pass the parity gate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _EPISODES = 48
 _SEED = 0
 _MAX_TOKENS = 1024
-_MEMORY_SHARE = 0.5
+_MEMORY_PROB = 0.5
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,19 +25,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "compile", help="compile a model folder into a bundle", description=__doc__.strip().splitlines()[0]
     )
+    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="Hugging Face folder with safetensors")
+    parser.add_argument("--target", default="host", help="what to compile for: a name in configs/targets (%(default)s)")
     parser.add_argument(
-        "model_dir", type=Path, metavar="MODEL_DIR", help="Hugging Face folder with safetensors"
+        "--format",
+        choices=("bundle", "mlc"),
+        default="bundle",
+        help="bundle: what duomem plays; mlc: a folder for mlc-llm's command line and apps (%(default)s)",
     )
     parser.add_argument(
-        "--target", default="host", help="what to compile for: a name in configs/targets (%(default)s)"
-    )
-    parser.add_argument(
-        "--format", choices=("bundle", "mlc"), default="bundle",
-        help="bundle: what duomem plays; mlc: a folder for mlc-llm's command line and apps (%(default)s)"
-    )
-    parser.add_argument(
-        "--compiler", choices=("tvm", "mlc"), default="tvm",
-        help="mlc: an mlc folder whose library an installed mlc_llm compiles, for its own --target names (%(default)s)"
+        "--compiler",
+        choices=("tvm", "mlc"),
+        default="tvm",
+        help="mlc: an mlc folder whose library an installed mlc_llm compiles, for its own --target names (%(default)s)",
     )
     parser.add_argument("--quant", default="q4f32_1", help=f"weight storage: {', '.join(SCHEMES)} (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
@@ -45,16 +45,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--context", type=int, metavar="TOKENS", help="KV budget in tokens (the model's own, at most 4096)"
     )
     parser.add_argument(
-        "--calibrate", type=Path, metavar="FILE",
-        help="train trajectories to round the 4-bit weights on (GPTQ): a closer student, minutes more"
+        "--calibrate",
+        type=Path,
+        metavar="FILE",
+        help="train trajectories to round the 4-bit weights on (GPTQ): a closer student, minutes more",
     )
     parser.add_argument(
         "--calibrate-pack", type=Path, metavar="PACK", help="memories that half of those episodes are shown"
     )
     parser.add_argument(
-        "--min-agreement", type=_share, metavar="SHARE",
+        "--min-agreement",
+        type=_share,
+        metavar="SHARE",
         help="write the bundle if its choices agree with float32's on this share of the recorded steps that have a "
-        "clear one, 0 to 1 (by --quant: 0.9 for 4 bits, more for more)"
+        "clear one, 0 to 1 (by --quant: 0.9 for 4 bits, more for more)",
     )
     parser.set_defaults(func=run)
 
@@ -92,7 +96,7 @@ def _run_bundle(args: argparse.Namespace) -> None:
     gate, drift, actions = (bundle.manifest["gate"], *(bundle.manifest["gate"][n] for n in ("drift", "actions")))
     size = sum(entry["size"] for entry in bundle.manifest["files"].values())
     print(
-        f"{args.out}: {bundle.quantisation} for {bundle.manifest['target']['name']}, {size / 1e6:.1f} MB, "
+        f"{args.out}: {bundle.quantization} for {bundle.manifest['target']['name']}, {size / 1e6:.1f} MB, "
         f"context {bundle.context_length}\n"
         f"parity with transformers: max |diff| {gate['max_abs_diff']:.1e} (bound {gate['bound']:g})\n"
         f"drift from float32: mean KL {drift['mean_kl']:.2e}, same best token {drift['top1_agreement']:.1%}\n"
@@ -100,8 +104,8 @@ def _run_bundle(args: argparse.Namespace) -> None:
     )
     if gate.get("unchecked"):
         print(f"not run on this machine: {', '.join(gate['unchecked'])}")
-    if gate.get("stand_ins"):
-        print(f"checked here through libraries of the same weights: {', '.join(gate['stand_ins'])}")
+    if gate.get("proxy_libraries"):
+        print(f"checked here through libraries of the same weights: {', '.join(gate['proxy_libraries'])}")
     for entry in bundle.manifest["target"]["libraries"]:
         if "inspected" in entry:
             print(f"{entry['file']}: compiled and inspected ({entry['inspected']}), not executed")
@@ -112,14 +116,16 @@ def _actions(actions: dict[str, Any]) -> str:
         return "choices of actions: not compared, no recorded step fits this --context"
     line = f"choices of actions: {actions['agreement']:.1%} of {actions['steps']} recorded steps as float32"
     if actions["clear_steps"]:
-        line += (f", {actions['clear_agreement']:.1%} of the {actions['clear_steps']} with a clear choice "
-                 f"(bound {actions['bound']:.0%})")
+        line += (
+            f", {actions['clear_agreement']:.1%} of the {actions['clear_steps']} with a clear choice "
+            f"(bound {actions['bound']:.0%})"
+        )
     return f"{line}, free {actions['free_agreement']:.1%}"
 
 
 def _run_mlc(args: argparse.Namespace) -> None:
-    from duomem.core.errors import UserError
     from duomem.compile.export.mlc import compile_mlc, library_name
+    from duomem.core.errors import UserError
 
     device = None
     if args.compiler == "mlc":
@@ -147,15 +153,15 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
     """
     import random
 
+    from duomem.compile.weights.gptq import Calibration
     from duomem.core.errors import UserError
     from duomem.core.files import sha256_input
     from duomem.core.trajectory import read_train_trajectories
-    from duomem.compile.weights.gptq import Calibration
     from duomem.device.agent.prompt import PromptTokenizer
     from duomem.memory_packs.pack import read_pack
-    from duomem.train.memory_sampler import MemoryDraw
     from duomem.train.dataset import EpisodeDataset
     from duomem.train.holdout import read_hold_out
+    from duomem.train.memory_sampler import MemorySampler
 
     if trajectories is None:
         if pack_file is not None:
@@ -165,16 +171,19 @@ def _calibration(trajectories: Path | None, pack_file: Path | None, model_dir: P
     won = [t for t in held.rest(read_train_trajectories(trajectories)) if t.won]
     pack = read_pack(pack_file) if pack_file is not None else None
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
-    draw = MemoryDraw(held.rest(pack.memories) if pack else (), right_share=_MEMORY_SHARE, wrong_share=0.0)
+    draw = MemorySampler(held.rest(pack.memories) if pack else (), memory_prob=_MEMORY_PROB, distractor_prob=0.0)
     dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))
     if not episodes:
         raise UserError(f"{trajectories}: no won episode of at most {_MAX_TOKENS} tokens to calibrate on: give another")
-    return Calibration(episodes, {
-        "method": "gptq",
-        "trajectories": sha256_input(trajectories, "trajectory file"),
-        "pack": pack.digest if pack else None,
-        "episodes": len(episodes),
-        "tokens": sum(map(len, episodes)),
-        "seed": _SEED,
-    })
+    return Calibration(
+        episodes,
+        {
+            "method": "gptq",
+            "trajectories": sha256_input(trajectories, "trajectory file"),
+            "pack": pack.digest if pack else None,
+            "episodes": len(episodes),
+            "tokens": sum(map(len, episodes)),
+            "seed": _SEED,
+        },
+    )

@@ -21,19 +21,32 @@ if TYPE_CHECKING:
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb to the `duomem` command."""
     parser = verbs.add_parser(
-        "deploy", help="copy a bundle to a device over ssh or adb",
+        "deploy",
+        help="copy a bundle to a device over ssh or adb",
         description="Copy a bundle to a device: only what it has not, verified there, checked there, then switched to "
-        "in one step. What was cut goes on with the same command; the version before stays for --rollback.")
-    parser.add_argument("address", help="ssh://[user@]host[:port][/folder] (default folder: duomem in the home) or "
-                        "adb[:serial][/folder] (default folder: /data/local/tmp/duomem)")
+        "in one step. What was cut goes on with the same command; the version before stays for --rollback.",
+    )
+    parser.add_argument(
+        "address",
+        help="ssh://[user@]host[:port][/folder] (default folder: duomem in the home) or "
+        "adb[:serial][/folder] (default folder: /data/local/tmp/duomem)",
+    )
     parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder made by `duomem compile`")
     parser.add_argument("--rollback", action="store_true", help="switch back to the version before instead")
     parser.add_argument("--no-check", action="store_true", help="do not run the bundle's self-check on the device")
     parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="ssh configuration instead of your own")
-    parser.add_argument("--bench", type=Path, metavar="DIR",
-                        help="then run the bundle's benchmark there: its JSON goes into DIR, bench.md there is of all")
-    parser.add_argument("--bench-arguments", default="", metavar="TEXT",
-                        help="for that benchmark, as '--repetitions 3' (see duomem bench)")
+    parser.add_argument(
+        "--bench",
+        type=Path,
+        metavar="DIR",
+        help="then run the bundle's benchmark there: its JSON goes into DIR, bench.md there is of all",
+    )
+    parser.add_argument(
+        "--bench-arguments",
+        default="",
+        metavar="TEXT",
+        help="for that benchmark, as '--repetitions 3' (see duomem bench)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(func=run)
 
@@ -71,8 +84,10 @@ def _report(args: argparse.Namespace, done: Deployed, failed: bool) -> None:
     elif args.rollback:
         print(f"{place}: back to version {done.version}; --rollback again returns to {done.previous}")
     elif done.changed:
-        print(f"{place}: version {done.version} is current; sent {done.sent_files} files, "
-              f"{done.sent_bytes / 1e6:.1f} MB, {done.reused_files} files were there")
+        print(
+            f"{place}: version {done.version} is current; sent {done.sent_files} files, "
+            f"{done.sent_bytes / 1e6:.1f} MB, {done.reused_files} files were there"
+        )
     else:
         print(f"{place}: version {done.version} is there, whole and current: nothing to do")
     print(f"self-check: {done.check.outcome}: {done.check.text}")

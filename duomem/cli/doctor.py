@@ -21,21 +21,31 @@ _MARKS = {True: "yes", False: "no", None: "?"}
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb to the `duomem` command."""
-    parser = verbs.add_parser("doctor", help="what this machine has for each target, and what it lacks",
-                              description=__doc__)
-    parser.add_argument("--require", action="append", default=[], metavar="TARGET[:STAGE]",
-                        help="exit with 1 unless this target's stage (compile, link or run; default: compile and link, "
-                        "and run if it is for this CPU family) is possible here; may be repeated")
-    parser.add_argument("--bundle", type=Path, metavar="DIR",
-                        help="only say whether this bundle runs here: verify it, compare memory, load it, decode")
+    parser = verbs.add_parser(
+        "doctor", help="what this machine has for each target, and what it lacks", description=__doc__
+    )
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="TARGET[:STAGE]",
+        help="exit with 1 unless this target's stage (compile, link or run; default: compile and link, "
+        "and run if it is for this CPU family) is possible here; may be repeated",
+    )
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="only say whether this bundle runs here: verify it, compare memory, load it, decode",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 1 if something required is not possible here. Raises UserError."""
-    from duomem.device.engine.self_check import check_bundle
     from duomem.device.doctor.doctor import examine
+    from duomem.device.engine.self_check import check_bundle
 
     if args.bundle is not None:
         text = check_bundle(args.bundle)
@@ -64,8 +74,11 @@ def _text(report: Report) -> str:
         stages = target.stages()
         marks = " ".join(f"{'yes' if stage.possible else 'no':8}" for stage in stages.values()).rstrip()
         lines.append(f"{target.name:20} {target.device:8} {target.arch:10} {marks}")
-        notes += [f"{target.name}: no {name}: {stage.reason}. To do: {stage.fix}." for name, stage in stages.items()
-                  if not stage.possible]
+        notes += [
+            f"{target.name}: no {name}: {stage.reason}. To do: {stage.fix}."
+            for name, stage in stages.items()
+            if not stage.possible
+        ]
     if not report.targets:
         lines.append("no target files here")
     for note in notes:

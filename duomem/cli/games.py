@@ -22,7 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(func=run, games_verb="list")
     verbs = parser.add_subparsers(metavar="")
     maker = verbs.add_parser(
-        "generate", help="make games of all six task families from the alfworld wheel",
+        "generate",
+        help="make games of all six task types from the alfworld wheel",
         description="Make ALFWorld games from the room layouts in the alfworld wheel. The same arguments "
         "give the same bytes; an interrupted run goes on where it stopped. valid_unseen games are set in "
         "floor plans no train game has.",
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _list(games: Path | None) -> None:
-    """One line a split: number of games, of floor plans, and of games of each family."""
+    """One line a split: number of games, of floor plans, and of games of each task type."""
     from collections import Counter
 
     from duomem.device.alfworld.game_files import SPLITS, describe_path, find_games, resolve_root
@@ -66,8 +67,8 @@ def _list(games: Path | None) -> None:
         described = [describe_path(path) for path in find_games(root, split)]
         plans = {plan for _, plan in described if plan}
         print(f"  {split}: {len(described)} games, {len(plans)} floor plans")
-        for family, count in sorted(Counter(family for family, _ in described).items()):
-            print(f"    {count:6} {family}")
+        for task_type, count in sorted(Counter(task_type for task_type, _ in described).items()):
+            print(f"    {count:6} {task_type}")
 
 
 def _generate(out: Path, seed: int, counts: dict[str, int]) -> None:

@@ -12,21 +12,34 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from duomem.core.errors import UserError
-from duomem.cli import bench, deploy, doctor, evaluate, games, kit, pack, play, student, students, teach
-from duomem.cli import compare
+from duomem.cli import bench, compare, deploy, doctor, evaluate, games, kit, pack, play, student, students, teach
 from duomem.cli import compile as compile_verb
+from duomem.core.errors import UserError
 
-_VERBS = (games, teach, pack, students, student, compile_verb, play, evaluate, ladder, bench, kit, deploy, doctor)
+_VERBS = (games, teach, pack, students, student, compile_verb, play, evaluate, compare, bench, kit, deploy, doctor)
 _INTERRUPTED = 130
-_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EROFS, errno.EPERM,
-                 errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EBUSY)
+_NOT_WRITABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EACCES,
+    errno.EROFS,
+    errno.EPERM,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.EBUSY,
+)
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="duomem", description="Distil a teacher into a small model and a memory pack, "
-                                  "compile both, play ALFWorld offline.")
+    top = argparse.ArgumentParser(
+        prog="duomem",
+        description="Distil a teacher into a small model and a memory pack, compile both, play ALFWorld offline.",
+    )
     top.add_argument("--version", action="version", version=f"duomem {version('duomem')}")
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for verb in _VERBS:
@@ -51,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as e:
         if e.errno not in _NOT_WRITABLE:
             raise
-        print(f"duomem: error: {e.filename or 'output'}: {e.strerror}: free space or give another place to write",
-              file=sys.stderr)
+        print(
+            f"duomem: error: {e.filename or 'output'}: {e.strerror}: free space or give another place to write",
+            file=sys.stderr,
+        )
         _drop_output()
     return 1
 

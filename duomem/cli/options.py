@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from duomem.device.agent.evaluate import Condition, Play
+    from duomem.device.agent.evaluate import EvalConfig, PlayConfig
 
 
 def count(text: str) -> int:
@@ -34,18 +34,33 @@ def share(text: str) -> float:
 
 def add_games(parser: argparse.ArgumentParser, split: str) -> None:
     """--games and --split."""
-    parser.add_argument("--games", type=Path, metavar="DIR",
-                        help="folder of games (default: $ALFWORLD_DATA, else runs/games)")
-    parser.add_argument("--split", default=split, choices=("train", "valid_seen", "valid_unseen"),
-                        help=f"which games (default: {split})")
+    parser.add_argument(
+        "--games", type=Path, metavar="DIR", help="folder of games (default: $ALFWORLD_DATA, else runs/games)"
+    )
+    parser.add_argument(
+        "--split",
+        default=split,
+        choices=("train", "valid_seen", "valid_unseen"),
+        help=f"which games (default: {split})",
+    )
 
 
 def add_sample(parser: argparse.ArgumentParser) -> None:
-    """--family, --room and --limit: the first N games of a fixed shuffle of them."""
-    parser.add_argument("--family", action="append", metavar="NAME", dest="families",
-                        help="only games of this task family; again for more (default: all)")
-    parser.add_argument("--room", action="append", metavar="N", dest="rooms",
-                        help="only games of this floor plan, the number its folder ends in; again for more")
+    """--task-type, --scene and --limit: the first N games of a fixed shuffle of them."""
+    parser.add_argument(
+        "--task-type",
+        action="append",
+        metavar="NAME",
+        dest="task_types",
+        help="only games of this task type; again for more (default: all)",
+    )
+    parser.add_argument(
+        "--scene",
+        action="append",
+        metavar="N",
+        dest="scenes",
+        help="only games of this floor plan, the number its folder ends in; again for more",
+    )
     parser.add_argument("--limit", type=count, metavar="N", help="only N games, a fixed sample (default: all)")
 
 
@@ -58,58 +73,75 @@ def add_student(parser: argparse.ArgumentParser) -> None:
     """The student, its memories and how it plays."""
     parser.add_argument("bundle", type=Path, help="compiled student, a folder made by `duomem compile`")
     parser.add_argument("--pack", type=Path, metavar="FILE", help="memory pack to play with (default: no memories)")
-    parser.add_argument("--protocol", default="constrained", choices=("constrained", "free"),
-                        help="constrained: likeliest admissible command; free: the student writes it "
-                        "(default: constrained)")
+    parser.add_argument(
+        "--protocol",
+        default="constrained",
+        choices=("constrained", "free"),
+        help="constrained: likeliest admissible command; free: the student writes it (default: constrained)",
+    )
     add_play(parser)
 
 
-def condition(args: argparse.Namespace) -> Condition:
+def config(args: argparse.Namespace) -> EvalConfig:
     """What add_student's options name."""
-    from duomem.device.agent.evaluate import Condition
+    from duomem.device.agent.evaluate import EvalConfig
 
-    return Condition(args.bundle, args.pack, args.protocol, play(args))
+    return EvalConfig(args.bundle, args.pack, args.protocol, play(args))
 
 
 def add_play(parser: argparse.ArgumentParser) -> None:
-    """--k, --context, --device, --max-steps and --no-tabu."""
+    """--k, --context, --device, --max-steps and --no-action-filter."""
     parser.add_argument("--k", type=count, default=1, help="memories shown (default: 1)")
-    parser.add_argument("--context", type=count, metavar="TOKENS",
-                        help="most tokens an episode may take: less needs less memory (default: the bundle's)")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "vulkan", "cuda", "metal"),
-                        help="what the student runs on (default: auto, the first that is here and computes right)")
+    parser.add_argument(
+        "--context",
+        type=count,
+        metavar="TOKENS",
+        help="most tokens an episode may take: less needs less memory (default: the bundle's)",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        choices=("auto", "cpu", "vulkan", "cuda", "metal"),
+        help="what the student runs on (default: auto, the first that is here and computes right)",
+    )
     parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
-    parser.add_argument("--no-tabu", action="store_false", dest="tabu",
-                        help="let the student repeat what brought nothing new and name things it never saw "
-                        "(default: its next best command instead)")
+    parser.add_argument(
+        "--no-action-filter",
+        action="store_false",
+        dest="action_filter",
+        help="let the student repeat what brought nothing new and name things it never saw "
+        "(default: its next best command instead)",
+    )
 
 
-def play(args: argparse.Namespace) -> Play:
+def play(args: argparse.Namespace) -> PlayConfig:
     """What add_play's options name."""
-    from duomem.device.agent.evaluate import Play
+    from duomem.device.agent.evaluate import PlayConfig
 
-    return Play(args.k, args.max_steps, args.context, args.device, args.tabu)
+    return PlayConfig(args.k, args.max_steps, args.context, args.device, args.action_filter)
 
 
 def select_games(args: argparse.Namespace) -> list[Path]:
-    """The game files that --games, --split, --family, --room and --limit name. Raises UserError."""
+    """The game files that --games, --split, --task-type, --scene and --limit name. Raises UserError."""
     from duomem.core.errors import UserError
     from duomem.core.files import digest_of
     from duomem.device.alfworld.game_files import describe_path, find_games, resolve_root
-    from duomem.device.alfworld.goal import FAMILIES
+    from duomem.device.alfworld.goal import TASK_TYPES
 
     found = find_games(resolve_root(args.games), args.split)
-    families = getattr(args, "families", None)
-    if families:
-        if unknown := sorted(set(families) - set(FAMILIES)):
-            raise UserError(f"--family {unknown[0]}: no such task family: known are {', '.join(FAMILIES)}")
-        found = [game for game in found if describe_path(game)[0] in families]
-    rooms = getattr(args, "rooms", None)
-    if rooms:
-        if unknown := sorted(set(rooms) - {describe_path(game)[1] for game in found}):
-            raise UserError(f"--room {unknown[0]}: no {args.split} game of these is in this floor plan: give the "
-                            "number a game's folder ends in")
-        found = [game for game in found if describe_path(game)[1] in rooms]
+    task_types = getattr(args, "task_types", None)
+    if task_types:
+        if unknown := sorted(set(task_types) - set(TASK_TYPES)):
+            raise UserError(f"--task-type {unknown[0]}: no such task type: known are {', '.join(TASK_TYPES)}")
+        found = [game for game in found if describe_path(game)[0] in task_types]
+    scenes = getattr(args, "scenes", None)
+    if scenes:
+        if unknown := sorted(set(scenes) - {describe_path(game)[1] for game in found}):
+            raise UserError(
+                f"--scene {unknown[0]}: no {args.split} game of these is in this floor plan: give the "
+                "number a game's folder ends in"
+            )
+        found = [game for game in found if describe_path(game)[1] in scenes]
     limit = getattr(args, "limit", None)
     if limit is None or limit >= len(found):
         return found

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from duomem.cli.options import count
-from duomem.memory_packs.memory_format import FORMS, LONGEST
+from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,9 +20,16 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     build.add_argument("trajectories", type=Path, help="trajectory file, of `duomem teach` or `duomem eval`")
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help="pack to write (.dmpack)")
     build.add_argument("--name", help="name in the pack (default: the file's)")
-    build.add_argument("--form", choices=FORMS, default="script", help="what a memory tells (default: script)")
-    build.add_argument("--longest", type=count, default=LONGEST, metavar="STEPS",
-                       help=f"most steps of a memory, what follows them is left out (default: {LONGEST})")
+    build.add_argument(
+        "--memory-format", choices=MEMORY_FORMATS, default="script", help="what a memory tells (default: script)"
+    )
+    build.add_argument(
+        "--max-steps",
+        type=count,
+        default=MAX_STEPS,
+        metavar="STEPS",
+        help=f"most steps of a memory, what follows them is left out (default: {MAX_STEPS})",
+    )
     build.set_defaults(func=run_build)
     show = actions.add_parser("show", help="verify a pack and say what is in it")
     show.add_argument("pack", type=Path)
@@ -37,7 +44,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run_build(args: argparse.Namespace) -> None:
     from duomem.memory_packs.build import build_pack
 
-    build_pack(args.trajectories, args.out, args.name or args.out.stem, args.form, args.longest)
+    build_pack(args.trajectories, args.out, args.name or args.out.stem, args.memory_format, args.max_steps)
     _describe(args.out)
 
 
@@ -49,10 +56,12 @@ def _describe(path: Path) -> None:
     from duomem.memory_packs.pack import read_pack
 
     pack = read_pack(path)
-    print(f"{path}: {pack.name}, {len(pack.memories)} memories by {pack.author}, "
-          f"{path.stat().st_size / 1e6:.2f} MB, sha256 {pack.digest}")
-    for family, n in sorted(Counter(m.family.split("/")[0] for m in pack.memories).items()):
-        print(f"  {n:6d}  {family}")
+    print(
+        f"{path}: {pack.name}, {len(pack.memories)} memories by {pack.author}, "
+        f"{path.stat().st_size / 1e6:.2f} MB, sha256 {pack.digest}"
+    )
+    for task_type, n in sorted(Counter(m.task_type.split("/")[0] for m in pack.memories).items()):
+        print(f"  {n:6d}  {task_type}")
 
 
 def run_search(args: argparse.Namespace) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from duomem.cli.options import add_games, add_student, config, select_games
 from duomem.core.errors import UserError
-from duomem.cli.options import add_games, add_student, condition, select_games
 
 if TYPE_CHECKING:
     from duomem.device.alfworld.env import Observation
@@ -23,24 +23,30 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser = verbs.add_parser("play", help="play one game", description=__doc__)
     add_student(parser)
     add_games(parser, "valid_seen")
-    parser.add_argument("--game", metavar="FILE_OR_NUMBER", default="1",
-                        help="a game.tw-pddl file, or its number in the split (default: 1)")
+    parser.add_argument(
+        "--game",
+        metavar="FILE_OR_NUMBER",
+        default="1",
+        help="a game.tw-pddl file, or its number in the split (default: 1)",
+    )
     parser.add_argument("--watch", action="store_true", help="show each step as it happens")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    from duomem.device.alfworld.game import load_game
-    from duomem.device.alfworld.alfworld_env import KitWorld
     from duomem.device.agent.evaluate import load_agent
+    from duomem.device.alfworld.alfworld_env import AlfworldEnv
+    from duomem.device.alfworld.game import load_game
 
     game = load_game(_find(args))
-    agent = load_agent(condition(args))
+    agent = load_agent(config(args))
     page = _Page(sys.stdout.isatty(), args.watch)
-    episode = agent.play(KitWorld(), game, args.split, page.on_start, page.on_step)
-    page.end(f"{'won' if episode.trajectory.won else 'lost'}",
-             f"in {len(episode.trajectory.steps)} steps, {episode.seconds:.1f} s, "
-             f"{episode.prefilled + episode.decoded} tokens through the student ({args.protocol})")
+    episode = agent.play(AlfworldEnv(), game, args.split, page.on_start, page.on_step)
+    page.end(
+        f"{'won' if episode.trajectory.won else 'lost'}",
+        f"in {len(episode.trajectory.steps)} steps, {episode.seconds:.1f} s, "
+        f"{episode.prefilled + episode.decoded} tokens through the student ({args.protocol})",
+    )
 
 
 def _find(args: argparse.Namespace) -> Path:

@@ -9,6 +9,11 @@ def columns(rows: Sequence[Sequence[object]], left: Collection[int] = (0,)) -> s
     """`rows` of equal length as aligned lines; `left`: the columns that begin at the left, others end at the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = [[cell.ljust(width) if i in left else cell.rjust(width)
-              for i, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in texts]
+    lines = [
+        [
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in texts
+    ]
     return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -1,6 +1,6 @@
-"""The one error a user ever sees: one line that says what is wrong, where, and what to do next.
+"""What a user ever sees of an error: one line that says what is wrong, where, and what to do next.
 
-The `duomem` command prints it without a traceback and exits non-zero.
+The `duomem` command prints it without a traceback. Every type is a `UserError`, so a caller may catch one or all.
 """
 
 from __future__ import annotations
@@ -15,3 +15,55 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class FileError(UserError):
+    """A file or folder that is missing, unreadable, damaged, or in the way of one to be written."""
+
+
+class ConfigError(UserError):
+    """A student config, target file or description with a wrong or missing field."""
+
+
+class GameError(UserError):
+    """Games that are missing, damaged, or not of ALFWorld."""
+
+
+class TrajectoryError(UserError):
+    """Recorded episodes that are damaged or not of the split they are needed from."""
+
+
+class PackError(UserError):
+    """A memory pack that is missing, damaged, or not one duomem wrote."""
+
+
+class ModelError(UserError):
+    """A model folder, tokenizer or LoRA adapter that is missing, damaged, or of an unknown kind."""
+
+
+class TrainError(UserError):
+    """Teaching or training that cannot go on with what it was given."""
+
+
+class CompileError(UserError):
+    """A model that cannot be compiled or exported for a target with the tools that are here."""
+
+
+class GateError(CompileError):
+    """A compiled library that does not compute or choose what the reference model does."""
+
+
+class BundleError(UserError):
+    """A bundle or kit that is missing, damaged, or for another machine."""
+
+
+class DeviceError(UserError):
+    """A device that lacks the memory, driver or library to run a bundle."""
+
+
+class DeployError(UserError):
+    """A device that cannot be reached, or that refuses a step of a deploy."""
+
+
+class ReportError(UserError):
+    """Results that cannot be compared."""

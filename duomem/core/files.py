@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import FileError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,17 +45,17 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_input(path: Path, what: str) -> str:
-    """Hex SHA-256 of a file that a user names; `what` names it in errors. Raises UserError."""
+    """Hex SHA-256 of a file that a user names; `what` names it in errors. Raises FileError."""
     try:
         return sha256_file(path)
     except OSError as e:
         raise _unreadable(path, what, e) from None
 
 
-def _unreadable(path: Path, what: str, error: OSError) -> UserError:
+def _unreadable(path: Path, what: str, error: OSError) -> FileError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return UserError(f"{path}: no such {what}: check the path")
-    return UserError(f"{path}: cannot read this {what}: {error.strerror or error}")
+        return FileError(f"{path}: no such {what}: check the path")
+    return FileError(f"{path}: cannot read this {what}: {error.strerror or error}")
 
 
 def digest_of(value: Any) -> str:
@@ -162,7 +162,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file, a folder is to be written there: give another place")
+        raise FileError(f"{path}: is a file, a folder is to be written there: give another place")
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     old = work.with_suffix(".old")
@@ -186,7 +186,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def read_json(path: Path, what: str, limit: int = 64 << 20) -> Any:
     """Parse a JSON file of at most `limit` bytes. `what` names it in errors ("game", "manifest").
 
-    Raises UserError if it is missing, too large, not UTF-8 or not JSON.
+    Raises FileError if it is missing, too large, not UTF-8 or not JSON.
     """
     path = Path(path)
     try:
@@ -200,21 +200,21 @@ def read_json(path: Path, what: str, limit: int = 64 << 20) -> Any:
 def parse_json(data: bytes, where: str, limit: int) -> Any:
     """Parse untrusted JSON bytes; UserError naming `where` if too large, not UTF-8, not JSON or too deep."""
     if len(data) > limit:
-        raise UserError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
+        raise FileError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:  # ValueError also for a number of too many digits
-        raise UserError(f"{where} is not valid JSON ({e}): it is damaged, make or copy it again") from None
+        raise FileError(f"{where} is not valid JSON ({e}): it is damaged, make or copy it again") from None
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """Parse a TOML file; `what` names it in errors. Raises UserError if it is missing or not TOML."""
+    """Parse a TOML file; `what` names it in errors. Raises FileError if it is missing or not TOML."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as e:
         raise _unreadable(path, what, e) from None
     except (ValueError, RecursionError) as e:
-        raise UserError(f"{path}: this {what} is not valid TOML: {e}") from None
+        raise FileError(f"{path}: this {what} is not valid TOML: {e}") from None
 
 
 def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
@@ -235,7 +235,7 @@ def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
                 if b"\\ud" in line.lower():  # half a surrogate pair is no text
                     json.dumps(value, ensure_ascii=False).encode()
             except (ValueError, RecursionError):
-                raise UserError(f"{path}: line {number} of this {what} is not JSON: make it again") from None
+                raise FileError(f"{path}: line {number} of this {what} is not JSON: make it again") from None
             if not isinstance(value, dict):
-                raise UserError(f"{path}: line {number} of this {what} is not a JSON object: make it again")
+                raise FileError(f"{path}: line {number} of this {what} is not a JSON object: make it again")
             yield value

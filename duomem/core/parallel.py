@@ -35,8 +35,13 @@ def _call(function: Callable[[Any], Any], item: Any) -> Any:
     return function(item)
 
 
-def map_processes(function: Callable[[Item], Result], items: Sequence[Item], jobs: int,
-                  setup: Callable[..., None], arguments: Sequence[Any] = ()) -> Iterator[Result]:
+def map_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    jobs: int,
+    setup: Callable[..., None],
+    arguments: Sequence[Any] = (),
+) -> Iterator[Result]:
     """Yield function(item) in the order of `items`. `setup(*arguments)` runs once in each process first.
 
     Function and setup must be importable by name. An exception in a worker, its setup included, is raised
@@ -60,8 +65,9 @@ def map_processes(function: Callable[[Item], Result], items: Sequence[Item], job
         for future in futures:
             yield future.result()
     except BrokenProcessPool:
-        raise UserError(f"one of {jobs} worker processes died, of memory or of a library not made for this CPU: "
-                        "try fewer --jobs") from None
+        raise UserError(
+            f"one of {jobs} worker processes died, of memory or of a library not made for this CPU: try fewer --jobs"
+        ) from None
     except BaseException:
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()

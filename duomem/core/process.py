@@ -43,14 +43,17 @@ def said_lines(text: str) -> list[str]:
     return [line[:300] for line in shown if line]
 
 
-def run_command(
-    command: list[str], timeout: float | None = None, environment: Mapping[str, str] | None = None
-) -> Done:
+def run_command(command: list[str], timeout: float | None = None, environment: Mapping[str, str] | None = None) -> Done:
     """Run a command that may be missing, broken or stuck; never raises. timeout: seconds, TIMEOUT by default."""
     timeout = TIMEOUT if timeout is None else timeout
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL,
-                              env={**os.environ, **(environment or {})})
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+        )
     except subprocess.TimeoutExpired:
         return Done(124, "", f"no answer in {timeout:.0f} s")
     except OSError as e:

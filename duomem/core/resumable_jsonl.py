@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import FileError
 from duomem.core.files import atomic_open, naming, read_json, read_jsonl, write_json
 
 
@@ -23,11 +23,11 @@ def sidecar_of(path: Path) -> Path:
     return path.with_name(path.name + ".inputs.json")
 
 
-class ResumableLines:
+class ResumableJsonl:
     """The rows made so far of the file `path` from `inputs` (any JSON object that identifies them).
 
     rows: those already there; done: whether the file is complete. Use as a context manager, `append` the
-    missing rows, then `finish()`. Nothing is written before the first row. Raises UserError if what is there
+    missing rows, then `finish()`. Nothing is written before the first row. Raises FileError if what is there
     was made from other inputs, or `path` is a folder.
     """
 
@@ -41,7 +41,7 @@ class ResumableLines:
         self._file: IO[bytes] | None = None
         self._whole = 0
         if self.path.is_dir():
-            raise UserError(f"{self.path}: is a folder, a file is to be written there: give another --out")
+            raise FileError(f"{self.path}: is a folder, a file is to be written there: give another --out")
         if self.done:
             self._check(read_json(self._sidecar, "record of inputs"), self.path)
             self.rows = list(read_jsonl(self.path, "result file"))
@@ -50,8 +50,10 @@ class ResumableLines:
 
     def _check(self, found: Any, file: Path) -> None:
         if found != self._inputs:
-            raise UserError(f"{file}: made from other inputs (games, packs, students or options): write elsewhere with "
-                            "--out, or delete it")
+            raise FileError(
+                f"{file}: made from other inputs (games, packs, students or options): write elsewhere with "
+                "--out, or delete it"
+            )
 
     def _load(self) -> int:
         """Read the whole rows back; returns the bytes they take. A row torn by a crash is dropped."""
@@ -100,11 +102,12 @@ class ResumableLines:
                 f.write(_line(row))
         self._partial.unlink(missing_ok=True)
 
-    def __enter__(self) -> ResumableLines:
+    def __enter__(self) -> ResumableJsonl:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file is not None:
             with naming(self._partial):
                 self._file.close()

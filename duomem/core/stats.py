@@ -15,9 +15,9 @@ def wilson(wins: float, n: int) -> tuple[float, float]:
     if n == 0:
         return 0.0, 1.0
     share = wins / n
-    centre = share + _Z95 ** 2 / (2 * n)
-    half = _Z95 * math.sqrt(share * (1 - share) / n + _Z95 ** 2 / (4 * n * n))
-    scale = 1 + _Z95 ** 2 / n
+    centre = share + _Z95**2 / (2 * n)
+    half = _Z95 * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n * n))
+    scale = 1 + _Z95**2 / n
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrajectoryError
 from duomem.core.files import read_jsonl
 
 SCHEMA = 1
@@ -18,8 +18,19 @@ TRAIN_SPLIT = "train"
 NOTHING_HAPPENS = "Nothing happens."
 """The observation after a command that did nothing."""
 
-_TYPES: dict[str, type] = {"game": str, "group": str, "split": str, "family": str, "goal": str, "intro": str,
-                           "steps": list, "last": str, "won": bool, "player": str, "seed": int}
+_TYPES: dict[str, type] = {
+    "game": str,
+    "group": str,
+    "split": str,
+    "task_type": str,
+    "goal": str,
+    "intro": str,
+    "steps": list,
+    "last": str,
+    "won": bool,
+    "player": str,
+    "seed": int,
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Step:
     observation: str
     admissible: tuple[str, ...]
     action: str
-    stumble: bool = False
+    is_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Trajectory:
     game: str
     group: str
     split: str
-    family: str
+    task_type: str
     goal: str
     intro: str
     steps: tuple[Step, ...]
@@ -65,7 +76,7 @@ class Trajectory:
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
-    """The episodes of a trajectory file. Raises UserError naming the line and field that is wrong."""
+    """The episodes of a trajectory file. Raises TrajectoryError naming the line and field that is wrong."""
     for number, row in enumerate(read_jsonl(path, "trajectory file"), 1):
         yield from_json(row, f"{path}: line {number}")
 
@@ -74,27 +85,34 @@ def read_train_trajectories(path: Path) -> Iterator[Trajectory]:
     """`read_trajectories` for whatever a student learns from: UserError at an episode of another split than train."""
     for number, trajectory in enumerate(read_trajectories(path), 1):
         if trajectory.split != TRAIN_SPLIT:
-            raise UserError(f"{path}: line {number}: field split is {trajectory.split!r}: students learn from "
-                            f"{TRAIN_SPLIT} games only, give their trajectories")
+            raise TrajectoryError(
+                f"{path}: line {number}: field split is {trajectory.split!r}: students learn from "
+                f"{TRAIN_SPLIT} games only, give their trajectories"
+            )
         yield trajectory
 
 
 def from_json(row: dict[str, Any], where: str) -> Trajectory:
     """A Trajectory of its JSON form; UserError naming `where` and the field that is wrong."""
     if row.get("schema") != SCHEMA:
-        raise UserError(f"{where}: field schema is {row.get('schema')!r}, this duomem reads {SCHEMA}: make it again")
+        raise TrajectoryError(
+            f"{where}: field schema is {row.get('schema')!r}, this duomem reads {SCHEMA}: make it again"
+        )
     for field, kind in _TYPES.items():
         if not isinstance(row.get(field), kind):
-            raise UserError(f"{where}: field {field} is not a {kind.__name__}: make the trajectories again")
+            raise TrajectoryError(f"{where}: field {field} is not a {kind.__name__}: make the trajectories again")
     steps = []
     for step in row["steps"]:
-        good = isinstance(step, dict) and isinstance(step.get("observation"), str) \
-            and isinstance(step.get("action"), str) and isinstance(step.get("admissible"), list) \
-            and all(isinstance(command, str) for command in step["admissible"]) \
-            and isinstance(step.get("stumble", False), bool)
+        good = (
+            isinstance(step, dict)
+            and isinstance(step.get("observation"), str)
+            and isinstance(step.get("action"), str)
+            and isinstance(step.get("admissible"), list)
+            and all(isinstance(command, str) for command in step["admissible"])
+            and isinstance(step.get("is_noise", False), bool)
+        )
         if not good:
-            raise UserError(f"{where}: field steps holds a malformed step: make the trajectories again")
-        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"],
-                          step.get("stumble", False)))
+            raise TrajectoryError(f"{where}: field steps holds a malformed step: make the trajectories again")
+        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"], step.get("is_noise", False)))
     fields = {field: row[field] for field in _TYPES if field != "steps"}
     return Trajectory(**fields, steps=tuple(steps))

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeployError
 from duomem.deploy.address import AdbAddress
 from duomem.deploy.transport import TIMEOUT, ConnectionLost, Transport, call, fetch_to, last_line
 
@@ -19,10 +19,10 @@ class AdbTransport(Transport):
     """The device at `address`."""
 
     def __init__(self, address: AdbAddress) -> None:
-        """Raises UserError without an adb command."""
+        """Raises DeployError without an adb command."""
         program = shutil.which("adb")
         if program is None:
-            raise UserError("adb: not found: install it (Debian: adb; elsewhere: Android's platform tools)")
+            raise DeployError("adb: not found: install it (Debian: adb; elsewhere: Android's platform tools)")
         self.name = f"adb device {address.serial}" if address.serial else "adb device"
         self._adb = [program, *(["-s", address.serial] if address.serial else [])]
 
@@ -44,19 +44,19 @@ class AdbTransport(Transport):
             raise self._error(complaint + output.decode("utf-8", "replace"), path)
         done = self.run(f"cat {shlex.quote(piece)} >> {shlex.quote(path)} && rm -f {shlex.quote(piece)}")
         if done.status:
-            raise UserError(f"{self.name}: {path}: {last_line(done.output)}")
+            raise DeployError(f"{self.name}: {path}: {last_line(done.output)}")
 
     def fetch(self, path: str, target: Path) -> None:
         # exec-out tells neither the exit status nor an error of `cat`: ask for the file first.
         if self.run(f"[ -f {shlex.quote(path)} ] && [ -r {shlex.quote(path)} ]").status:
-            raise UserError(f"{self.name}: {path}: no such file, or not readable")
+            raise DeployError(f"{self.name}: {path}: no such file, or not readable")
         status, complaint = fetch_to(target, [*self._adb, "exec-out", f"cat {shlex.quote(path)}"], TIMEOUT)
         if status:
             raise self._error(complaint, path)
 
-    def _error(self, complaint: str, path: str) -> UserError:
+    def _error(self, complaint: str, path: str) -> DeployError:
         if "No space left" in complaint or "couldn't create file" in complaint or "remote" in complaint:
-            return UserError(f"{self.name}: {path}: {last_line(complaint)}")
+            return DeployError(f"{self.name}: {path}: {last_line(complaint)}")
         return ConnectionLost(self._explain(complaint))
 
     def _explain(self, complaint: str) -> str:
@@ -66,10 +66,15 @@ class AdbTransport(Transport):
             ("unauthorized", "it does not trust this computer yet: unlock it and accept the question on its screen"),
             ("offline", "it does not answer: unplug it and plug it in again, or run adb reconnect"),
             ("not found", "it is not connected: compare with what adb devices lists"),
-            ("no permissions", "this user may not use the USB device: install android-sdk-platform-tools-common "
-             "(its udev rules) and plug it in again"),
+            (
+                "no permissions",
+                "this user may not use the USB device: install android-sdk-platform-tools-common "
+                "(its udev rules) and plug it in again",
+            ),
         ):
             if sign in complaint:
                 return f"{self.name}: {advice}"
-        return (f"{self.name}: the connection ended ({last_line(complaint)}): run the same command again, what was "
-                "copied is kept")
+        return (
+            f"{self.name}: the connection ended ({last_line(complaint)}): run the same command again, what was "
+            "copied is kept"
+        )

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeployError
 
 SSH_FOLDER = "duomem"
 """Default folder over ssh, in the user's home."""
@@ -18,7 +18,9 @@ ADB_FOLDER = "/data/local/tmp/duomem"
 
 _SSH = re.compile(
     r"ssh://(?:(?P<user>[^@/]*)@)?(?P<host>\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]|[^:/@\[\]]+)"
-    r"(?::(?P<port>[^/]*))?(?P<path>/.*)?", re.DOTALL)
+    r"(?::(?P<port>[^/]*))?(?P<path>/.*)?",
+    re.DOTALL,
+)
 _ADB = re.compile(r"adb(?::(?P<serial>[^/]*))?(?P<path>/.*)?", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
@@ -46,27 +48,31 @@ class AdbAddress:
 def parse_address(text: str) -> SshAddress | AdbAddress:
     """The address `text` names. %XX is decoded in folders; ssh://host/~/x is x in the home.
 
-    Raises UserError naming the part that is wrong.
+    Raises DeployError naming the part that is wrong.
     """
     if match := _SSH.fullmatch(text):
         return _ssh(text, **match.groupdict())
     if match := _ADB.fullmatch(text):
         serial, path = match["serial"], match["path"]
         if serial is not None and not _SERIAL.fullmatch(serial):
-            raise UserError(f"{text!r}: {serial!r} is no adb serial: take one that `adb devices` lists")
+            raise DeployError(f"{text!r}: {serial!r} is no adb serial: take one that `adb devices` lists")
         return AdbAddress(serial, _folder(text, path) if path else ADB_FOLDER)
-    raise UserError(f"{text!r}: is no address of a device: write {_FORMS}")
+    raise DeployError(f"{text!r}: is no address of a device: write {_FORMS}")
 
 
 def _ssh(text: str, user: str | None, host: str, port: str | None, path: str | None) -> SshAddress:
     if user is not None and not _NAME.fullmatch(user):
-        raise UserError(f"{text!r}: {user!r} is no user name: write ssh://user@host, letters, digits and ._- only")
+        raise DeployError(f"{text!r}: {user!r} is no user name: write ssh://user@host, letters, digits and ._- only")
     if not host.startswith("[") and not _NAME.fullmatch(host):
-        raise UserError(f"{text!r}: {host!r} is no host name: write {_FORMS}")
+        raise DeployError(f"{text!r}: {host!r} is no host name: write {_FORMS}")
     if port is not None and not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
-        raise UserError(f"{text!r}: port {port!r} is not between 1 and 65535")
-    return SshAddress(host.strip("[]"), user, None if port is None else int(port),
-                      SSH_FOLDER if path in (None, "/") else _folder(text, str(path)))
+        raise DeployError(f"{text!r}: port {port!r} is not between 1 and 65535")
+    return SshAddress(
+        host.strip("[]"),
+        user,
+        None if port is None else int(port),
+        SSH_FOLDER if path in (None, "/") else _folder(text, str(path)),
+    )
 
 
 def _folder(text: str, path: str) -> str:
@@ -75,8 +81,10 @@ def _folder(text: str, path: str) -> str:
         folder = folder[3:]
     parts = [part for part in folder.split("/") if part]
     if not folder.isprintable() or ".." in parts or "." in parts or any(part.startswith(("-", "~")) for part in parts):
-        raise UserError(f"{text!r}: {folder!r} is no folder duomem deploys to: no control characters, no . or .. "
-                        "and no part that begins with - or ~")
+        raise DeployError(
+            f"{text!r}: {folder!r} is no folder duomem deploys to: no control characters, no . or .. "
+            "and no part that begins with - or ~"
+        )
     if not parts:
-        raise UserError(f"{text!r}: the top folder of a device is no place to deploy to: name a folder in it")
+        raise DeployError(f"{text!r}: the top folder of a device is no place to deploy to: name a folder in it")
     return ("/" if folder.startswith("/") else "") + "/".join(parts)

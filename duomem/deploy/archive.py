@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError
 from duomem.core.files import atomic_folder, atomic_open, parse_json
 from duomem.device.engine.bundle import FOLDERS, MANIFEST, Bundle, check_manifest, read_bundle
 
@@ -27,7 +27,7 @@ def write_archive(bundle: Bundle, path: Path) -> None:
     """Write the bundle to `path` below one folder of the bundle's name: no dates, no owners, sorted."""
     top = bundle.folder.resolve().name
     if not _TOP.fullmatch(top):
-        raise UserError(f"{bundle.folder}: an archive needs a plain folder name, as phone: rename it")
+        raise BundleError(f"{bundle.folder}: an archive needs a plain folder name, as phone: rename it")
     with (
         atomic_open(path) as f,
         gzip.GzipFile("", "wb", 6, f, mtime=0) as packed,
@@ -46,10 +46,10 @@ def unpack_archive(path: Path, out: Path) -> Bundle:
     """Unpack a bundle's archive into the folder `out`, which exists only once everything in it is verified.
 
     Takes plain files alone, below one folder, bundle.json first and then exactly what that lists, each once, of its
-    size and digest. Raises UserError for anything else; then `out` is as it was.
+    size and digest. Raises BundleError for anything else; then `out` is as it was.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"--out {out}: exists: give another folder, or remove it")
+        raise BundleError(f"--out {out}: exists: give another folder, or remove it")
     try:
         with open(path, "rb") as f, atomic_folder(out) as work:
             manifest = _unpack(path, f, work)
@@ -57,9 +57,9 @@ def unpack_archive(path: Path, out: Path) -> Bundle:
                 (work / name).mkdir(exist_ok=True)
             read_bundle(work)
     except (FileNotFoundError, IsADirectoryError) as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror}): give a file made by duomem kit") from None
+        raise BundleError(f"{path}: cannot be read ({e.strerror}): give a file made by duomem kit") from None
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, OverflowError, ValueError) as e:
-        raise UserError(f"{path}: is no whole archive of a bundle ({e}): copy it again") from None
+        raise BundleError(f"{path}: is no whole archive of a bundle ({e}): copy it again") from None
     return Bundle(out, manifest)
 
 
@@ -70,24 +70,26 @@ def _unpack(path: Path, f: IO[bytes], work: Path) -> dict[str, Any]:
         for entry in archive:
             folder, _, name = entry.name.partition("/")
             if not entry.isreg() or entry.issparse() or not _TOP.fullmatch(folder) or folder != (top or folder):
-                raise UserError(f"{path}: {entry.name[:200]!r} is no plain file of its bundle: take another copy")
+                raise BundleError(f"{path}: {entry.name[:200]!r} is no plain file of its bundle: take another copy")
             stream = archive.extractfile(entry)
             assert stream is not None
             if not top:
                 if name != MANIFEST or entry.size > _MANIFEST_LIMIT:
-                    raise UserError(f"{path}: does not begin with {MANIFEST}: give a file made by duomem kit")
+                    raise BundleError(f"{path}: does not begin with {MANIFEST}: give a file made by duomem kit")
                 data = stream.read()
                 manifest = check_manifest(parse_json(data, f"{path}: {MANIFEST}", _MANIFEST_LIMIT), path / MANIFEST)
                 (work / MANIFEST).write_bytes(data)
                 top, left = folder, dict(manifest["files"])
                 continue
             if name not in left:
-                raise UserError(f"{path}: {entry.name[:200]!r} is there twice or not listed in {MANIFEST}: "
-                                "take another copy")
+                raise BundleError(
+                    f"{path}: {entry.name[:200]!r} is there twice or not listed in {MANIFEST}: take another copy"
+                )
             expected = left.pop(name)
             if entry.size != expected["size"]:
-                raise UserError(f"{path}: {name} is {entry.size} bytes, {MANIFEST} says {expected['size']}: "
-                                "copy it again")
+                raise BundleError(
+                    f"{path}: {name} is {entry.size} bytes, {MANIFEST} says {expected['size']}: copy it again"
+                )
             target = work / name
             target.parent.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256()
@@ -96,18 +98,17 @@ def _unpack(path: Path, f: IO[bytes], work: Path) -> dict[str, Any]:
                     digest.update(piece)
                     file.write(piece)
             if digest.hexdigest() != expected["sha256"]:
-                raise UserError(f"{path}: the SHA-256 of {name} is not the one in {MANIFEST}: copy it again")
+                raise BundleError(f"{path}: the SHA-256 of {name} is not the one in {MANIFEST}: copy it again")
             if name in _PROGRAMS:
                 target.chmod(0o755)
         rest = packed.read(_PADDING + 1)
         if len(rest) > _PADDING or any(rest):
-            raise UserError(f"{path}: goes on after its end: take another copy")
+            raise BundleError(f"{path}: goes on after its end: take another copy")
     if left:
-        raise UserError(f"{path}: holds no {min(left)}: copy it again")
+        raise BundleError(f"{path}: holds no {min(left)}: copy it again")
     return manifest
 
 
 def archive_of(folder: Path) -> Path:
     """Where the archive of the bundle in `folder` stands: beside it."""
     return folder.with_name(f"{folder.name}.tar.gz")
-

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeployError, UserError
 from duomem.core.files import digest_of, sha256_file
 from duomem.core.progress import progress
 from duomem.deploy.adb import AdbTransport
@@ -73,11 +73,11 @@ class Deployed:
 
 
 def connect(address: str, ssh_config: Path | None = None) -> tuple[Transport, str]:
-    """The connection to the device that `address` names, and the folder on it. Raises UserError."""
+    """The connection to the device that `address` names, and the folder on it. Raises DeployError."""
     parsed = parse_address(address)
     if isinstance(parsed, AdbAddress):
         if ssh_config is not None:
-            raise UserError(f"--ssh-config: {address} is reached by adb: leave it out")
+            raise DeployError(f"--ssh-config: {address} is reached by adb: leave it out")
         return AdbTransport(parsed), parsed.folder
     return SshTransport(parsed, ssh_config), parsed.folder
 
@@ -87,13 +87,15 @@ def deploy(transport: Transport, folder: str, bundle: Path, check: bool = True) 
 
     The bundle is verified here first, each file by its digest on the device, and the whole runs its
     self-check there before it is switched to: until then, whatever happens, the device keeps what it had.
-    Versions older than the previous one are deleted. Raises UserError; a ConnectionLost one if the same
+    Versions older than the previous one are deleted. Raises DeployError; a ConnectionLost one if the same
     call may go on where it stopped.
     """
     verified = read_bundle(bundle)
     files = [File(MANIFEST, sha256_file(bundle / MANIFEST), (bundle / MANIFEST).stat().st_size)]
-    files += [File(check_path(path), entry["sha256"], entry["size"])
-              for path, entry in sorted(verified.manifest["files"].items())]
+    files += [
+        File(check_path(path), entry["sha256"], entry["size"])
+        for path, entry in sorted(verified.manifest["files"].items())
+    ]
     with _locked(transport, folder) as device:
         state = device.state()
         name = _intact_version(device, state, files)
@@ -116,28 +118,38 @@ def deploy(transport: Transport, folder: str, bundle: Path, check: bool = True) 
             if changed:
                 device.switch(name, previous)
             device.prune(sorted({*state.versions, *state.leftover} - {name, previous}))
-        return Deployed(transport.name, state.root, name, previous, changed and outcome.outcome != "failed", copied,
-                        sent, reused, outcome)
+        return Deployed(
+            transport.name,
+            state.root,
+            name,
+            previous,
+            changed and outcome.outcome != "failed",
+            copied,
+            sent,
+            reused,
+            outcome,
+        )
 
 
 def rollback(transport: Transport, folder: str, check: bool = True) -> Deployed:
     """Switch back to the version before the current one, verified and checked first; again for there and back.
 
-    Raises UserError if there is none or it is damaged.
+    Raises DeployError if there is none or it is damaged.
     """
     with _locked(transport, folder) as device:
         state = device.state()
         name = state.previous.get(state.current) if state.current else None
         if name is None or name not in state.versions:
-            raise UserError(f"{transport.name}:{folder}: has no previous version to go back to: deploy one")
+            raise DeployError(f"{transport.name}:{folder}: has no previous version to go back to: deploy one")
         files = state.records.get(name, [])
         if not files or not device.whole(name, files):
-            raise UserError(f"{transport.name}:{folder}: the previous version is damaged: deploy its bundle again")
+            raise DeployError(f"{transport.name}:{folder}: the previous version is damaged: deploy its bundle again")
         outcome = _check(device, name, files) if check else Check("not run", "not asked for")
         if outcome.outcome != "failed":
             device.switch(name, state.current)
-        return Deployed(transport.name, state.root, name, state.current, outcome.outcome != "failed", 0, 0,
-                        len(files), outcome)
+        return Deployed(
+            transport.name, state.root, name, state.current, outcome.outcome != "failed", 0, 0, len(files), outcome
+        )
 
 
 def check_command(paths: Sequence[str]) -> str:
@@ -151,9 +163,11 @@ def check_command(paths: Sequence[str]) -> str:
         return "sh ./install.sh --check"
     if "check" in paths:
         return "sh ./check"
-    return (f"command -v duomem >/dev/null 2>&1 || {{\n"
-            f"echo 'the bundle brings no check and the device has no duomem'; exit {_CANNOT_CHECK}; }}\n"
-            f"duomem doctor --bundle .\nstatus=$?\n[ $status -ne {_USAGE} ] || status={_CANNOT_CHECK}\nexit $status")
+    return (
+        f"command -v duomem >/dev/null 2>&1 || {{\n"
+        f"echo 'the bundle brings no check and the device has no duomem'; exit {_CANNOT_CHECK}; }}\n"
+        f"duomem doctor --bundle .\nstatus=$?\n[ $status -ne {_USAGE} ] || status={_CANNOT_CHECK}\nexit $status"
+    )
 
 
 def _check(device: DeviceSide, name: str, files: Sequence[File]) -> Check:
@@ -190,19 +204,27 @@ def _places(device: DeviceSide, state: State, files: Sequence[File]) -> dict[str
     wanted = {file.sha256 for file in files}
     candidates = [("incoming", File(sha256, sha256)) for sha256 in state.parts if sha256 in wanted]
     newest_first = sorted(state.versions, key=lambda name: name != state.current)
-    candidates += [(f"versions/{name}", file) for name in newest_first for file in state.records.get(name, ())
-                   if file.sha256 in wanted]
+    candidates += [
+        (f"versions/{name}", file)
+        for name in newest_first
+        for file in state.records.get(name, ())
+        if file.sha256 in wanted
+    ]
     once = {file.sha256: (folder, file) for folder, file in reversed(candidates)}
     places = _intact_places(device, list(once.values()))
-    rest = [(folder, file) for folder, file in candidates if file.sha256 not in places
-            and once[file.sha256] != (folder, file)]
+    rest = [
+        (folder, file)
+        for folder, file in candidates
+        if file.sha256 not in places and once[file.sha256] != (folder, file)
+    ]
     return {**_intact_places(device, rest), **places} if rest else places
 
 
 def _intact_places(device: DeviceSide, candidates: list[tuple[str, File]]) -> dict[str, str]:
     found = device.intact(candidates) if candidates else []
-    return {file.sha256: f"{folder}/{file.path}"
-            for (folder, file), good in zip(candidates, found, strict=True) if good}
+    return {
+        file.sha256: f"{folder}/{file.path}" for (folder, file), good in zip(candidates, found, strict=True) if good
+    }
 
 
 def _copy(transport: Transport, device: DeviceSide, state: State, bundle: Path, files: Sequence[File]) -> int:
@@ -210,19 +232,24 @@ def _copy(transport: Transport, device: DeviceSide, state: State, bundle: Path, 
     have = {file.sha256: _usable_part(state, file) for file in files}
     need = sum(file.size - have[file.sha256] for file in files)
     if state.free is not None and need + _ROOM > state.free:
-        raise UserError(f"{transport.name}: {need / 1e6:.0f} MB are to be copied, {state.free / 1e6:.0f} MB are free "
-                        f"in {state.root}: free space there, or name a folder on another disk")
+        raise DeployError(
+            f"{transport.name}: {need / 1e6:.0f} MB are to be copied, {state.free / 1e6:.0f} MB are free "
+            f"in {state.root}: free space there, or name a folder on another disk"
+        )
     sent = 0
-    with progress(None, "to device", total=sum(file.size for file in files), unit="B",
-                  initial=sum(have.values())) as bar:
+    with progress(
+        None, "to device", total=sum(file.size for file in files), unit="B", initial=sum(have.values())
+    ) as bar:
         for file in files:
             for start in dict.fromkeys((have[file.sha256], 0)):
                 sent += _send(transport, device, bundle / file.path, file, start, bar)
                 if device.accept(file.sha256):
                     break
             else:
-                raise UserError(f"{bundle / file.path}: arrives with another digest: it changed meanwhile, or the "
-                                "connection damages data; run the same command again")
+                raise DeployError(
+                    f"{bundle / file.path}: arrives with another digest: it changed meanwhile, or the "
+                    "connection damages data; run the same command again"
+                )
     return sent
 
 
@@ -271,13 +298,15 @@ def _acquire(transport: Transport, folder: str, device: DeviceSide) -> None:
             return
         alive = [other for other in others if other.name and not _dead(other)]
         if alive and (attempt == _TRIES - 1 or alive[0].age > _YOUNG):
-            raise UserError(f"{transport.name}:{folder}: {alive[0].owner} is deploying to it, last seen "
-                            f"{max(0, alive[0].age)} s ago: wait for it; if it is dead, it counts as such after "
-                            f"{STALE} s, or remove {folder}/lock/{alive[0].name} on the device")
+            raise DeployError(
+                f"{transport.name}:{folder}: {alive[0].owner} is deploying to it, last seen "
+                f"{max(0, alive[0].age)} s ago: wait for it; if it is dead, it counts as such after "
+                f"{STALE} s, or remove {folder}/lock/{alive[0].name} on the device"
+            )
         stale = [other.name for other in others if other.name and other not in alive]
         if alive or attempt:
             time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))  # of two that began at once, let one be first
-    raise UserError(f"{transport.name}:{folder}: others begin to deploy to it at the same time: try again")
+    raise DeployError(f"{transport.name}:{folder}: others begin to deploy to it at the same time: try again")
 
 
 def _dead(claim: Claim) -> bool:
@@ -319,5 +348,3 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "someone"
-
-

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from shlex import quote
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeployError, UserError
 from duomem.deploy.transport import ConnectionLost, Result, Transport, last_line
 
 VERSION = re.compile(r"[0-9a-f]{20}(?:\.[0-9]{1,4})?")
@@ -76,7 +76,7 @@ def check_path(path: str) -> str:
     parts = path.split("/")
     odd = any(part in ("", ".", "..") or part.startswith(("-", "~")) or part != part.strip() for part in parts)
     if odd or not path.isprintable() or "\\" in path:
-        raise UserError(f"{path!r}: no name a deployed file can have: rename it")
+        raise DeployError(f"{path!r}: no name a deployed file can have: rename it")
     return path
 
 
@@ -102,7 +102,8 @@ class DeviceSide:
         self._owner = owner
         drop = "\n".join(f"rm -f {quote('lock/' + name)}" for name in stale)
         tools = " ".join(_TOOLS)
-        result = self._run(f"""
+        result = self._run(
+            f"""
 for tool in {tools}; do command -v "$tool" >/dev/null 2>&1 || refuse "the device has no $tool"; done
 mkdir -p {quote(self._folder)} 2>/dev/null || refuse "the folder cannot be made, give another in the address"
 cd {quote(self._folder)}
@@ -120,7 +121,9 @@ for claim in "$@"; do
     while read -r b o; do beat=$b; owner=$o; done < "$claim" || true
     printf 'claim %s %s %s %s\\n' "${{claim#lock/}}" "$now" "${{beat:-$now}}" "$owner"
 done
-""", inside=False)
+""",
+            inside=False,
+        )
         lines = result.splitlines()
         if "held" in lines:
             return []
@@ -163,10 +166,13 @@ df -Pk . 2>/dev/null || true
 
     def intact(self, candidates: Sequence[tuple[str, File]]) -> list[bool]:
         """Whether each (folder, file) is a plain file of its digest. Read on the device, now."""
-        checks = "\n".join(f"check {file.sha256} {quote(f'{folder}/{file.path}')} {i}"
-                           for i, (folder, file) in enumerate(candidates))
-        result = self._run("check() { [ -h \"$2\" ] || [ ! -f \"$2\" ] || [ \"$(digest \"$2\")\" != \"$1\" ] || "
-                           f"printf 'intact %s\\n' \"$3\"; }}\n{checks}")
+        checks = "\n".join(
+            f"check {file.sha256} {quote(f'{folder}/{file.path}')} {i}" for i, (folder, file) in enumerate(candidates)
+        )
+        result = self._run(
+            'check() { [ -h "$2" ] || [ ! -f "$2" ] || [ "$(digest "$2")" != "$1" ] || '
+            f"printf 'intact %s\\n' \"$3\"; }}\n{checks}"
+        )
         good = {line.removeprefix("intact ") for line in result.splitlines() if line.startswith("intact ")}
         return [str(i) in good for i in range(len(candidates))]
 
@@ -189,8 +195,10 @@ df -Pk . 2>/dev/null || true
     def accept(self, sha256: str) -> bool:
         """Give the part its final name if it has its digest, else delete it."""
         part = f"incoming/{sha256}.part"
-        result = self._run(f"if [ \"$(digest {part})\" = {sha256} ]; then mv -f {part} incoming/{sha256}; echo whole\n"
-                           f"else rm -f {part}; fi")
+        result = self._run(
+            f'if [ "$(digest {part})" = {sha256} ]; then mv -f {part} incoming/{sha256}; echo whole\n'
+            f"else rm -f {part}; fi"
+        )
         return "whole" in result.splitlines()
 
     def assemble(self, name: str, files: Sequence[tuple[File, str]]) -> None:
@@ -200,8 +208,9 @@ df -Pk . 2>/dev/null || true
         """
         folders = sorted({file.path.rpartition("/")[0] for file, _ in files} - {""})
         make = "\n".join(f"mkdir -p {quote('incoming/tree/' + folder)}" for folder in folders)
-        place = "\n".join(f"place {file.sha256} {quote(source)} {quote('incoming/tree/' + file.path)}"
-                          for file, source in files)
+        place = "\n".join(
+            f"place {file.sha256} {quote(source)} {quote('incoming/tree/' + file.path)}" for file, source in files
+        )
         lines = "\n".join(f"printf '%s %s\\n' {file.sha256} {quote(file.path)}" for file, _ in files)
         stored = " ".join(quote(f"incoming/tree/{name}") for name in (*(file.path for file, _ in files), *folders))
         result = self._run(f"""
@@ -216,10 +225,10 @@ place() {{
 {{
 {lines}
 }} > incoming/record
-mv -f incoming/record {quote('records/' + name)}
-store {quote('records/' + name)} {stored}
-[ ! -e {quote('versions/' + name)} ] || refuse "versions/{name} appeared meanwhile: run the same command again"
-mv incoming/tree {quote('versions/' + name)}
+mv -f incoming/record {quote("records/" + name)}
+store {quote("records/" + name)} {stored}
+[ ! -e {quote("versions/" + name)} ] || refuse "versions/{name} appeared meanwhile: run the same command again"
+mv incoming/tree {quote("versions/" + name)}
 store versions
 echo assembled
 """)
@@ -227,8 +236,12 @@ echo assembled
 
     def switch(self, name: str, previous: str | None) -> None:
         """Point `current` to version `name` in one step; `previous` is where a rollback from it leads."""
-        note = f"printf '%s\\n' {quote(previous)} > records/.previous\nmv -f records/.previous " \
-               f"{quote(f'records/{name}.previous')}" if previous is not None else ""
+        note = (
+            f"printf '%s\\n' {quote(previous)} > records/.previous\nmv -f records/.previous "
+            f"{quote(f'records/{name}.previous')}"
+            if previous is not None
+            else ""
+        )
         target = quote(f"versions/{name}")
         result = self._run(f"""
 [ -d {target} ] || refuse "versions/{name} is gone: run the same command again"
@@ -245,8 +258,11 @@ echo switched
 
     def prune(self, versions: Iterable[str]) -> None:
         """Delete these versions and whatever is left of copies on their way."""
-        drop = "\n".join(f"rm -rf {quote(f'records/{name}')} {quote(f'records/{name}.previous')} "
-                         f"{quote(f'versions/{name}')}" for name in versions if VERSION.fullmatch(name))
+        drop = "\n".join(
+            f"rm -rf {quote(f'records/{name}')} {quote(f'records/{name}.previous')} {quote(f'versions/{name}')}"
+            for name in versions
+            if VERSION.fullmatch(name)
+        )
         self._run(f"{drop}\nrm -rf incoming\nmkdir incoming")
 
     def self_check(self, name: str, command: str, timeout: float) -> Result:
@@ -257,8 +273,10 @@ echo switched
         """Run a step in the folder, if the lock is still this deploy's, and say so to others by its time."""
         start = f"cd {quote(self._folder)} || refuse 'the folder is gone: run the same command again'\n"
         mine = quote(f"lock/{self._claim}")
-        hold = (f"set -- lock/*\n[ \"$*\" = {mine} ] || exit {_LOCK_LOST}\n"
-                f"printf '%s %s\\n' \"$(date +%s)\" {quote(self._owner)} >> {mine}\n")
+        hold = (
+            f'set -- lock/*\n[ "$*" = {mine} ] || exit {_LOCK_LOST}\n'
+            f"printf '%s %s\\n' \"$(date +%s)\" {quote(self._owner)} >> {mine}\n"
+        )
         before = (start if inside else "") + (hold if inside and locked else "")
         result = self._transport.run(_PRELUDE + before + script)
         if result.status == _LOCK_LOST:
@@ -266,8 +284,10 @@ echo switched
         if result.status == _REFUSED:
             raise self._refused(last_line(result.output).removeprefix("refused "))
         if result.status > 128:
-            raise ConnectionLost(f"{self._where()}: the step was ended by signal {result.status - 128}: run the same "
-                                 "command again, what was copied is kept")
+            raise ConnectionLost(
+                f"{self._where()}: the step was ended by signal {result.status - 128}: run the same "
+                "command again, what was copied is kept"
+            )
         if result.status:
             raise self._refused(last_line(result.output))
         return result.output
@@ -276,8 +296,8 @@ echo switched
         if word not in output.splitlines():
             raise self._refused(last_line(output))
 
-    def _refused(self, reason: str) -> UserError:
-        return UserError(f"{self._where()}: {reason}")
+    def _refused(self, reason: str) -> DeployError:
+        return DeployError(f"{self._where()}: {reason}")
 
     def _where(self) -> str:
         return f"{self._transport.name}:{self._folder}"

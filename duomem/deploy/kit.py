@@ -10,13 +10,15 @@ import copy
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError
 from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
+from duomem.core.package import own_files
 from duomem.deploy.readme import readme, write_licences
-from duomem.deploy.repack import duomem_wheel, own_files, repack
+from duomem.deploy.repack import duomem_wheel, repack
 from duomem.deploy.wheels import PYTHONS, Platform, fetch_wheels, pins
 from duomem.device.alfworld.game_files import DATA_FOLDER, find_games
 from duomem.device.engine.bundle import (
@@ -31,7 +33,7 @@ from duomem.device.engine.bundle import (
 )
 
 SPLIT = "valid_seen"
-_STARTERS = Path(__file__).with_name("starters")
+_STARTERS = Path(str(files("duomem.deploy") / "starters"))
 _ARCH = {"arm64": "aarch64"}
 _SUFFIX = {"Linux": ".so", "Darwin": ".dylib"}
 
@@ -57,28 +59,36 @@ class Kit:
 def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
     """Write the bundle in `source` and everything `kit` says into the folder `out`; (bundle, whether it is new).
 
-    `out` exists only once it is whole and verified. A valid one of the same inputs is left alone. Raises UserError if
+    `out` exists only once it is whole and verified. A valid one of the same inputs is left alone. Raises BundleError if
     `source` is damaged or not for this platform, `out` holds something else, or a wheel cannot be had.
     """
     bundle = read_bundle(source)
     platform, pythons = kit.platform, kit.pythons
     if "kit" in bundle.manifest:
-        raise UserError(f"{source}: is a kit already: give the bundle it was made of")
+        raise BundleError(f"{source}: is a kit already: give the bundle it was made of")
     suffix = _SUFFIX[platform.system]
     if bundle.arch != _ARCH.get(platform.machine, platform.machine) or any(
-            not library.file.endswith(suffix) for library in bundle.libraries):
-        raise UserError(f"{source}: is compiled for {bundle.manifest['target']['name']} ({bundle.arch}), not for "
-                        f"{platform.name}: compile it for that target")
+        not library.file.endswith(suffix) for library in bundle.libraries
+    ):
+        raise BundleError(
+            f"{source}: is compiled for {bundle.manifest['target']['name']} ({bundle.arch}), not for "
+            f"{platform.name}: compile it for that target"
+        )
     games = _games(kit)
     named = [*(f"packs/{path.name}" for path in kit.packs), *(f"wheels/{path.name}" for path in kit.wheels)]
     if len(set(named)) != len(named):
-        raise UserError(f"{out}: two packs or wheels have the same name: rename one")
-    inputs = digest_of({
-        "bundle": sha256_file(source / MANIFEST), "platform": platform.name, "pythons": pythons, "pins": pins(),
-        "games": {str(name): sha256_file(path) for name, path in games.items()},
-        "added": [(path.name, sha256_file(path)) for path in (*kit.packs, *kit.wheels)],
-        "code": {name: sha256_file(path) for name, path in own_files().items()},
-    })
+        raise BundleError(f"{out}: two packs or wheels have the same name: rename one")
+    inputs = digest_of(
+        {
+            "bundle": sha256_file(source / MANIFEST),
+            "platform": platform.name,
+            "pythons": pythons,
+            "pins": pins(),
+            "games": {str(name): sha256_file(path) for name, path in games.items()},
+            "added": [(path.name, sha256_file(path)) for path in (*kit.packs, *kit.wheels)],
+            "code": {name: sha256_file(path) for name, path in own_files().items()},
+        }
+    )
     if (existing := existing_bundle(out, lambda manifest: manifest.get("kit", {}).get("inputs") == inputs)) is not None:
         return existing, False
     fetched = {wheel for python in pythons for wheel in fetch_wheels(platform, python, kit.cache / platform.name)}
@@ -104,8 +114,13 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
         (work / "README.md").write_text(readme(bundle, platform, pythons, bool(games), bool(kit.packs), names))
         manifest: dict[str, Any] = copy.deepcopy(bundle.manifest)
         manifest["files"] = list_files(work)
-        manifest["kit"] = {"platform": platform.name, "system": platform.system, "machine": platform.machine,
-                           "pythons": list(pythons), "inputs": inputs}
+        manifest["kit"] = {
+            "platform": platform.name,
+            "system": platform.system,
+            "machine": platform.machine,
+            "pythons": list(pythons),
+            "inputs": inputs,
+        }
         manifest["kit"]["manifest"] = manifest_digest(manifest)
         write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
         read_bundle(work)
@@ -128,7 +143,7 @@ def _games(kit: Kit) -> dict[str, Path]:
         return {}
     found = find_games(kit.games, SPLIT)
     if not found:
-        raise UserError(f"--games {kit.games}: has no {SPLIT} games: make some with duomem games generate")
+        raise BundleError(f"--games {kit.games}: has no {SPLIT} games: make some with duomem games generate")
     chosen = found[:: max(1, len(found) // kit.limit)][: kit.limit]
     return {"/".join(("games", DATA_FOLDER, SPLIT, *path.parts[-3:])): path for path in chosen}
 

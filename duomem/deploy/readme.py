@@ -28,26 +28,31 @@ _MAC = """macOS's own /usr/bin/python3 is too old: install Python from python.or
 library as downloaded from the internet: `xattr -dr com.apple.quarantine .` in this folder."""
 
 
-def readme(bundle: Bundle, platform: Platform, pythons: Sequence[str], games: bool, packs: bool,
-           wheels: Sequence[str]) -> str:
+def readme(
+    bundle: Bundle, platform: Platform, pythons: Sequence[str], games: bool, packs: bool, wheels: Sequence[str]
+) -> str:
     """The text of README.md. wheels: the names of those in the kit."""
     libraries = "\n".join(
         f"| `{library.file}` | {library.device} | {', '.join(sorted(library.cpu_features)) or 'any'} |"
-        for library in bundle.libraries)
+        for library in bundle.libraries
+    )
     memories = "`play` shows the student the memories in packs/." if packs else "No memories are in packs/."
     other = "Other games" if games else "No games are in this bundle"
     unchecked = ", ".join(f"`{name}`" for name in bundle.manifest["gate"].get("unchecked", []))
-    executed = (f"Not executed before shipping, only compiled: {unchecked}.\n" if unchecked
-                else "Every library was executed before shipping.\n")
+    executed = (
+        f"Not executed before shipping, only compiled: {unchecked}.\n"
+        if unchecked
+        else "Every library was executed before shipping.\n"
+    )
     notes = "".join(f"\n{note}\n" for note in _notes(bundle, platform, wheels))
-    return f"""# duomem on {'macOS' if platform.system == 'Darwin' else platform.system} {platform.machine}
+    return f"""# duomem on {"macOS" if platform.system == "Darwin" else platform.system} {platform.machine}
 
-Student {bundle.manifest['model']['id']}, {bundle.quantisation}, {bundle.context_length} tokens of context.
+Student {bundle.manifest["model"]["id"]}, {bundle.quantization}, {bundle.context_length} tokens of context.
 Needs {platform.needs}, and Python
 {_either(pythons)}; no network, no pip, no root.
 
 ```
-sh play --watch          # install what is not installed, then play a game{' of those in games/' if games else ''}
+sh play --watch          # install what is not installed, then play a game{" of those in games/" if games else ""}
 sh install.sh            # verify, install, self-check
 sh check                 # does it run here? exit 0 yes, 3 cannot be told, else no
 sh bench                 # how fast it is here: a table and one JSON line
@@ -95,8 +100,12 @@ def write_licences(work: Path) -> None:
             target = work / folder / f"{i:02d}-{_plain(Path(name).name)}"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text)
-    lines += ["", "The student in model/ and lib/ and the memories in packs/ are under the terms of the model they "
-              "were made from and of the trajectories they were learned from; see the project's README.", ""]
+    lines += [
+        "",
+        "The student in model/ and lib/ and the memories in packs/ are under the terms of the model they "
+        "were made from and of the trajectories they were learned from; see the project's README.",
+        "",
+    ]
     (work / "LICENSES.md").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeployError
 from duomem.core.files import parse_json, read_json, write_bytes, write_json
 from duomem.deploy.transport import Transport, last_line
 
@@ -25,16 +25,16 @@ _HEAD = ("device", "CPU", "cores", "system", "student", "threads", "first token 
 def bench_on_device(transport: Transport, folder: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Run `bench` of the current bundle in `folder` of the device; the JSON object on its last line.
 
-    arguments: as `duomem bench` takes them after the bundle. Raises UserError if the bundle has no benchmark, it
+    arguments: as `duomem bench` takes them after the bundle. Raises DeployError if the bundle has no benchmark, it
     fails, or what it says is no result.
     """
     command = f"cd {quote(folder)}/current && [ -f bench ] || {{ echo 'no bench in the current bundle'; exit 1; }}\n"
     done = transport.run(command + "sh ./bench " + " ".join(map(quote, arguments)), TIMEOUT)
     if done.status:
-        raise UserError(f"{transport.name}: bench fails there: {last_line(done.output)}")
+        raise DeployError(f"{transport.name}: bench fails there: {last_line(done.output)}")
     lines = [line for line in done.output.splitlines() if line.startswith("{")]
     if not lines:
-        raise UserError(f"{transport.name}: bench prints no JSON line: deploy a bundle of this duomem")
+        raise DeployError(f"{transport.name}: bench prints no JSON line: deploy a bundle of this duomem")
     where = f"{transport.name}: bench's result"
     result = parse_json(lines[-1].encode(), where, _LIMIT)
     _row("", result, where)
@@ -44,7 +44,7 @@ def bench_on_device(transport: Transport, folder: str, arguments: Sequence[str] 
 def keep(result: dict[str, Any], name: str, folder: Path) -> Path:
     """Write `result` as NAME.json into `folder`, and the table of all results there anew; the table's path.
 
-    Raises UserError if another file there is no result.
+    Raises DeployError if another file there is no result.
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "device"
     write_json(folder / f"{plain}.json", result)
@@ -71,16 +71,23 @@ def _row(name: str, result: Any, where: str) -> list[tuple[list[str], dict[str, 
             raise ValueError("no benchmark of duomem")
         rows = []
         for run in result["runs"]:
-            fixed = [name, _text(machine["cpu"]), _text(int(machine["cores"])), _text(machine["system"]),
-                     _text(f"{bundle['model']} {bundle['quantisation']}"), _text(int(run["threads"])),
-                     f"{float(run['start']['first_token_seconds']):.2f}", f"{int(run['peak_rss'][_ENGINE]) / 1e6:.0f}"]
+            fixed = [
+                name,
+                _text(machine["cpu"]),
+                _text(int(machine["cores"])),
+                _text(machine["system"]),
+                _text(f"{bundle['model']} {bundle['quantization']}"),
+                _text(int(run["threads"])),
+                f"{float(run['start']['first_token_seconds']):.2f}",
+                f"{int(run['peak_rss'][_ENGINE]) / 1e6:.0f}",
+            ]
             tests = {}
             for test in run["tests"]:
                 ours = test["engines"][_ENGINE]
                 tests[_text(test["test"])] = f"{float(ours['mean']):.1f} ± {float(ours['sd']):.1f}"
             rows.append((fixed, tests))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as e:
-        raise UserError(f"{where}: is no result of duomem bench ({type(e).__name__}: {e}): run it again") from None
+        raise DeployError(f"{where}: is no result of duomem bench ({type(e).__name__}: {e}): run it again") from None
     return rows
 
 

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import re
 import sys
 import zipfile
@@ -19,10 +18,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError
 from duomem.core.files import atomic_open
+from duomem.core.package import own_files
 
-TOP_PACKAGES = ("base", "memory_packs", "device", "train", "compile", "report", "deploy", "cli", "configs")
 RUNTIME_VERSION = "+runtime"
 """Local version of the cut TVM wheel, so that nobody takes it for the whole one."""
 SHARED = "+shared"
@@ -30,7 +29,6 @@ SHARED = "+shared"
 _TVM_KEPT = ("backend", "driver", "ir", "rpc", "runtime", "script", "support", "sym", "target", "te", "tirx")
 """Folders of TVM's Python that `import tvm` loads without the compiler library."""
 _TVM_LIBRARY = re.compile(r"tvm/lib/libtvm_runtime(?:_(\w+))?\.(?:so|dylib)")
-_SUFFIXES = (".py", ".toml", ".jsonl", ".sh")
 _NOTICE = """
 This copy holds the runtime only. duomem removed the compiler library, the frontends, the headers and the
 sources, and changed no file but the list of files and the version.
@@ -43,10 +41,12 @@ def repack(wheels: Collection[Path], out: Path, devices: Collection[str]) -> Non
     """Write `wheels`, one or more of each package, into the folder `out`, smaller.
 
     Of TVM's the part that the `devices` of a bundle need; of a package with wheels for several Pythons one with what
-    they share and one with the rest for each. The same wheels give the same bytes. Raises UserError if one is damaged.
+    they share and one with the rest for each. The same wheels give the same bytes.
+
+    Raises BundleError if one is damaged.
     """
     if importlib.util.find_spec("_lzma") is None:
-        raise UserError(f"{sys.executable}: was built without lzma, which packs the wheels: use the system's Python")
+        raise BundleError(f"{sys.executable}: was built without lzma, which packs the wheels: use the system's Python")
     packages: dict[str, list[Path]] = {}
     for wheel in sorted(wheels):
         packages.setdefault(wheel.name.split("-")[0], []).append(wheel)
@@ -69,7 +69,7 @@ def _contents(wheel: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(wheel) as archive:
             return {entry.filename: archive.read(entry) for entry in archive.infolist() if not entry.is_dir()}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-        raise UserError(f"{wheel}: is no wheel ({e}): remove it, it is fetched again") from None
+        raise BundleError(f"{wheel}: is no wheel ({e}): remove it, it is fetched again") from None
 
 
 def _shared(contents: Sequence[Mapping[str, bytes]]) -> dict[str, bytes]:
@@ -80,7 +80,7 @@ def _shared(contents: Sequence[Mapping[str, bytes]]) -> dict[str, bytes]:
 def _write_cut_tvm(wheel: Path, contents: Mapping[str, bytes], out: Path, devices: Collection[str]) -> None:
     files = {name: data for name, data in contents.items() if _kept(name, devices)}
     if not any(_TVM_LIBRARY.fullmatch(name) for name in files):
-        raise UserError(f"{wheel}: holds no libtvm_runtime: is this apache-tvm's wheel? remove it to fetch it again")
+        raise BundleError(f"{wheel}: holds no libtvm_runtime: is this apache-tvm's wheel? remove it to fetch it again")
     version = wheel.name.split("-")[1]
     renamed = {}
     for name, data in files.items():
@@ -117,27 +117,12 @@ def duomem_wheel(out: Path) -> Path:
     files[f"{info}/METADATA"] = metadata.encode()
     files[f"{info}/entry_points.txt"] = (distribution.read_text("entry_points.txt") or "").encode()
     texts = [Path(str(path.locate())) for path in distribution.files or () if path.parent.name == "licenses"]
-    for path in texts or [Path(__file__).resolve().parents[1] / "LICENSE"]:  # in a checkout it stands at the top
+    for path in texts:
         files[f"{info}/licenses/{path.name}"] = path.read_bytes()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: duomem\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     wheel = out / f"duomem-{distribution.version}-py3-none-any.whl"
     write_wheel(wheel, files, zipfile.ZIP_DEFLATED)
     return wheel
-
-
-def own_files() -> dict[str, Path]:
-    """The files of duomem's import packages, by their path below `duomem`; other distributions' parts are left out."""
-    found = {}
-    root = Path(__file__).resolve().parents[1]
-    for package in TOP_PACKAGES:
-        for folder, folders, names in os.walk(root / package):
-            folders[:] = sorted(name for name in folders if name != "__pycache__"
-                                and not (Path(folder) / name / "pyproject.toml").exists())
-            for name in sorted(names):
-                path = Path(folder) / name
-                if name.endswith(_SUFFIXES) or path.parent.name == "starters":
-                    found[path.relative_to(root).as_posix()] = path
-    return found
 
 
 def write_wheel(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_LZMA) -> None:

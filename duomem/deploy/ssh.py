@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import DeployError
 from duomem.deploy.address import SshAddress
 from duomem.deploy.transport import TIMEOUT, ConnectionLost, Transport, call, fetch_to, last_line
 
@@ -37,10 +37,10 @@ class SshTransport(Transport):
     """The device at `address`; config: an ssh configuration file instead of the user's own."""
 
     def __init__(self, address: SshAddress, config: Path | None = None) -> None:
-        """Connects at the first command. Raises UserError without an ssh client."""
+        """Connects at the first command. Raises DeployError without an ssh client."""
         program = shutil.which("ssh")
         if program is None:
-            raise UserError("ssh: not found: install the OpenSSH client (Debian: openssh-client)")
+            raise DeployError("ssh: not found: install the OpenSSH client (Debian: openssh-client)")
         self._address = address
         self.name = f"{address.user}@{address.host}" if address.user else address.host
         self._sockets: Path | None = Path(tempfile.mkdtemp(prefix="duomem-"))
@@ -79,7 +79,7 @@ class SshTransport(Transport):
         if status in (_FAILED, 124) or status < 0:
             raise ConnectionLost(self._explain(complaint))
         if status:
-            raise UserError(f"{self.name}: {path}: {last_line(complaint)}")
+            raise DeployError(f"{self.name}: {path}: {last_line(complaint)}")
 
     def close(self) -> None:
         if self._sockets is None:
@@ -94,8 +94,11 @@ class SshTransport(Transport):
         host, port = self._address.host, self._address.port or 22
         login = f"ssh {f'-p {port} ' if port != 22 else ''}{self.name}"
         for sign, advice in (
-            ("IDENTIFICATION HAS CHANGED", "its host key is not the one known for it: if the device was set up anew, "
-             f"run ssh-keygen -R {host if port == 22 else f'[{host}]:{port}'} and connect once with {login}"),
+            (
+                "IDENTIFICATION HAS CHANGED",
+                "its host key is not the one known for it: if the device was set up anew, "
+                f"run ssh-keygen -R {host if port == 22 else f'[{host}]:{port}'} and connect once with {login}",
+            ),
             ("Host key verification failed", f"its host key is unknown: connect once with {login} and confirm it"),
             ("Could not resolve hostname", "no such host: check the name, or give its address"),
             ("No route to host", "no way to it: is it on, and in this network?"),
@@ -103,11 +106,15 @@ class SshTransport(Transport):
             ("Connection refused", f"nothing listens on port {port}: start its ssh server, or give ssh://host:port"),
             ("timed out", f"no answer on port {port}: is it on, and does a firewall let ssh through?"),
             ("Too many authentication failures", "too many keys tried: name the one to use in your ssh configuration"),
-            ("Permission denied", f"it takes none of your keys: run ssh-copy-id {self.name}, or add the key to "
-             "your ssh agent"),
+            (
+                "Permission denied",
+                f"it takes none of your keys: run ssh-copy-id {self.name}, or add the key to your ssh agent",
+            ),
             ("command not found", f"{last_line(complaint)}: the device needs a POSIX sh"),
         ):
             if sign in complaint:
                 return f"{self.name}: {advice}"
-        return (f"{self.name}: the connection ended ({last_line(complaint)}): run the same command again, what was "
-                "copied is kept")
+        return (
+            f"{self.name}: the connection ended ({last_line(complaint)}): run the same command again, what was "
+            "copied is kept"
+        )

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from duomem.core.errors import UserError
 from duomem.core.files import atomic_open
 
 TIMEOUT = 600.0
@@ -26,7 +25,7 @@ _COPY = 1 << 18
 _WAIT_AFTER_INPUT = 60.0
 
 
-class ConnectionLost(UserError):
+class ConnectionLost(DeployError):
     """The device cannot be reached, or the connection ended before an answer."""
 
 
@@ -50,7 +49,7 @@ class Transport(ABC):
         ConnectionLost if it is not known to have ended.
         """
         mark = f"duomem-{secrets.token_hex(8)}"
-        whole = f"main() {{\n{script}\n}}\n(main) </dev/null 2>&1; status=$?; echo; echo \"{mark} $status\"\n"
+        whole = f'main() {{\n{script}\n}}\n(main) </dev/null 2>&1; status=$?; echo; echo "{mark} $status"\n'
         output, complaint = self._shell(whole.encode(), timeout)
         text = output.decode("utf-8", "replace").replace("\r\n", "\n")
         before, found, status = text.rpartition(f"\n{mark} ")
@@ -82,8 +81,9 @@ class Transport(ABC):
         """End the connection. Closing twice is allowed."""
 
 
-def call(command: Sequence[str], timeout: float, source: bytes | tuple[IO[bytes], int] = b"",
-         sink: IO[bytes] | None = None) -> tuple[int, bytes, str]:
+def call(
+    command: Sequence[str], timeout: float, source: bytes | tuple[IO[bytes], int] = b"", sink: IO[bytes] | None = None
+) -> tuple[int, bytes, str]:
     """Run a local command: (exit status, standard output, error stream). 124 on a timeout.
 
     source: its standard input, bytes or (open file, how many of its bytes). sink: a file for the output

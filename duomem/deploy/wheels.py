@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError
 
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
 """What duomem.device imports, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
@@ -39,8 +39,11 @@ def _linux(machine: str) -> Platform:
     return Platform(machine, tags, "Linux", machine, "glibc 2.28 or later (Debian 10, Ubuntu 20.04 and newer)")
 
 
-_MACOS = (*(f"macosx_{n}_0_{kind}" for n in (14, 13, 12, 11) for kind in ("arm64", "universal2")),
-          "macosx_10_13_universal2", "macosx_10_9_universal2")
+_MACOS = (
+    *(f"macosx_{n}_0_{kind}" for n in (14, 13, 12, 11) for kind in ("arm64", "universal2")),
+    "macosx_10_13_universal2",
+    "macosx_10_9_universal2",
+)
 PLATFORMS = {
     platform.name: platform
     for platform in (
@@ -56,19 +59,20 @@ PYTHONS = ("3.11", "3.12", "3.13")
 def pins() -> dict[str, str]:
     """Version of each package a device gets: those installed here, which the student was compiled and tested with.
 
-    Raises UserError if one is missing.
+    Raises BundleError if one is missing.
     """
     try:
         return {name: importlib.metadata.version(name) for name in _PACKAGES}
     except importlib.metadata.PackageNotFoundError as e:
-        raise UserError(f"{e.name}: is not installed, so its version for the device is not known: "
-                        "pip install it") from None
+        raise BundleError(
+            f"{e.name}: is not installed, so its version for the device is not known: pip install it"
+        ) from None
 
 
 def fetch_wheels(platform: Platform, python: str, cache: Path) -> list[Path]:
     """The wheels of `pins` for `platform` and CPython `python` ("3.11"), in `cache`; those there are not fetched again.
 
-    Raises UserError, with pip's last line, if one cannot be had.
+    Raises BundleError, with pip's last line, if one cannot be had.
     """
     cache.mkdir(parents=True, exist_ok=True)
     tags = [part for tag in platform.tags for part in ("--platform", tag)]
@@ -77,18 +81,34 @@ def fetch_wheels(platform: Platform, python: str, cache: Path) -> list[Path]:
         wheel = _cached(cache, name, version, platform, python)
         if wheel is None:
             with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
-                command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet",
-                           "--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", python,
-                           *tags, "--dest", folder, f"{name}=={version}"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "--disable-pip-version-check",
+                    "download",
+                    "--quiet",
+                    "--no-deps",
+                    "--only-binary=:all:",
+                    "--implementation",
+                    "cp",
+                    "--python-version",
+                    python,
+                    *tags,
+                    "--dest",
+                    folder,
+                    f"{name}=={version}",
+                ]
                 try:
-                    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT,
-                                          stdin=subprocess.DEVNULL)
+                    done = subprocess.run(
+                        command, capture_output=True, text=True, timeout=_TIMEOUT, stdin=subprocess.DEVNULL
+                    )
                 except subprocess.TimeoutExpired:
-                    raise UserError(f"{name} {version}: pip takes more than {_TIMEOUT} s: try again") from None
+                    raise BundleError(f"{name} {version}: pip takes more than {_TIMEOUT} s: try again") from None
                 wheels = list(Path(folder).glob("*.whl"))
                 if done.returncode or len(wheels) != 1:
                     why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-                    raise UserError(f"{name} {version}: no wheel for {platform.name}, Python {python}: {why}")
+                    raise BundleError(f"{name} {version}: no wheel for {platform.name}, Python {python}: {why}")
                 wheel = cache / wheels[0].name
                 os.replace(wheels[0], wheel)
         found.append(wheel)

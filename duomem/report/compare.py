@@ -1,4 +1,4 @@
-"""Which rungs differ: McNemar's exact test on the games both played.
+"""Which conditions differ: McNemar's exact test on the games both played.
 
 Of several training seeds the first that both have is compared, else the first of each: runs of one game are not
 independent.
@@ -35,22 +35,35 @@ class Comparison:
 
 
 def compare(results: Sequence[Result]) -> list[Comparison]:
-    """Every two rungs of a panel that differ in one thing, the series or the place on the axis, and each with what
+    """Every two conditions of a panel that differ in one thing, the series or the place on the axis, and each with what
     has no place there (the teacher), if they are of the same games.
     """
-    return [_compared(a, b) for a, b in combinations(results, 2)
-            if _differ_in_one(a, b) and set(a.runs[0].won) == set(b.runs[0].won)]
+    return [
+        _compared(a, b)
+        for a, b in combinations(results, 2)
+        if _differ_in_one(a, b) and set(a.runs[0].won) == set(b.runs[0].won)
+    ]
 
 
 def _differ_in_one(a: Result, b: Result) -> bool:
-    same = (a.rung.series == b.rung.series, a.rung.at == b.rung.at)
-    return a.rung.panel == b.rung.panel and (any(same) or None in (a.rung.at, b.rung.at))
+    same = (a.condition.series == b.condition.series, a.condition.at == b.condition.at)
+    return a.condition.panel == b.condition.panel and (any(same) or None in (a.condition.at, b.condition.at))
 
 
 def _compared(a: Result, b: Result) -> Comparison:
-    common = next((seed for seed in a.rung.seeds if seed in b.rung.seeds), None)
-    first, second = (result.runs[result.rung.seeds.index(common) if common is not None else 0].won for result in (a, b))
+    common = next((seed for seed in a.condition.seeds if seed in b.condition.seeds), None)
+    first, second = (
+        result.runs[result.condition.seeds.index(common) if common is not None else 0].won for result in (a, b)
+    )
     both = sum(first[game] and second[game] for game in first)
     first_only, second_only = sum(first.values()) - both, sum(second.values()) - both
-    return Comparison(a.rung.panel, a.rung.name, b.rung.name, len(first), both, first_only, second_only,
-                      mcnemar(first_only, second_only))
+    return Comparison(
+        a.condition.panel,
+        a.condition.name,
+        b.condition.name,
+        len(first),
+        both,
+        first_only,
+        second_only,
+        mcnemar(first_only, second_only),
+    )

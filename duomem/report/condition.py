@@ -1,4 +1,4 @@
-"""A rung: one condition, what taught it, and the episodes it was measured by, one file for each training seed.
+"""A condition: one way to play, what taught it, and the episodes it was measured by, one file for each training seed.
 
 Everything that is reported is computed from these files again, never stored beside them.
 """
@@ -11,21 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import ReportError
 from duomem.core.files import read_json, read_jsonl, sha256_file
 from duomem.core.resumable_jsonl import sidecar_of
-from duomem.core.trajectory import from_json
 from duomem.core.stats import wilson
+from duomem.core.trajectory import from_json
 
 POOLED = "all"
 
 
 @dataclass(frozen=True)
-class Rung:
+class Condition:
     """name: in tables; taught: what taught it ("programmatic expert", ...): results under other supervision
     are other claims. files: episode files of the same games, one a training seed, named by `seeds`.
 
-    panel: rungs of one panel are drawn together and compared ("free"); series: its colour ("LoRA"); at: its
+    panel: conditions of one panel are drawn together and compared ("free"); series: its colour ("LoRA"); at: its
     place on the axis, a label ("teacher memory") for bars or a number (minutes) for a curve, None for a
     line across (the teacher).
     """
@@ -60,15 +60,21 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         source = {"file": str(self.file), "sha256": sha256_file(self.file), "inputs": self.inputs} if self.file else {}
-        return {**source, "n": len(self.won), "wins": self.wins, "steps": self.steps, "seconds": self.seconds,
-                "tokens": self.tokens}
+        return {
+            **source,
+            "n": len(self.won),
+            "wins": self.wins,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+        }
 
 
 @dataclass(frozen=True)
 class Result:
-    """A rung and its runs, all of the same games; each figure is the mean over the runs."""
+    """A condition and its runs, all of the same games; each figure is the mean over the runs."""
 
-    rung: Rung
+    condition: Condition
     runs: tuple[Run, ...]
 
     @property
@@ -106,10 +112,23 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         low, high = self.interval
-        return {"name": self.rung.name, "taught": self.rung.taught, "panel": self.rung.panel,
-                "series": self.rung.series, "at": self.rung.at, "seeds": list(self.rung.seeds), "n": self.n,
-                "success": self.success, "low": low, "high": high, "span": list(self.span), "steps": self.steps,
-                "seconds": self.seconds, "tokens": self.tokens, "runs": [run.to_json() for run in self.runs]}
+        return {
+            "name": self.condition.name,
+            "taught": self.condition.taught,
+            "panel": self.condition.panel,
+            "series": self.condition.series,
+            "at": self.condition.at,
+            "seeds": list(self.condition.seeds),
+            "n": self.n,
+            "success": self.success,
+            "low": low,
+            "high": high,
+            "span": list(self.span),
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "runs": [run.to_json() for run in self.runs],
+        }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -117,15 +136,17 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def read_result(rung: Rung, games: Collection[str] | None = None) -> Result:
-    """The rung's episodes, of `games` (digests) alone if given. Raises UserError naming the file that is
+def read_result(condition: Condition, games: Collection[str] | None = None) -> Result:
+    """The condition's episodes, of `games` (digests) alone if given. Raises ReportError naming the file that is
     missing, damaged, lacks a game or is not of the same games as the first.
     """
-    runs = tuple(read_run(file, games) for file in rung.files)
+    runs = tuple(read_run(file, games) for file in condition.files)
     for run in runs[1:]:
         if set(run.won) != set(runs[0].won):
-            raise UserError(f"{run.file}: is not of the same games as {runs[0].file}: give runs of one split and limit")
-    return Result(rung, runs)
+            raise ReportError(
+                f"{run.file}: is not of the same games as {runs[0].file}: give runs of one split and limit"
+            )
+    return Result(condition, runs)
 
 
 def read_run(file: Path, games: Collection[str] | None = None) -> Run:
@@ -138,12 +159,12 @@ def read_run(file: Path, games: Collection[str] | None = None) -> Run:
         if games is not None and played.game not in games:
             continue
         if played.game in won:
-            raise UserError(f"{where}: plays game {played.game[:12]} a second time: give one episode a game")
+            raise ReportError(f"{where}: plays game {played.game[:12]} a second time: give one episode a game")
         won[played.game] = played.won
         rows.append(row)
     if not rows or (games is not None and len(rows) < len(games)):
         lacking = f"{len(games) - len(rows)} of the games asked for" if games else "any episode"
-        raise UserError(f"{file}: lacks {lacking}: give episodes of the whole split")
+        raise ReportError(f"{file}: lacks {lacking}: give episodes of the whole split")
     sidecar = sidecar_of(file)
     inputs = read_json(sidecar, "record of inputs") if sidecar.is_file() else {}
     steps = sum(len(row["steps"]) for row in rows) / len(rows)
@@ -159,25 +180,30 @@ def _mean_of(rows: Sequence[dict[str, Any]], *fields: str) -> float | None:
 
 
 def pooled(results: Sequence[Result]) -> list[Result]:
-    """A rung "all" for each panel and series whose rungs are of other games each, as one for a task family is:
+    """A condition "all" for each panel and series whose conditions are of other games each, as one for a task type is:
     all their games together, seed by seed, and in its name the mean of their shares. None for a series of one
-    rung, or of the same games.
+    condition, or of the same games.
     """
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        if result.rung.at is not None:
-            groups.setdefault((result.rung.panel, result.rung.series), []).append(result)
+        if result.condition.at is not None:
+            groups.setdefault((result.condition.panel, result.condition.series), []).append(result)
     found = []
     for (_, series), group in groups.items():
         games = [game for result in group for game in result.runs[0].won]
-        if len(group) < 2 or len(games) != len(set(games)) or len({r.rung.seeds for r in group}) > 1:
+        if len(group) < 2 or len(games) != len(set(games)) or len({r.condition.seeds for r in group}) > 1:
             continue
-        taught = ", ".join(dict.fromkeys(result.rung.taught for result in group))
+        taught = ", ".join(dict.fromkeys(result.condition.taught for result in group))
         mean = sum(result.success for result in group) / len(group)
         name = f"{series}, {POOLED} (mean of {len(group)}: {mean:.1%})".lstrip(", ")
-        rung = replace(group[0].rung, name=name, taught=taught, at=POOLED,
-                       files=tuple(file for result in group for file in result.rung.files))
-        found.append(Result(rung, tuple(_joined(runs) for runs in zip(*(r.runs for r in group), strict=True))))
+        condition = replace(
+            group[0].condition,
+            name=name,
+            taught=taught,
+            at=POOLED,
+            files=tuple(file for result in group for file in result.condition.files),
+        )
+        found.append(Result(condition, tuple(_joined(runs) for runs in zip(*(r.runs for r in group), strict=True))))
     return found
 
 
@@ -189,5 +215,11 @@ def _joined(runs: Sequence[Run]) -> Run:
         values = [getattr(run, name) for run in runs]
         return None if None in values else sum(v * len(run.won) for v, run in zip(values, runs, strict=True)) / n
 
-    return Run(None, {}, {game: won for run in runs for game, won in run.won.items()}, mean("steps") or 0.0,
-               mean("seconds"), mean("tokens"))
+    return Run(
+        None,
+        {},
+        {game: won for run in runs for game, won in run.won.items()},
+        mean("steps") or 0.0,
+        mean("seconds"),
+        mean("tokens"),
+    )

@@ -1,15 +1,15 @@
-"""Rungs described in a TOML file: what `duomem report` tells of evaluations made by hand, as budget curves.
+"""Conditions described in a TOML file: what `duomem report` tells of evaluations made by hand, as budget curves.
 
-    title = "Success against training time"
-    axis = "minutes of training"
-    [[rung]]
-    name = "15 min, teacher memory"
-    taught = "programmatic expert"
-    episodes = ["seed0.jsonl", "seed1.jsonl"]   # one file a training seed
-    seeds = ["0", "1"]
-    series = "teacher memory"
-    at = 15                                     # or a name, as "look_at_obj_in_light"
-    panel = "free"
+title = "Success against training time"
+axis = "minutes of training"
+[[condition]]
+name = "15 min, teacher memory"
+taught = "programmatic expert"
+episodes = ["seed0.jsonl", "seed1.jsonl"]   # one file a training seed
+seeds = ["0", "1"]
+series = "teacher memory"
+at = 15                                     # or a name, as "look_at_obj_in_light"
+panel = "free"
 """
 
 from __future__ import annotations
@@ -18,52 +18,72 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import ReportError
 from duomem.core.files import read_toml
-from duomem.report.condition import Rung
+from duomem.report.condition import Condition
 
-_KINDS: dict[str, tuple[type, ...]] = {"name": (str,), "taught": (str,), "episodes": (list,), "seeds": (list,),
-                                       "series": (str,), "at": (str, int, float), "panel": (str,)}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "taught": (str,),
+    "episodes": (list,),
+    "seeds": (list,),
+    "series": (str,),
+    "at": (str, int, float),
+    "panel": (str,),
+}
 _NEEDED = ("name", "taught", "episodes")
 
 
 @dataclass(frozen=True)
 class Description:
-    """title, axis: of the figure; rungs in the file's order."""
+    """title, axis: of the figure; conditions in the file's order."""
 
     title: str
     axis: str
-    rungs: tuple[Rung, ...]
+    conditions: tuple[Condition, ...]
 
 
 def read_description(path: Path) -> Description:
-    """The rungs of the TOML file. Raises UserError naming the file, the rung and the field that is wrong."""
-    value = read_toml(path, "description of rungs")
-    rungs = value.pop("rung", None)
+    """The conditions of the TOML file. Raises ReportError naming file, condition and field if one is wrong."""
+    value = read_toml(path, "description of conditions")
+    conditions = value.pop("condition", None)
     title, axis = value.pop("title", path.stem), value.pop("axis", "")
     if value:
-        raise UserError(f"{path}: unknown field {min(value)}: known are title, axis and [[rung]]")
+        raise ReportError(f"{path}: unknown field {min(value)}: known are title, axis and [[condition]]")
     if not isinstance(title, str) or not isinstance(axis, str):
-        raise UserError(f"{path}: fields title and axis must be texts")
-    if not isinstance(rungs, list) or not rungs or not all(isinstance(rung, dict) for rung in rungs):
-        raise UserError(f"{path}: holds no [[rung]]: describe one for each row")
-    return Description(title, axis, tuple(_rung(rung, f"{path}: rung {n}") for n, rung in enumerate(rungs, 1)))
+        raise ReportError(f"{path}: fields title and axis must be texts")
+    if (
+        not isinstance(conditions, list)
+        or not conditions
+        or not all(isinstance(condition, dict) for condition in conditions)
+    ):
+        raise ReportError(f"{path}: holds no [[condition]]: describe one for each row")
+    return Description(
+        title, axis, tuple(_condition(condition, f"{path}: condition {n}") for n, condition in enumerate(conditions, 1))
+    )
 
 
-def _rung(value: dict[str, Any], where: str) -> Rung:
+def _condition(value: dict[str, Any], where: str) -> Condition:
     for name in _NEEDED:
         if name not in value:
-            raise UserError(f"{where}: field {name} is missing")
+            raise ReportError(f"{where}: field {name} is missing")
     for name, found in value.items():
         if name not in _KINDS:
-            raise UserError(f"{where}: unknown field {name}: known are {', '.join(_KINDS)}")
+            raise ReportError(f"{where}: unknown field {name}: known are {', '.join(_KINDS)}")
         if not isinstance(found, _KINDS[name]) or isinstance(found, bool):
-            raise UserError(f"{where}: field {name} must be a {' or '.join(kind.__name__ for kind in _KINDS[name])}")
+            raise ReportError(f"{where}: field {name} must be a {' or '.join(kind.__name__ for kind in _KINDS[name])}")
     files = value["episodes"]
     seeds = value.get("seeds", [""] if len(files) == 1 else [str(n) for n in range(len(files))])
     if not files or not all(isinstance(text, str) for text in [*files, *seeds]):
-        raise UserError(f"{where}: fields episodes and seeds must be lists of texts, episodes not an empty one")
+        raise ReportError(f"{where}: fields episodes and seeds must be lists of texts, episodes not an empty one")
     if len(seeds) != len(files):
-        raise UserError(f"{where}: {len(files)} episodes but {len(seeds)} seeds: name a seed for each file")
-    return Rung(value["name"], value["taught"], tuple(map(Path, files)), tuple(seeds), value.get("panel", ""),
-                value.get("series", ""), value.get("at"))
+        raise ReportError(f"{where}: {len(files)} episodes but {len(seeds)} seeds: name a seed for each file")
+    return Condition(
+        value["name"],
+        value["taught"],
+        tuple(map(Path, files)),
+        tuple(seeds),
+        value.get("panel", ""),
+        value.get("series", ""),
+        value.get("at"),
+    )

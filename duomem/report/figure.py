@@ -1,4 +1,4 @@
-"""Rungs as a picture: bars where places on the axis have names, a curve where they are numbers.
+"""Conditions as a picture: bars where places on the axis have names, a curve where they are numbers.
 
 Error bars are the 95 % Wilson intervals. Needs matplotlib, imported only here.
 """
@@ -39,11 +39,11 @@ def write_figure(path: Path, page: Page) -> None:
 
 
 def draw(page: Page) -> Any:
-    """matplotlib's figure, an axes a panel: success in per cent of every rung."""
+    """matplotlib's figure, an axes a panel: success in per cent of every condition."""
     from matplotlib.figure import Figure
 
     results = page.results
-    panels = list(dict.fromkeys(result.rung.panel for result in results))
+    panels = list(dict.fromkeys(result.condition.panel for result in results))
     widest = max(len(_places(_of_panel(results, panel))) for panel in panels)
     figure = Figure(figsize=(max(5.0, 1.1 * widest + 1.4) * len(panels), 4.0), layout="constrained")
     figure.suptitle(page.title)
@@ -67,27 +67,27 @@ def _is_line(handle: Any) -> bool:
 
 
 def _of_panel(results: Sequence[Result], panel: str) -> list[Result]:
-    return [result for result in results if result.rung.panel == panel]
+    return [result for result in results if result.condition.panel == panel]
 
 
 def _places(results: Sequence[Result]) -> list[str | float]:
-    return list(dict.fromkeys(result.rung.at for result in results if result.rung.at is not None))
+    return list(dict.fromkeys(result.condition.at for result in results if result.condition.at is not None))
 
 
 def _panel(axes: Any, results: Sequence[Result]) -> None:
     places = _places(results)
-    series = list(dict.fromkeys(result.rung.series for result in results if result.rung.at is not None))
+    series = list(dict.fromkeys(result.condition.series for result in results if result.condition.at is not None))
     curve = all(isinstance(place, (int, float)) for place in places)
     for number, name in enumerate(series):
-        found = [result for result in results if result.rung.series == name and result.rung.at is not None]
+        found = [result for result in results if result.condition.series == name and result.condition.at is not None]
         colour = _COLOURS[number % len(_COLOURS)]
         if curve:
             _curve(axes, found, colour)
         else:
             _bars(axes, found, [places.index(place) for place in _places(found)], (number, len(series)), colour)
     for result in results:
-        if result.rung.at is None:
-            axes.axhline(100 * result.success, color="0.35", linestyle="--", label=result.rung.name)
+        if result.condition.at is None:
+            axes.axhline(100 * result.success, color="0.35", linestyle="--", label=result.condition.name)
     if curve:
         axes.set_xticks(sorted(float(place) for place in places))
     else:
@@ -97,8 +97,10 @@ def _panel(axes: Any, results: Sequence[Result]) -> None:
 
 def _errors(results: Sequence[Result]) -> list[list[float]]:
     """How far the interval goes down and up from each, in per cent."""
-    return [[max(0.0, 100 * (r.success - r.interval[0])) for r in results],
-            [max(0.0, 100 * (r.interval[1] - r.success)) for r in results]]
+    return [
+        [max(0.0, 100 * (r.success - r.interval[0])) for r in results],
+        [max(0.0, 100 * (r.interval[1] - r.success)) for r in results],
+    ]
 
 
 def _bars(axes: Any, results: Sequence[Result], groups: Sequence[int], turn: tuple[int, int], colour: str) -> None:
@@ -106,15 +108,39 @@ def _bars(axes: Any, results: Sequence[Result], groups: Sequence[int], turn: tup
     number, count = turn
     width = _WIDTH / count
     at = [group + (number - (count - 1) / 2) * width for group in groups]
-    axes.bar(at, [100 * r.success for r in results], width * 0.94, color=colour, label=results[0].rung.series or None,
-             yerr=_errors(results), ecolor="0.3", capsize=2, error_kw={"linewidth": 0.8})
+    axes.bar(
+        at,
+        [100 * r.success for r in results],
+        width * 0.94,
+        color=colour,
+        label=results[0].condition.series or None,
+        yerr=_errors(results),
+        ecolor="0.3",
+        capsize=2,
+        error_kw={"linewidth": 0.8},
+    )
     for x, result in zip(at, results, strict=True):
-        axes.annotate(f"{100 * result.success:.1f}".removesuffix(".0"), (x, 0), (0, 5), textcoords="offset points",
-                      ha="center", fontsize=8, bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"})
+        axes.annotate(
+            f"{100 * result.success:.1f}".removesuffix(".0"),
+            (x, 0),
+            (0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"},
+        )
 
 
 def _curve(axes: Any, results: Sequence[Result], colour: str) -> None:
-    ordered = sorted(results, key=lambda result: float(result.rung.at or 0))
-    axes.errorbar([float(r.rung.at or 0) for r in ordered], [100 * r.success for r in ordered], yerr=_errors(ordered),
-                  color=colour, label=results[0].rung.series or None, marker="o", capsize=2, linewidth=1.5,
-                  elinewidth=0.8)
+    ordered = sorted(results, key=lambda result: float(result.condition.at or 0))
+    axes.errorbar(
+        [float(r.condition.at or 0) for r in ordered],
+        [100 * r.success for r in ordered],
+        yerr=_errors(ordered),
+        color=colour,
+        label=results[0].condition.series or None,
+        marker="o",
+        capsize=2,
+        linewidth=1.5,
+        elinewidth=0.8,
+    )

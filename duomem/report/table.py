@@ -1,4 +1,4 @@
-"""Rungs as a Markdown page and as a JSON object: the same figures, for people and for programs."""
+"""Conditions as a Markdown page and as a JSON object: the same figures, for people and for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class Page:
-    """axis: what the rungs' places are; command: as typed; facts: of the machine and the run, by name; results:
+    """axis: what the conditions' places are; command: as typed; facts: of the machine and the run, by name; results:
     pooled ones included.
     """
 
@@ -30,44 +30,68 @@ class Page:
     comparisons: Sequence[Comparison]
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "version": VERSION, "title": self.title, "axis": self.axis,
-                "command": list(self.command), "facts": self.facts,
-                "rungs": [result.to_json() for result in self.results],
-                "comparisons": [comparison.to_json() for comparison in self.comparisons]}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "title": self.title,
+            "axis": self.axis,
+            "command": list(self.command),
+            "facts": self.facts,
+            "conditions": [result.to_json() for result in self.results],
+            "comparisons": [comparison.to_json() for comparison in self.comparisons],
+        }
 
     def markdown(self, figure: str | None = None) -> str:
         """The page; figure: a picture's name to show on it."""
         parts = [f"## {self.title}", f"![{self.title}]({figure})" if figure else ""]
-        for panel in dict.fromkeys(result.rung.panel for result in self.results):
+        for panel in dict.fromkeys(result.condition.panel for result in self.results):
             parts += [f"### {panel}" if panel else "", self._results(panel), self._comparisons(panel)]
         parts += [_NOTE, f"```\n{shlex.join(self.command)}\n```", _bullets(self.facts), self._sources()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def _results(self, panel: str) -> str:
-        rows = [[r.rung.name, r.rung.taught, _wins(r), _success(r), "{:.1%} - {:.1%}".format(*r.interval),
-                 f"{r.steps:.1f}", _number(r.tokens, 0), _number(r.seconds, 1)]
-                for r in self.results if r.rung.panel == panel]
+        rows = [
+            [
+                r.condition.name,
+                r.condition.taught,
+                _wins(r),
+                _success(r),
+                "{:.1%} - {:.1%}".format(*r.interval),
+                f"{r.steps:.1f}",
+                _number(r.tokens, 0),
+                _number(r.seconds, 1),
+            ]
+            for r in self.results
+            if r.condition.panel == panel
+        ]
         return _table(["", "taught by", "wins", "success", "95 % interval", "steps", "tokens", "s an episode"], rows, 2)
 
     def _comparisons(self, panel: str) -> str:
-        rows = [[c.first, c.second, str(c.first_only), str(c.second_only), _p(c.p)] for c in self.comparisons
-                if c.panel == panel]
+        rows = [
+            [c.first, c.second, str(c.first_only), str(c.second_only), _p(c.p)]
+            for c in self.comparisons
+            if c.panel == panel
+        ]
         head = ["first", "second", "only the first won", "only the second won", "p (McNemar)"]
         return _table(head, rows, 2) if rows else ""
 
     def _sources(self) -> str:
         rows = []
         for result in self.results:
-            for seed, run in zip(result.rung.seeds, result.runs, strict=True):
+            for seed, run in zip(result.condition.seeds, result.runs, strict=True):
                 if run.file:
                     inputs = [str(run.inputs.get(name) or "-")[:_DIGITS] for name in ("bundle", "pack", "games")]
-                    rows.append([result.rung.name, result.rung.panel, seed, *inputs, sha256_file(run.file)[:_DIGITS]])
+                    rows.append(
+                        [result.condition.name, result.condition.panel, seed, *inputs, sha256_file(run.file)[:_DIGITS]]
+                    )
         return _table(["", "", "seed", "bundle", "pack", "games", "episodes"], rows, 7)
 
 
-_NOTE = ("Steps, tokens and seconds are means over the episodes. Intervals: Wilson, over the games. McNemar's exact "
-         "test, two-sided, on the first seed both have, not corrected for the number of tests. Digests: sha256, first "
-         f"{_DIGITS} digits.")
+_NOTE = (
+    "Steps, tokens and seconds are means over the episodes. Intervals: Wilson, over the games. McNemar's exact "
+    "test, two-sided, on the first seed both have, not corrected for the number of tests. Digests: sha256, first "
+    f"{_DIGITS} digits."
+)
 
 
 def _wins(result: Result) -> str:

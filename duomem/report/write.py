@@ -1,4 +1,4 @@
-"""A page of rungs made, and written to one folder as NAME.md, NAME.json and NAME.png."""
+"""A page of conditions made, and written to one folder as NAME.md, NAME.json and NAME.png."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ from typing import Any
 from duomem.core.files import write_bytes, write_json
 from duomem.core.machine import machine_facts
 from duomem.report.compare import compare
-from duomem.report.figure import can_draw, write_figure
 from duomem.report.condition import Result, pooled
+from duomem.report.figure import can_draw, write_figure
 from duomem.report.table import Page
 
 
 def make_page(title: str, axis: str, results: Sequence[Result], command: Sequence[str], facts: dict[str, Any]) -> Page:
-    """What `results` say, pooled and compared. axis: what the rungs' places are; facts: by name, those of this
+    """What `results` say, pooled and compared. axis: what the conditions' places are; facts: by name, those of this
     machine are added.
     """
     everything = [*results, *pooled(results)]
     machine = machine_facts()
-    return Page(title, axis, command,
-                {**facts, "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
-                 "versions": ", ".join(f"{name} {version}" for name, version in machine["packages"].items())},
-                everything, compare(everything))
+    return Page(
+        title,
+        axis,
+        command,
+        {
+            **facts,
+            "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
+            "versions": ", ".join(f"{name} {version}" for name, version in machine["packages"].items()),
+        },
+        everything,
+        compare(everything),
+    )
 
 
 def write_page(folder: Path, name: str, page: Page) -> None:

@@ -12,8 +12,8 @@ import emulator
 import numpy as np
 import pytest
 
-from duomem.device.engine.bundle import read_bundle
 from duomem.core.cpu import cpu_arch
+from duomem.device.engine.bundle import read_bundle
 
 PLAYER = Path(__file__).with_name("player.py")
 STEPS = 3
@@ -36,22 +36,22 @@ def here(bundle: Path, game: Path) -> dict[str, Any]:
 def test_the_bundle_says_what_was_executed(bundle: Path) -> None:
     gate = read_bundle(bundle).manifest["gate"]
     assert gate["unchecked"] == [] and gate["max_abs_diff"] < gate["bound"]
-    assert list(gate["stand_ins"]) == [f"lib/cpu-{cpu_arch()}-native.so"]
+    assert list(gate["proxy_libraries"]) == [f"lib/cpu-{cpu_arch()}-native.so"]
     assert set(gate["libraries"]) == {f"lib/cpu-aarch64-{name}.so" for name in emulator.CPUS}
     assert all(0 < difference < 1e-3 for difference in gate["libraries"].values())
     assert not list((bundle / "lib").glob("*x86*"))
 
 
-@pytest.mark.parametrize("baseline", emulator.CPUS)
+@pytest.mark.parametrize("variant", emulator.CPUS)
 def test_logits_and_actions_are_this_machines(
-    bundle: Path, game: Path, here: dict[str, Any], baseline: str, tmp_path: Path
+    bundle: Path, game: Path, here: dict[str, Any], variant: str, tmp_path: Path
 ) -> None:
-    """Each emulated CPU takes its own baseline, and every older one gives the same."""
+    """Each emulated CPU takes its own variant, and every older one gives the same."""
     out = tmp_path / "out.json"
-    emulator.run(emulator.CPUS[baseline], str(PLAYER), str(bundle), str(game), str(STEPS), str(out))
+    emulator.run(emulator.CPUS[variant], str(PLAYER), str(bundle), str(game), str(STEPS), str(out))
     result = json.loads(out.read_text())
-    assert result["chosen"] == f"lib/cpu-aarch64-{baseline}.so"
-    assert len(result["libraries"]) == 1 + list(emulator.CPUS).index(baseline)
+    assert result["chosen"] == f"lib/cpu-aarch64-{variant}.so"
+    assert len(result["libraries"]) == 1 + list(emulator.CPUS).index(variant)
     for file, there in result["libraries"].items():
         assert float(np.abs(np.array(there["logits"]) - np.array(here["logits"])).max()) < 1e-3, file
         assert len(there["actions"]) == STEPS and there["actions"] == here["actions"], file
@@ -61,7 +61,7 @@ def test_a_kernel_runs_alone() -> None:
     from duomem.compile.kernels.swiglu import swiglu
 
     both = np.random.default_rng(1).normal(size=(5, 64)).astype(np.float32)
-    for baseline in emulator.CPUS:
-        result = emulator.run_kernel(swiglu(32), [both[None], np.zeros((1, 5, 32), np.float32)], baseline)[1][0]
+    for variant in emulator.CPUS:
+        result = emulator.run_kernel(swiglu(32), [both[None], np.zeros((1, 5, 32), np.float32)], variant)[1][0]
         gate, up = both[:, :32], both[:, 32:]
         assert np.allclose(result, gate / (1 + np.exp(-gate)) * up, atol=1e-5)

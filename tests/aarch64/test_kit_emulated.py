@@ -28,8 +28,9 @@ pytestmark = [
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Debian's arm64 python3 with nothing installed. It starts itself again under the emulator, as tools do."""
     program = tmp_path_factory.mktemp("bin") / "python3"
-    program.write_text(f"#!/bin/sh\nexec qemu-aarch64-static -0 {program} -cpu max -L {HERE}/root "
-                       f'{HERE}/root/usr/bin/python3 "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nexec qemu-aarch64-static -0 {program} -cpu max -L {HERE}/root {HERE}/root/usr/bin/python3 "$@"\n'
+    )
     program.chmod(0o755)
     return program
 
@@ -49,20 +50,37 @@ def kit(bundle: Path, generated_games: Path, tmp_path_factory: pytest.TempPathFa
 
 def run(kit: Path, python: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A starter of the kit with an empty environment and, where this user may say so, without any network."""
-    alone = ["unshare", "-n"] if os.geteuid() == 0 and not subprocess.run(
-        ["unshare", "-n", "true"], capture_output=True, check=False).returncode else []
+    alone = (
+        ["unshare", "-n"]
+        if os.geteuid() == 0
+        and not subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode
+        else []
+    )
     env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "DUOMEM_HOME": str(home), "PYTHON": str(python)}
-    return subprocess.run([*alone, "sh", str(kit / arguments[0]), *arguments[1:]], env=env, cwd="/", text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL, timeout=900)
+    return subprocess.run(
+        [*alone, "sh", str(kit / arguments[0]), *arguments[1:]],
+        env=env,
+        cwd="/",
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=900,
+    )
 
 
-def test_one_command_installs_and_plays_as_this_machine_does(kit: Path, bundle: Path, bare_python: Path, game: Path,
-                                                            tmp_path: Path) -> None:
+def test_one_command_installs_and_plays_as_this_machine_does(
+    kit: Path, bundle: Path, bare_python: Path, game: Path, tmp_path: Path
+) -> None:
     arguments = ["--game", str(game), "--max-steps", str(STEPS)]
     there = run(kit, bare_python, tmp_path / "home", "play", *arguments)
     assert there.returncode == 0, there.stderr
-    here = subprocess.run([sys.executable, "-m", "duomem.cli.main", "play", bundle.with_name("host"), *arguments],
-                          capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+    here = subprocess.run(
+        [sys.executable, "-m", "duomem.cli.main", "play", bundle.with_name("host"), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     lines = [out.splitlines() for out in (there.stdout, here.stdout)]
     assert len([line for line in lines[0] if "> " in line]) == STEPS
     assert lines[0][:-1] == lines[1][:-1]

@@ -26,15 +26,22 @@ def test_a_table_then_one_json_line(tiny_bundle: Path, tmp_path: Path, capfd: py
     assert sum(line.startswith("{") for line in lines) == 1
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["absent"], "absent: no such bundle folder"),
-    (["BUNDLE", "--prompt", "300"], "holds 256 tokens, --prompt 300"),
-    (["BUNDLE", "--vs-quant", "Q4_0"], "--vs-quant: for which engine? give --vs llama.cpp too"),
-    (["BUNDLE", "--json", "."], "--json .: is a folder: give a file"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["absent"], "absent: no such bundle folder"),
+        (["BUNDLE", "--prompt", "300"], "holds 256 tokens, --prompt 300"),
+        (["BUNDLE", "--vs-quant", "Q4_0"], "--vs-quant: for which engine? give --vs llama.cpp too"),
+        (["BUNDLE", "--json", "."], "--json .: is a folder: give a file"),
+    ],
+)
 def test_a_mistake_is_one_line(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
-    arguments: list[str], said: str,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["bench", *(str(tiny_bundle) if word == "BUNDLE" else word for word in arguments)]) == 1
@@ -43,9 +50,20 @@ def test_a_mistake_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [
-    [], ["b", "--threads", "0"], ["b", "--threads", "1,,2"], ["b", "--threads", "two"], ["b", "--context", "-1"],
-    ["b", "--context", "x"], ["b", "--prompt", "0"], ["b", "--repetitions", "0"], ["b", "--vs", "ollama"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["b", "--threads", "0"],
+        ["b", "--threads", "1,,2"],
+        ["b", "--threads", "two"],
+        ["b", "--context", "-1"],
+        ["b", "--context", "x"],
+        ["b", "--prompt", "0"],
+        ["b", "--repetitions", "0"],
+        ["b", "--vs", "ollama"],
+    ],
+)
 def test_wrong_usage(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["bench", *arguments])
@@ -61,8 +79,9 @@ def test_without_llama_cpp_one_line_says_how_to_get_it(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec",
-                        lambda name, *rest: None if name == "llama_cpp" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "llama_cpp" else find(name, *rest)
+    )
     assert main(["bench", str(tiny_bundle), *QUICK, "--vs", "llama.cpp"]) == 1
     err = capfd.readouterr().err
     assert "pip install --no-binary llama-cpp-python llama-cpp-python gguf" in err and err.count("\n") == 1
@@ -78,7 +97,7 @@ def test_against_llama_cpp(tiny_bundle: Path, capfd: pytest.CaptureFixture[str])
         agreement, engine = run["agreement"][f"llama.cpp {quant}"], run["engines"][f"llama.cpp {quant}"]
         assert 0 < agreement["mean_kl"] < 0.05 and agreement["same_best"] > 0.8
         assert engine["engine"] == "llama.cpp" and engine["inexact"] == 0
-    assert all(test["best_peer"].startswith("llama.cpp Q4_") for test in run["tests"])
+    assert all(test["best_baseline"].startswith("llama.cpp Q4_") for test in run["tests"])
 
 
 def test_a_gguf_type_that_does_not_hold_the_weights(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:

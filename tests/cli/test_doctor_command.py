@@ -9,9 +9,9 @@ import pytest
 from bundles import write_bundle
 
 from duomem.cli.main import main
-from duomem.device.doctor.doctor import doctor
-from duomem.device.doctor.doctor import Report, Stage, TargetReport
+from duomem.device.doctor import doctor
 from duomem.device.doctor.checks import Finding
+from duomem.device.doctor.doctor import Report, Stage, TargetReport
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report without asking the machine."""
     findings = (Finding("cpu", True, "fast " * 60), Finding("adb", False, "not found"), Finding("vulkan", None, "?"))
     no = Stage(False, "it is for mars", "fly there")
-    targets = (TargetReport("host", "cpu", "x86_64", True, Stage(True), Stage(True), Stage(True)),
-               TargetReport("rover", "vulkan", "mars", False, Stage(True), Stage(True), no))
+    targets = (
+        TargetReport("host", "cpu", "x86_64", True, Stage(True), Stage(True), Stage(True)),
+        TargetReport("rover", "vulkan", "mars", False, Stage(True), Stage(True), no),
+    )
     monkeypatch.setattr(doctor, "examine", lambda: Report(findings, targets))
 
 

@@ -27,8 +27,12 @@ def _limit(size: int) -> Callable[[], None]:
 
 def _run(*arguments: object, size: int) -> str:
     """The one line that a failing command writes."""
-    done = subprocess.run([sys.executable, "-m", "duomem.cli.main", *map(str, arguments)], capture_output=True,
-                          text=True, preexec_fn=_limit(size))
+    done = subprocess.run(
+        [sys.executable, "-m", "duomem.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        preexec_fn=_limit(size),
+    )
     assert done.returncode == 1 and done.stdout == "", done
     assert done.stderr.startswith("duomem: error: ") and done.stderr.count("\n") == 1, done.stderr
     return done.stderr
@@ -41,8 +45,12 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_standard_output(tmp_path: Path) -> None:
     write_pack(tmp_path / "a.dmpack", "a", "expert/1", "", MEMORIES)
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "duomem.cli.main", "pack", "show", str(tmp_path / "a.dmpack")],
-                              stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "duomem.cli.main", "pack", "show", str(tmp_path / "a.dmpack")],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("duomem: error: output: No space left on device")
 
@@ -67,16 +75,29 @@ def test_generate(tmp_path: Path) -> None:
     assert not [name for name in _files(tmp_path) if not name.endswith("duomem-games.json")]
 
 
-def test_train_and_merge(inputs_of_train: tuple[Path, Path], tiny_model: Path, tmp_path: Path,
-                         capfd: pytest.CaptureFixture[str]) -> None:
+def test_train_and_merge(
+    inputs_of_train: tuple[Path, Path], tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """In this process, as torch takes its time to load."""
     pytest.importorskip("peft")
     trajectories, pack = inputs_of_train
     config, adapter = tmp_path / "s.toml", tmp_path / "adapter"
-    config.write_text(f'model = "{tiny_model}"\nrank = 8\nmax_steps = 2\nbatch_size = 2\ndtype = "float32"\n'
-                      "compile = false\n")
-    train = ["train", "--config", str(config), "--trajectories", str(trajectories), "--pack", str(pack), "--threads",
-             "1", "--out", str(adapter)]
+    config.write_text(
+        f'model = "{tiny_model}"\nrank = 8\nmax_steps = 2\nbatch_size = 2\ndtype = "float32"\ncompile = false\n'
+    )
+    train = [
+        "train",
+        "--config",
+        str(config),
+        "--trajectories",
+        str(trajectories),
+        "--pack",
+        str(pack),
+        "--threads",
+        "1",
+        "--out",
+        str(adapter),
+    ]
     merge = ["merge", "--config", str(config), "--adapter", str(adapter), "--out", str(tmp_path / "student")]
 
     def fails(arguments: list[str]) -> None:

@@ -24,7 +24,7 @@ EVAL = """
 import sys, time
 from pathlib import Path
 from duomem.cli.main import main
-from duomem.device.agent.agent import evaluate
+from duomem.device.agent import evaluate
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.prompt import PromptTokenizer
 from fakes import FakeEngine, random_opinion
@@ -45,9 +45,15 @@ def _start(*command: Any) -> subprocess.Popen[str]:
     """The command as a shell starts it: a process group of its own, which is what Ctrl-C goes to, and that
     signal not ignored, whatever started the tests.
     """
-    return subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": str(TESTS)},
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def _interrupt(running: subprocess.Popen[str], partial: Path, rows: int) -> None:
@@ -101,7 +107,7 @@ def test_teach(many_games: Path, tmp_path: Path, jobs: int) -> None:
     kept = _rows(tmp_path / "t.jsonl.partial")[1:]
     assert 20 <= len(kept) < 612
     assert _start(*command, out).communicate()[0].startswith(f"{out}: 612 train games")
-    assert _rows(out)[:len(kept)] == kept
+    assert _rows(out)[: len(kept)] == kept
     assert sorted(os.listdir(tmp_path)) == ["priors.json", "t.jsonl", "t.jsonl.inputs.json"]
 
 
@@ -110,8 +116,24 @@ def test_eval(generated_games: Path, byte_tokenizer: Path, tmp_path: Path) -> No
     (tmp_path / "bundle" / "bundle.json").write_text("{}")
 
     def command(seconds: float, out: Path) -> list[Any]:
-        return ["-c", EVAL, byte_tokenizer, seconds, "eval", tmp_path / "bundle", "--games", generated_games, "--jobs",
-                1, "--protocol", "free", "--max-steps", 3, "--out", out]
+        return [
+            "-c",
+            EVAL,
+            byte_tokenizer,
+            seconds,
+            "eval",
+            tmp_path / "bundle",
+            "--games",
+            generated_games,
+            "--jobs",
+            1,
+            "--protocol",
+            "free",
+            "--max-steps",
+            3,
+            "--out",
+            out,
+        ]
 
     out, whole = tmp_path / "e.jsonl", tmp_path / "whole.jsonl"
     _interrupt(_start(*command(0.01, out)), tmp_path / "e.jsonl.partial", 2)
@@ -127,10 +149,24 @@ def test_train(tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     episodes = write_episodes(tmp_path / "t.jsonl")
     build_pack(episodes, tmp_path / "p.dmpack", "p")
-    (tmp_path / "s.toml").write_text(f'model = "{tiny_model}"\nmax_steps = 60\nrank = 4\ndtype = "float32"\n'
-                                     "compile = false\n")
-    command = ["-m", "duomem.cli.main", "train", "--config", tmp_path / "s.toml", "--trajectories", episodes, "--pack",
-               tmp_path / "p.dmpack", "--threads", 1, "--out", tmp_path / "adapter"]
+    (tmp_path / "s.toml").write_text(
+        f'model = "{tiny_model}"\nmax_steps = 60\nrank = 4\ndtype = "float32"\ncompile = false\n'
+    )
+    command = [
+        "-m",
+        "duomem.cli.main",
+        "train",
+        "--config",
+        tmp_path / "s.toml",
+        "--trajectories",
+        episodes,
+        "--pack",
+        tmp_path / "p.dmpack",
+        "--threads",
+        1,
+        "--out",
+        tmp_path / "adapter",
+    ]
     _interrupt(_start(*command), tmp_path / "adapter.training" / "log.jsonl", 5)
     assert not (tmp_path / "adapter").exists()
     done = _start(*command)

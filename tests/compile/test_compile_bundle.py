@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from families import LLAMA3
 
-from duomem.core.errors import UserError
 from duomem.cli import compile as cli
 from duomem.compile import bundle as writer
 from duomem.compile.bundle import compile_bundle
 from duomem.compile.library.target import load_target
-from duomem.device.engine.bundle import read_bundle
+from duomem.core.errors import UserError
 from duomem.device.agent.prompt import PROMPT_VERSION
+from duomem.device.engine.bundle import read_bundle
 
 
 def compile_to(model: Path, out: Path, scheme: str = "q4f32_1", **options: Any) -> bool:
@@ -34,14 +34,12 @@ def command(*args: str) -> None:
 
 def test_manifest_tells_what_was_compiled(tiny_bundle: Path) -> None:
     manifest = read_bundle(tiny_bundle).manifest
-    assert manifest["quantisation"] == "q4f32_1" and manifest["prompt_version"] == PROMPT_VERSION
+    assert manifest["quantization"] == "q4f32_1" and manifest["prompt_version"] == PROMPT_VERSION
     assert manifest["context"]["length"] == 256 and manifest["model"]["eos_token_ids"] == [257]
     assert manifest["context"]["kv_bytes_per_token"] == 2 * 2 * 2 * 16 * 4
     gate = manifest["gate"]
     assert 0 < gate["max_abs_diff"] < gate["bound"] == 1e-3
-    assert {"prefill", "chunked_prefill", "rollback_decode", "fork_decode", "all"} <= set(
-        gate["max_abs_diff_by_step"]
-    )
+    assert {"prefill", "chunked_prefill", "rollback_decode", "fork_decode", "all"} <= set(gate["max_abs_diff_by_step"])
     assert gate["drift"]["mean_kl"] > 1e-4
     assert (tiny_bundle / "packs").is_dir()
 
@@ -61,9 +59,7 @@ def test_manifest_tells_what_was_compiled(tiny_bundle: Path) -> None:
         ),
     ],
 )
-def test_variants_pass_the_gate(
-    make_model: Callable[..., Path], tmp_path: Path, scheme: str, config: dict
-) -> None:
+def test_variants_pass_the_gate(make_model: Callable[..., Path], tmp_path: Path, scheme: str, config: dict) -> None:
     model = make_model(tmp_path / "m", **config)
     assert compile_to(model, tmp_path / "b", scheme, min_agreement=0.0)
     gate = read_bundle(tmp_path / "b").manifest["gate"]
@@ -86,7 +82,7 @@ def test_a_failing_gate_leaves_nothing(
         for stored in real(*args):
             yield stored.of(stored.name, stored.array * np.float32(1.01)) if "norm" in stored.name else stored
 
-    real = writer.stored_tensors
+    real = writer.packed_tensors
     monkeypatch.setattr(writer, "stored_tensors", other_weights)
     monkeypatch.setattr(writer, "building", reuse_library(tiny_bundle))
     with pytest.raises(UserError, match=r"parity gate.*no bundle was written"):

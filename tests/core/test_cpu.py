@@ -1,4 +1,4 @@
-"""What this process may run, asked of made-up CPUs, and which library each of them is given."""
+"""What this process may run, asked of synthetic CPUs, and which library each of them is given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.compile.library.target import load_target
 from duomem.core import cpu
+from duomem.core.errors import UserError
 from duomem.device.engine.bundle import Bundle
 
 HASWELL = "avx avx2 fma f16c bmi1 bmi2 abm movbe popcnt sse4_1 sse4_2"

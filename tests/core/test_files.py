@@ -108,8 +108,9 @@ def test_an_exception_leaves_the_old_folder(tmp_path: Path, exists: bool, error:
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-def test_a_rename_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                   failing: int) -> None:
+def test_a_rename_that_fails_leaves_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
     path = tmp_path / "out"
     with atomic_folder(path) as work:
         _fill(work, "old")
@@ -154,10 +155,13 @@ class _Libc:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's syncfs")
-@pytest.mark.parametrize(("error", "count", "synced", "each"), [
-    (0, files._MANY, 1, 0), (0, files._MANY - 1, 0, files._MANY - 1), (errno.ENOSYS, files._MANY, 1, files._MANY)])
-def test_many_files_are_synced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, count: int,
-                                        synced: int, each: int) -> None:
+@pytest.mark.parametrize(
+    ("error", "count", "synced", "each"),
+    [(0, files._MANY, 1, 0), (0, files._MANY - 1, 0, files._MANY - 1), (errno.ENOSYS, files._MANY, 1, files._MANY)],
+)
+def test_many_files_are_synced_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, count: int, synced: int, each: int
+) -> None:
     calls: list[int] = []
     one_by_one: list[int] = []
     libc = _Libc(error, calls)
@@ -171,8 +175,9 @@ def test_many_files_are_synced_together(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's syncfs")
-def test_many_files_that_do_not_reach_the_disk_leave_the_old_folder(tmp_path: Path,
-                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_files_that_do_not_reach_the_disk_leave_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with atomic_folder(tmp_path / "out") as work:
         _fill(work, "old")
     libc = _Libc(errno.EIO, [])
@@ -197,9 +202,15 @@ def test_digests(tmp_path: Path) -> None:
     assert digest_of({"b": [1], "a": "ä"}) == digest_of({"a": "ä", "b": [1]}) != digest_of({"a": "ä", "b": [2]})
 
 
-@pytest.mark.parametrize("read", [
-    lambda path: read_json(path, "thing"), lambda path: read_toml(path, "thing"),
-    lambda path: list(read_jsonl(path, "thing")), lambda path: sha256_input(path, "thing")])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: read_json(path, "thing"),
+        lambda path: read_toml(path, "thing"),
+        lambda path: list(read_jsonl(path, "thing")),
+        lambda path: sha256_input(path, "thing"),
+    ],
+)
 def test_missing_files_and_folders(tmp_path: Path, read: Callable[[Path], object]) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "absent", tmp_path / "file" / "below"):
@@ -228,8 +239,9 @@ def test_too_large_json(tmp_path: Path) -> None:
         parse_json(b"[]", "here", 1)
 
 
-@pytest.mark.parametrize("data", [b"a", b"a = \xff", b"a = [" * 1 + b"[" * 100_000, b"a = 1\na = 2"],
-                         ids=lambda data: repr(data[:12]))
+@pytest.mark.parametrize(
+    "data", [b"a", b"a = \xff", b"a = [" * 1 + b"[" * 100_000, b"a = 1\na = 2"], ids=lambda data: repr(data[:12])
+)
 def test_not_toml(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(UserError, match="file: this thing is not valid TOML"):

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from duomem.device.bench import peaks
 from duomem.core import machine
+from duomem.device.bench import peaks
 
 
 def test_facts_of_this_machine() -> None:
@@ -21,8 +21,10 @@ def test_facts_of_this_machine() -> None:
 
 def test_an_arm_cpu_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n"
-                    "CPU implementer\t: 0x41\nCPU part\t: 0xd05\n")
+    info.write_text(
+        "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n"
+        "CPU implementer\t: 0x41\nCPU part\t: 0xd05\n"
+    )
     monkeypatch.setattr(machine, "_CPUINFO", info)
     assert machine.cpu_name() == "implementer 0x41 part 0xd0c"
 

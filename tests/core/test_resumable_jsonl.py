@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.core.resumable_jsonl import ResumableLines
+from duomem.core.resumable_jsonl import ResumableJsonl
 
 INPUTS = {"games": "abc", "k": 1}
 ROWS = [{"row": i, "text": "ä" * i} for i in range(4)]
 
 
 def _write(path: Path, rows: list[dict[str, object]], finish: bool = False) -> None:
-    with ResumableLines(path, INPUTS) as lines:
+    with ResumableJsonl(path, INPUTS) as lines:
         for row in rows:
             lines.append(row)
         if finish:
@@ -25,9 +25,9 @@ def _write(path: Path, rows: list[dict[str, object]], finish: bool = False) -> N
 
 def _resume(path: Path) -> list[dict[str, object]]:
     """What was there; the rest is added."""
-    with ResumableLines(path, INPUTS) as lines:
+    with ResumableJsonl(path, INPUTS) as lines:
         found = list(lines.rows)
-        for row in ROWS[len(found):]:
+        for row in ROWS[len(found) :]:
             lines.append(row)
         lines.finish()
     return found
@@ -39,7 +39,7 @@ def test_a_finished_file_is_only_read(tmp_path: Path) -> None:
     assert path.read_text() == "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
     assert sorted(os.listdir(path.parent)) == ["rows.jsonl", "rows.jsonl.inputs.json"]
     before = path.stat().st_mtime_ns
-    with ResumableLines(path, INPUTS) as lines:
+    with ResumableJsonl(path, INPUTS) as lines:
         assert lines.done and lines.rows == ROWS
         with pytest.raises(ValueError, match="complete"):
             lines.append({})
@@ -51,7 +51,7 @@ def test_an_interrupted_file_goes_on(tmp_path: Path, torn: bytes) -> None:
     whole = tmp_path / "whole.jsonl"
     _write(whole, ROWS, finish=True)
     path = tmp_path / "rows.jsonl"
-    with pytest.raises(KeyboardInterrupt), ResumableLines(path, INPUTS) as lines:
+    with pytest.raises(KeyboardInterrupt), ResumableJsonl(path, INPUTS) as lines:
         for row in ROWS[:2]:
             lines.append(row)
         raise KeyboardInterrupt
@@ -66,12 +66,12 @@ def test_an_interrupted_file_goes_on(tmp_path: Path, torn: bytes) -> None:
 def test_a_header_torn_by_a_crash_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl.partial").write_bytes(b'{"games": "a')
     assert _resume(tmp_path / "rows.jsonl") == []
-    with ResumableLines(tmp_path / "rows.jsonl", INPUTS) as lines:
+    with ResumableJsonl(tmp_path / "rows.jsonl", INPUTS) as lines:
         assert lines.rows == ROWS
 
 
 def test_nothing_is_written_before_the_first_row(tmp_path: Path) -> None:
-    with pytest.raises(UserError), ResumableLines(tmp_path / "new" / "rows.jsonl", INPUTS):
+    with pytest.raises(UserError), ResumableJsonl(tmp_path / "new" / "rows.jsonl", INPUTS):
         raise UserError("the student cannot be loaded")
     assert os.listdir(tmp_path) == []
 
@@ -82,19 +82,19 @@ def test_other_inputs_are_refused(tmp_path: Path, finish: bool) -> None:
     _write(path, ROWS[:1], finish)
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     with pytest.raises(UserError, match="made from other inputs"):
-        ResumableLines(path, {**INPUTS, "k": 2})
+        ResumableJsonl(path, {**INPUTS, "k": 2})
     assert before == {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
 
 
 def test_a_file_of_unknown_inputs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match=r"rows.jsonl.inputs.json: no such record of inputs"):
-        ResumableLines(tmp_path / "rows.jsonl", INPUTS)
+        ResumableJsonl(tmp_path / "rows.jsonl", INPUTS)
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder"):
-        ResumableLines(tmp_path, INPUTS)
+        ResumableJsonl(tmp_path, INPUTS)
 
 
 def test_a_crash_before_the_partial_is_removed(tmp_path: Path) -> None:
@@ -103,5 +103,5 @@ def test_a_crash_before_the_partial_is_removed(tmp_path: Path) -> None:
     partial = (tmp_path / "rows.jsonl.partial").read_bytes()
     _resume(path)
     (tmp_path / "rows.jsonl.partial").write_bytes(partial)
-    with ResumableLines(path, INPUTS) as lines:
+    with ResumableJsonl(path, INPUTS) as lines:
         assert lines.done and lines.rows == ROWS

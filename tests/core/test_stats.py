@@ -11,9 +11,17 @@ import pytest
 from duomem.core.stats import mcnemar, wilson
 
 
-@pytest.mark.parametrize(("wins", "n", "low", "high"), [
-    (0, 10, 0.0, 0.2775328), (10, 10, 0.7224672, 1.0), (5, 10, 0.2365931, 0.7634069), (1, 1, 0.2065493, 1.0),
-    (44, 48, 0.8044670, 0.9671162), (0, 0, 0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("wins", "n", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775328),
+        (10, 10, 0.7224672, 1.0),
+        (5, 10, 0.2365931, 0.7634069),
+        (1, 1, 0.2065493, 1.0),
+        (44, 48, 0.8044670, 0.9671162),
+        (0, 0, 0.0, 1.0),
+    ],
+)
 def test_known_values(wins: int, n: int, low: float, high: float) -> None:
     assert wilson(wins, n) == pytest.approx((low, high), abs=1e-7)
 
@@ -26,8 +34,10 @@ def test_bounds_and_symmetry() -> None:
             assert wilson(n - wins, n) == pytest.approx((1 - high, 1 - low))
 
 
-@pytest.mark.parametrize(("first", "second", "p"), [
-    (0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (0, 6, 0.03125), (3, 3, 1.0), (10, 2, 0.0385742), (1, 9, 0.0214844)])
+@pytest.mark.parametrize(
+    ("first", "second", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (0, 6, 0.03125), (3, 3, 1.0), (10, 2, 0.0385742), (1, 9, 0.0214844)],
+)
 def test_mcnemar_by_hand(first: int, second: int, p: float) -> None:
     """Sums of binomial coefficients: 10 to 2 is 2 (1 + 12 + 66) / 4096."""
     assert mcnemar(first, second) == pytest.approx(p, abs=1e-7) == mcnemar(second, first)

@@ -13,10 +13,18 @@ from duomem.core.errors import UserError
 from duomem.core.trajectory import Step, Trajectory, from_json, read_trajectories
 
 TRAJECTORY = Trajectory(
-    game="f" * 64, group="pick_and_place_simple-Mug-None-Desk-301", split="train", family="pick_and_place_simple",
-    goal="put a mug in desk.", intro="Your task is to: put a mug in desk.",
+    game="f" * 64,
+    group="pick_and_place_simple-Mug-None-Desk-301",
+    split="train",
+    task_type="pick_and_place_simple",
+    goal="put a mug in desk.",
+    intro="Your task is to: put a mug in desk.",
     steps=(Step("You see.", ("go to desk 1", "look"), "go to desk 1"), Step("On the desk 1 ...", ("look",), "look")),
-    last="You are facing.", won=True, player="expert/1", seed=0)
+    last="You are facing.",
+    won=True,
+    player="expert/1",
+    seed=0,
+)
 _ROW = TRAJECTORY.to_json()
 
 
@@ -50,10 +58,20 @@ def test_a_missing_field_is_named(field: str) -> None:
         from_json(row, "here")
 
 
-@pytest.mark.parametrize("step", [
-    None, [], {}, {"observation": "", "action": ""}, {"observation": 1, "action": "", "admissible": []},
-    {"observation": "", "action": None, "admissible": []}, {"observation": "", "action": "", "admissible": "look"},
-    {"observation": "", "action": "", "admissible": ["look", 3]}], ids=repr)
+@pytest.mark.parametrize(
+    "step",
+    [
+        None,
+        [],
+        {},
+        {"observation": "", "action": ""},
+        {"observation": 1, "action": "", "admissible": []},
+        {"observation": "", "action": None, "admissible": []},
+        {"observation": "", "action": "", "admissible": "look"},
+        {"observation": "", "action": "", "admissible": ["look", 3]},
+    ],
+    ids=repr,
+)
 def test_a_malformed_step(step: Any) -> None:
     with pytest.raises(UserError, match="here: field steps holds a malformed step"):
         from_json({**_ROW, "steps": [step]}, "here")

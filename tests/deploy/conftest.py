@@ -60,8 +60,11 @@ def android_tools(tmp_path: Path) -> Path:
     for name in _TOYS:
         (folder / name).symlink_to(shutil.which("mksh") or shutil.which("sh") or "" if name == "sh" else toybox)
     (folder / "ln").unlink()
-    write_program(folder / "ln", f'#!/bin/sh\ncase "$1" in -s*) exec {toybox} ln "$@";; esac\n'
-                  "echo 'ln: cannot create hard link: Permission denied' >&2; exit 1\n")
+    write_program(
+        folder / "ln",
+        f'#!/bin/sh\ncase "$1" in -s*) exec {toybox} ln "$@";; esac\n'
+        "echo 'ln: cannot create hard link: Permission denied' >&2; exit 1\n",
+    )
     return folder
 
 
@@ -84,19 +87,24 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         f"SetEnv PATH={folder}/tools:/usr/bin:/bin DUOMEM_HOME={folder}/duomem\n"
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
         "PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        "PrintMotd no\nPermitRootLogin prohibit-password\nMaxStartups 50\n")
+        "PrintMotd no\nPermitRootLogin prohibit-password\nMaxStartups 50\n"
+    )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # root's sshd wants it; made at boot elsewhere
     with open(folder / "log", "wb") as log:
         # Ends with its standard input, so also when the tests are killed.
-        server = subprocess.Popen(["sh", "-c", '"$0" -D -e -f "$1" & read -r _; kill $!', program,
-                                   str(folder / "sshd_config")], stdin=subprocess.PIPE, stderr=log)
+        server = subprocess.Popen(
+            ["sh", "-c", '"$0" -D -e -f "$1" & read -r _; kill $!', program, str(folder / "sshd_config")],
+            stdin=subprocess.PIPE,
+            stderr=log,
+        )
     try:
         known = " ".join((folder / "host.pub").read_text().split()[:2])
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\ndevice {known}\n")
         (folder / "config").write_text(
             f"HostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/user\nIdentitiesOnly yes\nIdentityAgent none\n"
-            f"UserKnownHostsFile {folder}/known_hosts\nGlobalKnownHostsFile none\nStrictHostKeyChecking yes\n")
+            f"UserKnownHostsFile {folder}/known_hosts\nGlobalKnownHostsFile none\nStrictHostKeyChecking yes\n"
+        )
         _wait_for(port, folder / "log")
         yield Sshd(port, folder / "config", folder)
     finally:

@@ -36,8 +36,13 @@ def pulled() -> bool:
 def shell(script: bytes, cut: bool) -> int:
     """The device's shell; a cut sends it half of the script and nobody hears the answer."""
     script = script.replace(FOLDER.encode(), (ROOT + FOLDER).encode())
-    done = subprocess.run(["sh"], input=script[: len(script) // 2] if cut else script, stdout=subprocess.PIPE,
-                          cwd=ROOT, env={"PATH": os.environ.get("FAKE_ADB_PATH", "/usr/bin:/bin")})
+    done = subprocess.run(
+        ["sh"],
+        input=script[: len(script) // 2] if cut else script,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={"PATH": os.environ.get("FAKE_ADB_PATH", "/usr/bin:/bin")},
+    )
     if cut:
         os.kill(os.getpid(), signal.SIGKILL)
     sys.stdout.buffer.write(done.stdout.replace((ROOT + FOLDER).encode(), FOLDER.encode()))
@@ -50,14 +55,16 @@ def push(local: str, remote: str, cut: bool) -> int:
         with open(ROOT + remote, "wb") as f:
             f.write(data[: len(data) // 2] if cut or STATE == "full" else data)
     except OSError as e:
-        sys.stderr.write(f"adb: error: failed to copy '{local}' to '{remote}': remote couldn't create file: "
-                         f"{e.strerror}\n")
+        sys.stderr.write(
+            f"adb: error: failed to copy '{local}' to '{remote}': remote couldn't create file: {e.strerror}\n"
+        )
         return 1
     if cut:
         os.kill(os.getpid(), signal.SIGKILL)
     if STATE == "full":
-        sys.stderr.write(f"adb: error: failed to copy '{local}' to '{remote}': remote write failed: "
-                         "No space left on device\n")
+        sys.stderr.write(
+            f"adb: error: failed to copy '{local}' to '{remote}': remote write failed: No space left on device\n"
+        )
         return 1
     print(f"{local}: 1 file pushed, 0 skipped. 11.4 MB/s ({len(data)} bytes in 0.001s)")
     return 0
@@ -74,8 +81,10 @@ if STATE == "none":
 if STATE == "two" and serial is None:
     fail("more than one device/emulator")
 if STATE == "unauthorized":
-    fail("device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set\nTry 'adb kill-server' if that seems "
-         "wrong.\nOtherwise check for a confirmation dialog on your device.")
+    fail(
+        "device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set\nTry 'adb kill-server' if that seems "
+        "wrong.\nOtherwise check for a confirmation dialog on your device."
+    )
 if STATE == "offline":
     fail("device offline")
 now = pulled()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from devices import Bundles
 
-from duomem.core.errors import UserError
 from duomem.cli.main import main
+from duomem.core.errors import UserError
 from duomem.deploy import deploy as module
 from duomem.deploy.adb import AdbTransport
 from duomem.deploy.address import AdbAddress
@@ -24,8 +24,14 @@ FOLDER = "data/local/tmp/duomem"
 PHONE = AdbAddress("PHONE1", f"/{FOLDER}")
 
 
-def test_from_the_command_line(adb: Path, bundles: Bundles, in_use: InUse, android_tools: Path,
-                               monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    adb: Path,
+    bundles: Bundles,
+    in_use: InUse,
+    android_tools: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """With Android's own tools and no hard links."""
     monkeypatch.setenv("FAKE_ADB_PATH", str(android_tools))
     assert main(["deploy", "adb", str(bundles.old)]) == 0
@@ -43,7 +49,7 @@ def test_files_come_and_go_unchanged(adb: Path, tmp_path: Path) -> None:
     phone = AdbTransport(PHONE)
     source, target = tmp_path / "source", tmp_path / "back"
     source.write_bytes(os.urandom(2_500_001))
-    there = "/data/local/tmp/it's $HOME; \"there\" *"
+    there = '/data/local/tmp/it\'s $HOME; "there" *'
     phone.append(source, 0, 1_000_000, there)
     phone.append(source, 1_000_000, 1_500_001, there)
     phone.fetch(there, target)
@@ -55,8 +61,9 @@ def test_files_come_and_go_unchanged(adb: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_the_cable_is_pulled_at_every_command(pieces: int, adb: Path, bundles: Bundles, in_use: InUse, tmp_path: Path,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cable_is_pulled_at_every_command(
+    pieces: int, adb: Path, bundles: Bundles, in_use: InUse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the middle of it: half a script or half a file gets there, and no answer comes back."""
     monkeypatch.setattr(module, "PIECE", 10_240 // pieces)
     deploy(AdbTransport(PHONE), PHONE.folder, bundles.old)
@@ -80,25 +87,35 @@ def test_the_cable_is_pulled_at_every_command(pieces: int, adb: Path, bundles: B
     assert cut > 15
 
 
-@pytest.mark.parametrize(("state", "address", "said"), [
-    ("none", "adb", "none is connected"),
-    ("two", "adb", "several are connected"),
-    ("unauthorized", "adb", "accept the question on its screen"),
-    ("offline", "adb", "it does not answer"),
-    ("device", "adb:PHONE2", "it is not connected"),
-    ("full", "adb", "No space left"),
-])
-def test_what_keeps_it_from_working_is_said(state: str, address: str, said: str, adb: Path, bundles: Bundles,
-                                            monkeypatch: pytest.MonkeyPatch,
-                                            capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("state", "address", "said"),
+    [
+        ("none", "adb", "none is connected"),
+        ("two", "adb", "several are connected"),
+        ("unauthorized", "adb", "accept the question on its screen"),
+        ("offline", "adb", "it does not answer"),
+        ("device", "adb:PHONE2", "it is not connected"),
+        ("full", "adb", "No space left"),
+    ],
+)
+def test_what_keeps_it_from_working_is_said(
+    state: str,
+    address: str,
+    said: str,
+    adb: Path,
+    bundles: Bundles,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("FAKE_ADB_STATE", state)
     assert main(["deploy", address, str(bundles.old)]) == 1
     err = capsys.readouterr().err
     assert said in err and len(err.splitlines()) == 1
 
 
-def test_no_adb(tmp_path: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch,
-                capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_adb(
+    tmp_path: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["deploy", "adb", str(bundles.old)]) == 1
     assert "adb: not found: install it" in capsys.readouterr().err

@@ -17,11 +17,11 @@ import pytest
 from devices import Sshd
 
 from duomem.cli.main import main
+from duomem.core.cpu import cpu_arch
 from duomem.deploy import kit as module
 from duomem.deploy.kit import Kit, make_kit
 from duomem.deploy.repack import write_wheel
 from duomem.deploy.wheels import PLATFORMS, pins
-from duomem.core.cpu import cpu_arch
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 pytestmark = [
@@ -33,9 +33,15 @@ pytestmark = [
 def installed_wheel(name: str, folder: Path) -> Path:
     """The distribution `name` of this environment as a wheel, without what a device's kit leaves out anyway."""
     distribution = importlib.metadata.distribution(name)
-    files = {str(path): Path(str(path.locate())).read_bytes() for path in distribution.files or ()
-             if ".." not in path.parts and "tests" not in path.parts and "libtvm_compiler" not in path.name
-             and path.suffix != ".pyc" and path.name not in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")}
+    files = {
+        str(path): Path(str(path.locate())).read_bytes()
+        for path in distribution.files or ()
+        if ".." not in path.parts
+        and "tests" not in path.parts
+        and "libtvm_compiler" not in path.name
+        and path.suffix != ".pyc"
+        and path.name not in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+    }
     tag = f"cp{VERSION.replace('.', '')}"
     wheel = folder / f"{name.replace('-', '_')}-{distribution.version}-{tag}-{tag}-linux_{cpu_arch()}.whl"
     write_wheel(wheel, files, 0)

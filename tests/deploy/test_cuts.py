@@ -91,7 +91,8 @@ def test_the_device_loses_power_at_every_command(phase: int, tmp_path: Path, bun
         real = shutil.which("true" if name == "sync" else name)
         (tools / name).write_text(
             f"#!/bin/sh\nread -r n < {counter}\nn=$((n - 1))\necho $n > {counter}\n"
-            f"[ $n -gt 0 ] || kill -9 0\nexec {real} \"$@\"\n")
+            f'[ $n -gt 0 ] || kill -9 0\nexec {real} "$@"\n'
+        )
         (tools / name).chmod(0o755)
     start = tmp_path / "start"
     start.mkdir()
@@ -127,8 +128,9 @@ def test_a_part_that_grew_wrong_is_sent_again(tmp_path: Path, bundles: Bundles, 
     assert in_use(tmp_path / "d") == (bundles.new / "bundle.json").read_bytes()
 
 
-def test_a_writer_that_outlived_its_connection_cannot_reach_the_file(tmp_path: Path, bundles: Bundles,
-                                                                      in_use: InUse) -> None:
+def test_a_writer_that_outlived_its_connection_cannot_reach_the_file(
+    tmp_path: Path, bundles: Bundles, in_use: InUse
+) -> None:
     device = FolderTransport(tmp_path)
     deploy(device, "d", bundles.old)
     digest = module.sha256_file(bundles.new / "lib/cpu.so")

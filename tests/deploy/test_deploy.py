@@ -65,8 +65,9 @@ def test_the_same_bundle_again_does_nothing(device: FolderTransport, bundles: Bu
     rollback(device, "d")
 
 
-def test_android_has_no_hard_links(device: FolderTransport, bundles: Bundles, android_tools: Path,
-                                   in_use: InUse) -> None:
+def test_android_has_no_hard_links(
+    device: FolderTransport, bundles: Bundles, android_tools: Path, in_use: InUse
+) -> None:
     device.env, device.shell = [f"PATH={android_tools}"], [str(android_tools / "sh")]
     first = deploy(device, "d", bundles.old)
     second = deploy(device, "d", bundles.new)
@@ -94,8 +95,11 @@ def test_files_damaged_on_the_device_are_sent_again(device: FolderTransport, bun
     deploy(device, "d", bundles.old)
     deploy(device, "d", bundles.new)
     kept = rollback(device, "d").previous
-    for spoil in (lambda f: f.write_bytes(f.read_bytes()[:-1] + b"!"), lambda f: f.unlink(),
-                  lambda f: (f.unlink(), f.symlink_to("/etc/hostname"))):
+    for spoil in (
+        lambda f: f.write_bytes(f.read_bytes()[:-1] + b"!"),
+        lambda f: f.unlink(),
+        lambda f: (f.unlink(), f.symlink_to("/etc/hostname")),
+    ):
         spoil(root / "current" / "model/params_shard_0.bin")
         done = deploy(device, "d", bundles.old)
         assert done.changed and done.previous == kept
@@ -105,8 +109,9 @@ def test_files_damaged_on_the_device_are_sent_again(device: FolderTransport, bun
     assert in_use(root) == _manifest(bundles.old)
 
 
-def test_rollback_refuses_what_is_not_there_or_damaged(device: FolderTransport, bundles: Bundles,
-                                                       in_use: InUse) -> None:
+def test_rollback_refuses_what_is_not_there_or_damaged(
+    device: FolderTransport, bundles: Bundles, in_use: InUse
+) -> None:
     with pytest.raises(UserError, match="no previous version"):
         rollback(device, "d")
     first = deploy(device, "d", bundles.old)
@@ -119,15 +124,26 @@ def test_rollback_refuses_what_is_not_there_or_damaged(device: FolderTransport, 
     assert in_use(device.home / "d") == _manifest(bundles.new)
 
 
-@pytest.mark.parametrize(("script", "outcome", "text"), [
-    ("echo checking; echo 40 ms a token", "passed", "40 ms a token"),
-    ("echo no python3 here; exit 3", "not run", "no python3 here"),
-    ("echo logits differ; exit 1", "failed", "logits differ"),
-    ("cat; exit 137", "failed", "it says nothing"),
-    ("printf '\\033[31mred\\001\\n' >&2; exit 9", "failed", "?[31mred?"),
-])
-def test_the_bundles_own_check_decides(script: str, outcome: str, text: str, device: FolderTransport, bundles: Bundles,
-                                       tmp_path: Path, in_use: InUse, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("script", "outcome", "text"),
+    [
+        ("echo checking; echo 40 ms a token", "passed", "40 ms a token"),
+        ("echo no python3 here; exit 3", "not run", "no python3 here"),
+        ("echo logits differ; exit 1", "failed", "logits differ"),
+        ("cat; exit 137", "failed", "it says nothing"),
+        ("printf '\\033[31mred\\001\\n' >&2; exit 9", "failed", "?[31mred?"),
+    ],
+)
+def test_the_bundles_own_check_decides(
+    script: str,
+    outcome: str,
+    text: str,
+    device: FolderTransport,
+    bundles: Bundles,
+    tmp_path: Path,
+    in_use: InUse,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Run in the version's own folder before the switch: one that fails never becomes current."""
     monkeypatch.setattr(module, "check_command", lambda paths: f"[ -f bundle.json ] || exit 8\n{script}")
     monkeypatch.setattr(module, "CHECK_TIMEOUT", 20)
@@ -149,14 +165,17 @@ def test_which_check_a_bundle_has() -> None:
     assert "duomem doctor --bundle ." in module.check_command(["bundle.json", "lib/install.sh"])
 
 
-def test_an_older_tool_can_still_switch(device: FolderTransport, bundles: Bundles, tmp_path: Path,
-                                        in_use: InUse) -> None:
+def test_an_older_tool_can_still_switch(
+    device: FolderTransport, bundles: Bundles, tmp_path: Path, in_use: InUse
+) -> None:
     """`mv` that knows neither -T nor -h, as BSD's and old toybox' lack one or both."""
     tools = tmp_path / "tools"
     tools.mkdir()
     mv = tools / "mv"
-    mv.write_text(f'#!/bin/sh\ncase "$1" in -fT|-fh) echo "mv: Unknown option" >&2; exit 1;; esac\n'
-                  f'exec {shutil.which("mv")} "$@"\n')
+    mv.write_text(
+        f'#!/bin/sh\ncase "$1" in -fT|-fh) echo "mv: Unknown option" >&2; exit 1;; esac\n'
+        f'exec {shutil.which("mv")} "$@"\n'
+    )
     mv.chmod(0o755)
     device.env = [f"PATH={tools}:{os.environ['PATH']}"]
     deploy(device, "d", bundles.old)
@@ -194,16 +213,19 @@ def test_a_folder_that_is_someones_own_is_left_alone(device: FolderTransport, bu
 def test_a_full_device_is_told_before_copying(device: FolderTransport, bundles: Bundles, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "df").write_text("#!/bin/sh\necho Filesystem 1024-blocks Used Available Capacity Mounted on\n"
-                              "echo /dev/root 100000 99990 10 100% /\n")
+    (tools / "df").write_text(
+        "#!/bin/sh\necho Filesystem 1024-blocks Used Available Capacity Mounted on\n"
+        "echo /dev/root 100000 99990 10 100% /\n"
+    )
     (tools / "df").chmod(0o755)
     device.env = [f"PATH={tools}:{os.environ['PATH']}"]
     with pytest.raises(UserError, match="0 MB are free"):
         deploy(device, "d", bundles.old)
 
 
-def test_a_file_that_changes_while_copied_is_refused(device: FolderTransport, bundles: Bundles, in_use: InUse,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_copied_is_refused(
+    device: FolderTransport, bundles: Bundles, in_use: InUse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deploy(device, "d", bundles.old)
     plain = FolderTransport.append
 
@@ -220,13 +242,30 @@ def test_a_file_that_changes_while_copied_is_refused(device: FolderTransport, bu
 def test_lies_of_a_device_are_not_believed() -> None:
     """Names and paths a device tells come back to it in scripts: only what a deploy can have made is taken."""
     good = "a" * 20
-    state = _parse_state("\n".join([
-        "root /x", f"current versions/{good}", f"version {good}", "version ../../etc", "version x; rm -rf /",
-        f"previous {good} ../../etc", f"file {good} {'0' * 64} ../../etc/passwd", f"file {good} nodigest a",
-        f"file {good} {'0' * 64} model/a b", "part $(id) 5", "part x many", "", "overlay 100 50 49 50% /",
-        f"record {'b' * 20}", "record ../x"]))
-    assert state == State("/x", good, [good], {good: [File("model/a b", "0" * 64)]}, {}, {"$(id)": 5}, ["b" * 20],
-                          49 << 10)
+    state = _parse_state(
+        "\n".join(
+            [
+                "root /x",
+                f"current versions/{good}",
+                f"version {good}",
+                "version ../../etc",
+                "version x; rm -rf /",
+                f"previous {good} ../../etc",
+                f"file {good} {'0' * 64} ../../etc/passwd",
+                f"file {good} nodigest a",
+                f"file {good} {'0' * 64} model/a b",
+                "part $(id) 5",
+                "part x many",
+                "",
+                "overlay 100 50 49 50% /",
+                f"record {'b' * 20}",
+                "record ../x",
+            ]
+        )
+    )
+    assert state == State(
+        "/x", good, [good], {good: [File("model/a b", "0" * 64)]}, {}, {"$(id)": 5}, ["b" * 20], 49 << 10
+    )
     assert _parse_state("current versions/../..").current is None
 
 
@@ -269,8 +308,11 @@ def test_a_live_deploy_is_not_disturbed(device: FolderTransport, bundles: Bundle
 @pytest.mark.parametrize("whose", ["old", "dead process", "this process, earlier"])
 def test_a_dead_deploy_is_taken_over(whose: str, device: FolderTransport, bundles: Bundles, in_use: InUse) -> None:
     me = f"{os.getpid()}-{module._started(os.getpid())}"
-    name = {"old": f"{'e' * 16}-1-2", "dead process": f"{module._machine()}-{2 ** 31 - 1}-5",
-            "this process, earlier": f"{module._machine()}-{me}"}[whose]
+    name = {
+        "old": f"{'e' * 16}-1-2",
+        "dead process": f"{module._machine()}-{2**31 - 1}-5",
+        "this process, earlier": f"{module._machine()}-{me}",
+    }[whose]
     _claim(device, f"{name}-{'0' * 16}", module.STALE + 1 if whose == "old" else 5)
     deploy(device, "d", bundles.old)
     assert in_use(device.home / "d") == _manifest(bundles.old)
@@ -300,7 +342,7 @@ def test_file_names_with_spaces_and_quotes(device: FolderTransport) -> None:
     side.acquire("me", [])
     name, data = "0" * 20, FILES["lib/cpu.so"]
     (device.home / "d/incoming/x").write_bytes(data)
-    file = File("a b/it's $(x) `y` \"z\" *", hashlib.sha256(data).hexdigest(), len(data))
+    file = File('a b/it\'s $(x) `y` "z" *', hashlib.sha256(data).hexdigest(), len(data))
     side.assemble(name, [(file, "incoming/x")])
     assert (device.home / "d/versions" / name / file.path).read_bytes() == data
     state = side.state()

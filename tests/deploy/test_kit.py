@@ -21,14 +21,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tomllib
 from bundles import write_bundle
 
 from duomem.core.errors import UserError
+from duomem.core.package import own_files
 from duomem.deploy import kit as module
 from duomem.deploy.archive import unpack_archive, write_archive
 from duomem.deploy.kit import Kit, make_kit, sizes
-from duomem.deploy.repack import TOP_PACKAGES, licences, own_files, repack, write_wheel
+from duomem.deploy.repack import licences, repack, write_wheel
 from duomem.deploy.wheels import PLATFORMS, pins
 from duomem.device.engine.bundle import Bundle, manifest_digest, read_bundle
 from duomem.device.install import unpack_wheel, wheels_for
@@ -40,8 +40,15 @@ def fake_wheel(folder: Path, name: str, tag: str, files: dict[str, bytes], versi
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense: MIT\n\n{name}\n"
     path = folder / f"{name}-{version}-{tag}.whl"
-    write_wheel(path, {**files, f"{info}/METADATA": metadata.encode(), f"{info}/WHEEL": b"Wheel-Version: 1.0\n",
-                       f"{info}/licenses/LICENSE": b"do what you like"})
+    write_wheel(
+        path,
+        {
+            **files,
+            f"{info}/METADATA": metadata.encode(),
+            f"{info}/WHEEL": b"Wheel-Version: 1.0\n",
+            f"{info}/licenses/LICENSE": b"do what you like",
+        },
+    )
     return path
 
 
@@ -61,10 +68,21 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Kit, Path]
     folder = tmp_path_factory.mktemp("wheels")
     number = PYTHON.replace(".", "")
     wheels = [
-        fake_wheel(folder, "apache_tvm", "py3-none-any", {
-            "tvm/__init__.py": b"", "tvm/LICENSE": b"apache", "tvm/NOTICE": b"tvm", "tvm/lib/libtvm_runtime.so": b"r",
-            "tvm/lib/libtvm_compiler.so": b"c" * 99999, "tvm/lib/libtvm_runtime_cuda.so": b"g", "tvm/relax/a.py": b"",
-            "tvm/runtime/b.py": b""}),
+        fake_wheel(
+            folder,
+            "apache_tvm",
+            "py3-none-any",
+            {
+                "tvm/__init__.py": b"",
+                "tvm/LICENSE": b"apache",
+                "tvm/NOTICE": b"tvm",
+                "tvm/lib/libtvm_runtime.so": b"r",
+                "tvm/lib/libtvm_compiler.so": b"c" * 99999,
+                "tvm/lib/libtvm_runtime_cuda.so": b"g",
+                "tvm/relax/a.py": b"",
+                "tvm/runtime/b.py": b"",
+            },
+        ),
         fake_wheel(folder, "tqdm", "py3-none-any", {"tqdm/__init__.py": b""}),
         fake_wheel(folder, "numpy", f"cp{number}-cp{number}-manylinux2014_x86_64", {"numpy/__init__.py": b""}),
         fake_wheel(folder, "other", "cp39-cp39-manylinux2014_x86_64", {"other/__init__.py": b""}),
@@ -92,9 +110,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory, make: Callable, source: Path
 def test_a_kit_holds_what_a_device_needs(whole: Bundle, source: Path) -> None:
     files = set(read_bundle(whole.folder).manifest["files"])
     assert set(read_bundle(source).manifest["files"]) < files
-    assert {"install.sh", "play", "bench", "check", "README.md", "LICENSES.md", "packs/memories.dmpack",
-            "wheels/apache_tvm-1.0+runtime-py3-none-any.whl", "licenses/tqdm/00-license",
-            "games/json_2.1.1/valid_seen/pick_and_place_simple-A-None-B-1/trial_1/game.tw-pddl"} <= files
+    assert {
+        "install.sh",
+        "play",
+        "bench",
+        "check",
+        "README.md",
+        "LICENSES.md",
+        "packs/memories.dmpack",
+        "wheels/apache_tvm-1.0+runtime-py3-none-any.whl",
+        "licenses/tqdm/00-license",
+        "games/json_2.1.1/valid_seen/pick_and_place_simple-A-None-B-1/trial_1/game.tw-pddl",
+    } <= files
     parts = sizes(whole)
     assert parts["all"] == sum(p.stat().st_size for p in whole.folder.rglob("*") if p.is_file())
     assert parts["runtime"] == sum(p.stat().st_size for p in (whole.folder / "wheels").iterdir())
@@ -107,8 +134,13 @@ def test_a_kit_holds_what_a_device_needs(whole: Bundle, source: Path) -> None:
 def test_the_cut_tvm_has_no_compiler_and_keeps_its_licence(whole: Bundle) -> None:
     with zipfile.ZipFile(whole.folder / "wheels/apache_tvm-1.0+runtime-py3-none-any.whl") as archive:
         names = set(archive.namelist())
-        assert {"tvm/LICENSE", "tvm/NOTICE", "tvm/lib/libtvm_runtime.so", "tvm/runtime/b.py",
-                "apache_tvm-1.0+runtime.dist-info/licenses/LICENSE"} <= names
+        assert {
+            "tvm/LICENSE",
+            "tvm/NOTICE",
+            "tvm/lib/libtvm_runtime.so",
+            "tvm/runtime/b.py",
+            "apache_tvm-1.0+runtime.dist-info/licenses/LICENSE",
+        } <= names
         assert not any("compiler" in name or "relax" in name or "cuda" in name for name in names)
         assert b"Version: 1.0+runtime\n" in archive.read("apache_tvm-1.0+runtime.dist-info/METADATA")
         assert b"duomem removed" in archive.read("tvm/NOTICE")
@@ -117,11 +149,17 @@ def test_the_cut_tvm_has_no_compiler_and_keeps_its_licence(whole: Bundle) -> Non
             assert name.endswith("RECORD") or (int(size) == len(archive.read(name)) and digest.startswith("sha256="))
 
 
-@pytest.mark.parametrize(("devices", "kept"), [
-    (("cpu",), {"runtime", "runtime_extra"}), (("cuda", "cpu"), {"runtime", "runtime_extra", "runtime_cuda"}),
-    (("metal",), {"runtime", "runtime_extra", "runtime_metal"})])
-def test_the_cut_tvm_has_the_runtimes_of_the_bundles_devices(devices: tuple[str, ...], kept: set[str],
-                                                             tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("devices", "kept"),
+    [
+        (("cpu",), {"runtime", "runtime_extra"}),
+        (("cuda", "cpu"), {"runtime", "runtime_extra", "runtime_cuda"}),
+        (("metal",), {"runtime", "runtime_extra", "runtime_metal"}),
+    ],
+)
+def test_the_cut_tvm_has_the_runtimes_of_the_bundles_devices(
+    devices: tuple[str, ...], kept: set[str], tmp_path: Path
+) -> None:
     names = [f"tvm/lib/libtvm_{part}.so" for part in ("runtime", "runtime_extra", "runtime_cuda", "runtime_metal")]
     wheel = fake_wheel(tmp_path, "apache_tvm", "py3-none-any", dict.fromkeys(names, b"x"))
     (tmp_path / "out").mkdir()
@@ -144,8 +182,15 @@ def test_wheels_for_several_pythons_share_what_is_the_same(tmp_path: Path) -> No
     """Both parts together give back the wheel as it was, and each is smaller than it."""
     library = os.urandom(50_000)
     tags = [f"cp3{minor}-cp3{minor}-manylinux2014_x86_64" for minor in (11, 12, 13)]
-    wheels = [fake_wheel(tmp_path, "numpy", tag, {"numpy/__init__.py": b"", "numpy.libs/blas.so": library,
-                                                  f"numpy/core.{tag[:5]}.so": tag.encode() * 100}) for tag in tags]
+    wheels = [
+        fake_wheel(
+            tmp_path,
+            "numpy",
+            tag,
+            {"numpy/__init__.py": b"", "numpy.libs/blas.so": library, f"numpy/core.{tag[:5]}.so": tag.encode() * 100},
+        )
+        for tag in tags
+    ]
     out = tmp_path / "out"
     out.mkdir()
     repack(wheels, out, ["cpu"])
@@ -156,11 +201,14 @@ def test_wheels_for_several_pythons_share_what_is_the_same(tmp_path: Path) -> No
         for name, parts in (("both", (shared, out / wheel.name)), ("whole", (wheel,))):
             for part in parts:
                 unpack_wheel(part, tmp_path / wheel.name[:-4] / name)
-        contents = [{path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-                    for folder in (tmp_path / wheel.name[:-4]).iterdir()]
+        contents = [
+            {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (tmp_path / wheel.name[:-4]).iterdir()
+        ]
         assert contents[0] == contents[1] and len(contents[0]) == 7
     assert [(part.name, part.licence, list(part.texts.values())) for part in licences(out.iterdir())] == [
-        ("numpy", "MIT", [b"do what you like"])]
+        ("numpy", "MIT", [b"do what you like"])
+    ]
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
@@ -201,8 +249,9 @@ def test_the_same_inputs_give_the_same_bytes_once(make: Callable, source: Path, 
     read_bundle(tmp_path / "a/phone")
 
 
-def test_what_does_not_fit_is_refused(make: Callable, source: Path, settings: Kit, whole: Bundle,
-                                      tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused(
+    make: Callable, source: Path, settings: Kit, whole: Bundle, tmp_path: Path
+) -> None:
     for name in ("aarch64", "macos_arm64"):
         with pytest.raises(UserError, match=rf"compiled for \w+ \(x86_64\), not for {name}: compile it"):
             make(source, replace(settings, platform=PLATFORMS[name]), tmp_path / "k")
@@ -225,11 +274,10 @@ def test_a_device_takes_the_wheels_of_its_python(whole: Bundle) -> None:
 
 
 def test_duomems_wheel_holds_all_of_its_packages() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    packages = project["tool"]["setuptools"]["packages"]
-    assert {name.split(".")[1] for name in packages} == set(TOP_PACKAGES)
-    assert {"device/engine.py", "deploy/starters/install.sh", "configs/targets/host.toml"} <= set(own_files())
-    assert not any(name.startswith("device/vulkan") for name in own_files())
+    packages = {name.split("/")[0] for name in own_files() if "/" in name}
+    assert packages == {"cli", "compile", "configs", "core", "deploy", "device", "memory_packs", "report", "train"}
+    expected = ("py.typed", "device/engine/tvm_engine.py", "deploy/starters/install.sh", "configs/targets/host.toml")
+    assert set(expected) <= set(own_files())
     assert set(pins()) >= {"apache-tvm", "numpy", "tokenizers"}
 
 
@@ -256,8 +304,11 @@ def test_each_file_flipped_truncated_or_removed_is_refused(whole: Bundle, tmp_pa
     for name in ("bundle.json", *whole.manifest["files"]):
         path, data = folder / name, (folder / name).read_bytes()
         middle = len(data) // 2
-        changed = [data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if data else b"x", data[:-1] or b"x",
-                   data[:-1] + bytes([data[-1] ^ 64]) if data else b"y"]
+        changed = [
+            data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if data else b"x",
+            data[:-1] or b"x",
+            data[:-1] + bytes([data[-1] ^ 64]) if data else b"y",
+        ]
         if name == "bundle.json":
             changed = [*changed[:1], data[:middle]]  # what stands after the last brace is space
         for bad in changed:
@@ -274,8 +325,21 @@ def test_each_file_flipped_truncated_or_removed_is_refused(whole: Bundle, tmp_pa
     assert cases >= 90
 
 
-@pytest.mark.parametrize("name", ["x", "site.py", ".hidden", "wheels/evil-1.0-py3-none-any.whl", "lib/cpu2.so",
-                                  "games/g", "model/extra.bin", "licenses/x", "duomem/__init__.py", "install.sh~"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x",
+        "site.py",
+        ".hidden",
+        "wheels/evil-1.0-py3-none-any.whl",
+        "lib/cpu2.so",
+        "games/g",
+        "model/extra.bin",
+        "licenses/x",
+        "duomem/__init__.py",
+        "install.sh~",
+    ],
+)
 def test_a_file_added_is_refused(whole: Bundle, tmp_path: Path, name: str) -> None:
     folder = copy_of(whole, tmp_path)
     (folder / name).parent.mkdir(exist_ok=True)
@@ -293,8 +357,23 @@ def test_a_link_in_place_of_a_file_is_refused(whole: Bundle, tmp_path: Path, nam
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "wheels/../x", "wheels/a/b.whl", "wheels/x.so", "run.sh", "games",
-                                  "wheels/-x.whl", "model/a+b", "play/x", "etc/passwd", "bundle.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "/etc/x",
+        "wheels/../x",
+        "wheels/a/b.whl",
+        "wheels/x.so",
+        "run.sh",
+        "games",
+        "wheels/-x.whl",
+        "model/a+b",
+        "play/x",
+        "etc/passwd",
+        "bundle.json",
+    ],
+)
 def test_a_name_no_kit_has_is_refused_even_if_listed(whole: Bundle, tmp_path: Path, name: str) -> None:
     folder = copy_of(whole, tmp_path)
     manifest = json.loads((folder / "bundle.json").read_text())
@@ -305,8 +384,17 @@ def test_a_name_no_kit_has_is_refused_even_if_listed(whole: Bundle, tmp_path: Pa
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("change", [
-    {"kit": None}, {"kit": {}}, {"kit": "x"}, {"quantisation": "q8f16_1"}, {"tools": {"x": "y"}}, {"inputs": "1" * 64}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kit": None},
+        {"kit": {}},
+        {"kit": "x"},
+        {"quantization": "q8f16_1"},
+        {"tools": {"x": "y"}},
+        {"inputs": "1" * 64},
+    ],
+)
 def test_a_changed_manifest_is_refused(whole: Bundle, tmp_path: Path, change: dict) -> None:
     folder = copy_of(whole, tmp_path)
     manifest = json.loads((folder / "bundle.json").read_text())
@@ -327,8 +415,9 @@ def test_an_archive_is_unpacked_as_it_was(whole: Bundle, tmp_path: Path) -> None
     assert os.access(tmp_path / "out/install.sh", os.X_OK) and not os.access(tmp_path / "out/bundle.json", os.X_OK)
 
 
-def entry(name: str, data: bytes = b"x", kind: bytes = tarfile.REGTYPE,
-          link: str = "") -> tuple[tarfile.TarInfo, bytes]:
+def entry(
+    name: str, data: bytes = b"x", kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, link, len(data) if kind == tarfile.REGTYPE else 0
     return info, data
@@ -380,8 +469,15 @@ def test_a_damaged_archive_is_refused(whole: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     write_archive(whole, path)
     data = path.read_bytes()
-    for bad in (b"", data[:20], data[: len(data) // 2], data[:-1], b"x" + data[1:],
-                data[:5000] + bytes([data[5000] ^ 8]) + data[5001:], gzip.compress(b"no tar" * 1000)):
+    for bad in (
+        b"",
+        data[:20],
+        data[: len(data) // 2],
+        data[:-1],
+        b"x" + data[1:],
+        data[:5000] + bytes([data[5000] ^ 8]) + data[5001:],
+        gzip.compress(b"no tar" * 1000),
+    ):
         path.write_bytes(bad)
         with pytest.raises(UserError):
             unpack_archive(path, tmp_path / "out")
@@ -391,8 +487,13 @@ def test_a_damaged_archive_is_refused(whole: Bundle, tmp_path: Path) -> None:
 @pytest.mark.skipif(platform.system() != "Linux", reason="runs the installer of the Linux kit")
 def test_the_installer_says_why_it_cannot(whole: Bundle, tmp_path: Path) -> None:
     def install(folder: Path, **env: str) -> tuple[int, str]:
-        done = subprocess.run(["sh", folder / "install.sh", "--check"], capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **env})
+        done = subprocess.run(
+            ["sh", folder / "install.sh", "--check"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **env},
+        )
         return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1]
 
     python = {"PYTHON": sys.executable}

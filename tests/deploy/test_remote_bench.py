@@ -16,12 +16,21 @@ from duomem.deploy.remote_bench import bench_on_device, keep, table
 from duomem.deploy.ssh import SshTransport
 
 RESULT: dict[str, Any] = {
-    "benchmark": "duomem", "version": 1,
+    "benchmark": "duomem",
+    "version": 1,
     "machine": {"cpu": "Cortex-A76", "cores": 4, "system": "Linux 6.12"},
-    "bundle": {"model": "tiny", "quantisation": "q4f32_1"},
-    "runs": [{"threads": 4, "start": {"first_token_seconds": 1.5}, "peak_rss": {"duomem": 2e8},
-              "tests": [{"test": "pp512", "engines": {"duomem": {"mean": 50.04, "sd": 1.0}}},
-                        {"test": "tg128", "engines": {"duomem": {"mean": 9.5, "sd": 0.25}}}]}],
+    "bundle": {"model": "tiny", "quantization": "q4f32_1"},
+    "runs": [
+        {
+            "threads": 4,
+            "start": {"first_token_seconds": 1.5},
+            "peak_rss": {"duomem": 2e8},
+            "tests": [
+                {"test": "pp512", "engines": {"duomem": {"mean": 50.04, "sd": 1.0}}},
+                {"test": "tg128", "engines": {"duomem": {"mean": 9.5, "sd": 0.25}}},
+            ],
+        }
+    ],
 }
 
 
@@ -44,13 +53,16 @@ def test_over_ssh_into_one_table(sshd: Sshd, tmp_path: Path) -> None:
     assert lines[3].endswith("| tiny q4f32_1 | 4 | 1.50 | 200 | 9.5 ± 0.2 | 50.0 ± 1.0 |")
 
 
-@pytest.mark.parametrize(("program", "message"), [
-    ("echo 'install.sh: no Python here' >&2; exit 3", "bench fails there: install.sh: no Python here"),
-    ("echo no JSON", "prints no JSON line"),
-    ("echo '{'", "not valid JSON"),
-    ("echo '{}'", "is no result of duomem bench"),
-    ("rm bench; sh ./bench", "bench fails there"),
-])
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("echo 'install.sh: no Python here' >&2; exit 3", "bench fails there: install.sh: no Python here"),
+        ("echo no JSON", "prints no JSON line"),
+        ("echo '{'", "not valid JSON"),
+        ("echo '{}'", "is no result of duomem bench"),
+        ("rm bench; sh ./bench", "bench fails there"),
+    ],
+)
 def test_what_is_no_result_is_refused(tmp_path: Path, program: str, message: str) -> None:
     folder = device(tmp_path, program)
     with pytest.raises(UserError, match=message):
@@ -63,8 +75,9 @@ def test_a_bundle_without_a_benchmark(tmp_path: Path) -> None:
         bench_on_device(FolderTransport(tmp_path), "my device")
 
 
-@pytest.mark.parametrize("path", [
-    ("machine",), ("runs", 0, "tests", 0, "engines"), ("runs", 0, "peak_rss"), ("benchmark",)])
+@pytest.mark.parametrize(
+    "path", [("machine",), ("runs", 0, "tests", 0, "engines"), ("runs", 0, "peak_rss"), ("benchmark",)]
+)
 @pytest.mark.parametrize("value", [None, "x", [], -0.5])
 def test_a_result_with_a_bad_field_is_refused(path: tuple, value: Any) -> None:
     result = json.loads(json.dumps(RESULT))

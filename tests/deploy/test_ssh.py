@@ -14,8 +14,8 @@ import pytest
 from bundles import write_bundle
 from devices import Bundles, Sshd, write_program
 
-from duomem.core.errors import UserError
 from duomem.cli.main import main
+from duomem.core.errors import UserError
 from duomem.deploy import deploy as module
 from duomem.deploy.address import SshAddress
 from duomem.deploy.deploy import deploy
@@ -32,8 +32,9 @@ def transport(sshd: Sshd) -> Iterator[SshTransport]:
         yield transport
 
 
-def test_from_the_command_line(sshd: Sshd, tmp_path: Path, bundles: Bundles, in_use: InUse,
-                               capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    sshd: Sshd, tmp_path: Path, bundles: Bundles, in_use: InUse, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "my device"
     address = f"ssh://device{tmp_path}/my%20device"
     config = ["--ssh-config", str(sshd.config)]
@@ -55,8 +56,14 @@ def test_from_the_command_line(sshd: Sshd, tmp_path: Path, bundles: Bundles, in_
     assert "give a BUNDLE or --rollback" in capsys.readouterr().err
 
 
-def test_a_failed_check_is_exit_status_1(sshd: Sshd, tmp_path: Path, bundles: Bundles, in_use: InUse,
-                                         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_check_is_exit_status_1(
+    sshd: Sshd,
+    tmp_path: Path,
+    bundles: Bundles,
+    in_use: InUse,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     arguments = [f"ssh://device{tmp_path}/d", str(bundles.new), "--ssh-config", str(sshd.config)]
     main(["deploy", arguments[0], str(bundles.old), *arguments[2:]])
     monkeypatch.setattr(module, "check_command", lambda paths: "echo 'needs CUDA 13'; exit 1")
@@ -82,7 +89,7 @@ def test_one_connection_serves_all_and_is_closed(sshd: Sshd, tmp_path: Path, bun
 def test_files_come_and_go_unchanged(transport: SshTransport, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "back"
     source.write_bytes(os.urandom(3_000_001))
-    there = str(tmp_path / "it's $HOME; \"there\" *")
+    there = str(tmp_path / 'it\'s $HOME; "there" *')
     transport.append(source, 0, 1_000_000, there)
     transport.append(source, 1_000_000, 2_000_001, there)
     transport.fetch(there, target)
@@ -98,15 +105,19 @@ def test_files_come_and_go_unchanged(transport: SshTransport, tmp_path: Path) ->
         transport.run("sleep 30", timeout=0.5)
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    (["UserKnownHostsFile /dev/null"], "its host key is unknown"),
-    (["IdentityFile STRANGER"], "it takes none of your keys: run ssh-copy-id"),
-    (["Port CLOSED"], "nothing listens on port"),
-    (["HostName no-such-host.invalid"], "no such host"),
-    (["ProxyCommand true"], "the connection ended"),
-])
-def test_what_keeps_it_from_connecting_is_said(changes: list[str], said: str, sshd: Sshd, bundles: Bundles,
-                                               tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["UserKnownHostsFile /dev/null"], "its host key is unknown"),
+        (["IdentityFile STRANGER"], "it takes none of your keys: run ssh-copy-id"),
+        (["Port CLOSED"], "nothing listens on port"),
+        (["HostName no-such-host.invalid"], "no such host"),
+        (["ProxyCommand true"], "the connection ended"),
+    ],
+)
+def test_what_keeps_it_from_connecting_is_said(
+    changes: list[str], said: str, sshd: Sshd, bundles: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     changes = [change.replace("STRANGER", f"{sshd.folder}/stranger").replace("CLOSED", "1") for change in changes]
     config = sshd.variant("wrong", *changes)
     assert main(["deploy", f"ssh://me@device{tmp_path}/d", str(bundles.old), "--ssh-config", str(config)]) == 1
@@ -114,8 +125,9 @@ def test_what_keeps_it_from_connecting_is_said(changes: list[str], said: str, ss
     assert said in err and "me@device" in err and len(err.splitlines()) == 1
 
 
-def test_a_changed_host_key_is_said(sshd: Sshd, bundles: Bundles, tmp_path: Path,
-                                    capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_host_key_is_said(
+    sshd: Sshd, bundles: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = " ".join((sshd.folder / "stranger.pub").read_text().split()[:2])
     (tmp_path / "known").write_text(f"[127.0.0.1]:{sshd.port} {other}\n")
     config = sshd.variant("changed", f"UserKnownHostsFile {tmp_path}/known")
@@ -123,8 +135,9 @@ def test_a_changed_host_key_is_said(sshd: Sshd, bundles: Bundles, tmp_path: Path
     assert f"ssh-keygen -R [device]:{sshd.port}" in capsys.readouterr().err
 
 
-def test_no_ssh_client(tmp_path: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch,
-                       capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_ssh_client(
+    tmp_path: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["deploy", "ssh://device", str(bundles.old)]) == 1
     assert "install the OpenSSH client" in capsys.readouterr().err
@@ -172,13 +185,15 @@ def test_the_line_is_cut_after_so_many_bytes(limit: int, sshd: Sshd, tmp_path: P
 
 def test_ctrl_c_ends_the_copy_and_gives_the_lock_back(sshd: Sshd, tmp_path: Path, bundles: Bundles) -> None:
     slow = tmp_path / "slow"
-    program = (f"import sys, os, signal, contextlib\nfrom pathlib import Path\n"
-               "from duomem.cli.main import main\nfrom duomem.deploy.ssh import SshTransport\n"
-               "plain = SshTransport.append\n"
-               "def append(*a):\n    plain(*a)\n    os.kill(os.getpid(), signal.SIGINT)\n"
-               "SshTransport.append = append\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-               f"sys.exit(main(['deploy', 'ssh://device{slow}', {str(bundles.old)!r}, '--ssh-config', "
-               f"{str(sshd.config)!r}]))")
+    program = (
+        f"import sys, os, signal, contextlib\nfrom pathlib import Path\n"
+        "from duomem.cli.main import main\nfrom duomem.deploy.ssh import SshTransport\n"
+        "plain = SshTransport.append\n"
+        "def append(*a):\n    plain(*a)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "SshTransport.append = append\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.exit(main(['deploy', 'ssh://device{slow}', {str(bundles.old)!r}, '--ssh-config', "
+        f"{str(sshd.config)!r}]))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 130, done.stderr
     assert not list((slow / "lock").iterdir()) and list((slow / "incoming").iterdir())
@@ -189,11 +204,12 @@ def test_a_real_student_is_deployed_and_still_plays(sshd: Sshd, tmp_path: Path, 
     """The whole way: a compiled bundle, over ssh, checked there by the device's own duomem, loaded from `current`."""
     from duomem.device.engine.tvm_engine import TvmEngine
 
-    command = write_program(tmp_path / "duomem", f"#!/bin/sh\nexec {sys.executable} -m duomem.cli.main \"$@\"\n")
+    command = write_program(tmp_path / "duomem", f'#!/bin/sh\nexec {sys.executable} -m duomem.cli.main "$@"\n')
     with contextlib.closing(SshTransport(DEVICE, sshd.config)) as transport:
         plain = transport.run
         transport.run = lambda script, timeout=60: plain(  # type: ignore[method-assign]
-            f"PATH={command.parent}:$PATH\n{script}", timeout)
+            f"PATH={command.parent}:$PATH\n{script}", timeout
+        )
         done = deploy(transport, str(tmp_path / "d"), tiny_bundle)
     assert done.check.outcome == "passed", done.check.text
     engine = TvmEngine.load((tmp_path / "d/current").resolve())

@@ -18,17 +18,23 @@ from families import text_model
 
 from duomem.cli.main import main
 from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.configs import student_files
 from duomem.memory_packs.build import build_pack
 from duomem.train.architecture import ALL_LINEAR, NAMES, read_architecture
-from duomem.train.config import StudentConfig, config_files, load_config
+from duomem.train.config import StudentConfig, load_config
 
 Merged = Callable[[Path], tuple[Path, Path]]
 
 torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")
 
-VARIANTS = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3",
-            "Gemma2ForCausalLM": "gemma2", "Gemma3ForCausalLM": "gemma3"}
+VARIANTS = {
+    "LlamaForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3",
+}
 SEES = "Gemma3ForConditionalGeneration"
 CONTEXT = 4096
 ALL = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -46,7 +52,7 @@ def _kind(path: Path) -> Kind:
     return architecture.name, architecture.tie_word_embeddings
 
 
-FIRST = {_kind(path): path for path in reversed(config_files())}
+FIRST = {_kind(path): path for path in reversed(student_files().values())}
 """A student of each kind."""
 KINDS = pytest.mark.parametrize("kind", sorted(FIRST), ids=lambda kind: f"{kind[0]}-{'tied' if kind[1] else 'untied'}")
 
@@ -63,8 +69,11 @@ def base(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Path) -> Call
     def make(kind: Kind) -> Path:
         name, tied = kind
         folder = tmp_path_factory.mktemp("bases") / name
-        model = _seeing() if name == SEES else text_model(VARIANTS[name], max_position_embeddings=CONTEXT,
-                                                          tie_word_embeddings=tied)
+        model = (
+            _seeing()
+            if name == SEES
+            else text_model(VARIANTS[name], max_position_embeddings=CONTEXT, tie_word_embeddings=tied)
+        )
         model.save_pretrained(folder)
         shutil.copy(byte_tokenizer / "tokenizer.json", folder)
         (folder / "generation_config.json").write_text(json.dumps(GENERATION))
@@ -78,10 +87,15 @@ def _seeing() -> Any:
     import transformers
 
     text = text_model("gemma3", max_position_embeddings=CONTEXT)
-    vision = transformers.SiglipVisionConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=1,
-                                             num_attention_heads=2, image_size=28, patch_size=14)
-    config = transformers.Gemma3Config(text_config=text.config.to_dict(), vision_config=vision.to_dict(),
-                                       mm_tokens_per_image=4, eos_token_id=[257, 259])
+    vision = transformers.SiglipVisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    config = transformers.Gemma3Config(
+        text_config=text.config.to_dict(),
+        vision_config=vision.to_dict(),
+        mm_tokens_per_image=4,
+        eos_token_id=[257, 259],
+    )
     model = transformers.Gemma3ForConditionalGeneration(config)
     model.model.language_model.load_state_dict(text.model.state_dict())
     return model.to(torch.bfloat16)
@@ -99,8 +113,9 @@ def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[Kind], Path
 
     @cache
     def make(path: Path) -> tuple[Path, Path]:
-        config = replace(load_config(path), max_steps=3, warmup_steps=1, learning_rate=0.02, hold_out_games=0,
-                         compile=False)
+        config = replace(
+            load_config(path), max_steps=3, warmup_steps=1, learning_rate=0.02, hold_out_games=0, compile=False
+        )
         folder, adapter = base(_kind(path)), place / f"{path.stem}-adapter"
         train(TrainInputs(folder, [episodes], [place / "p.dmpack"], config), adapter, 1)
         return adapter, merge(folder, adapter, place / path.stem)
@@ -108,7 +123,7 @@ def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[Kind], Path
     return make
 
 
-@pytest.mark.parametrize("path", config_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", student_files().values(), ids=lambda path: path.stem)
 def test_trained_and_merged(path: Path, base: Callable[[Kind], Path], merged: Merged) -> None:
     config: StudentConfig = load_config(path)
     adapter, student = merged(path)
@@ -116,8 +131,9 @@ def test_trained_and_merged(path: Path, base: Callable[[Kind], Path], merged: Me
     assert (lora["r"], lora["lora_alpha"]) == (config.rank, 2 * config.rank)
     targets = ALL if config.target_modules == ALL_LINEAR else set(config.target_modules.split(","))
     assert {target.rpartition(".")[2] for target in lora["target_modules"]} == targets
-    assert (student / "generation_config.json").read_bytes() == \
-        (base(_kind(path)) / "generation_config.json").read_bytes()
+    assert (student / "generation_config.json").read_bytes() == (
+        base(_kind(path)) / "generation_config.json"
+    ).read_bytes()
     assert 259 in json.loads((student / "generation_config.json").read_text())["eos_token_id"]
 
 
@@ -152,12 +168,30 @@ def test_merging_is_exact(kind: Kind, base: Callable[[Kind], Path], merged: Merg
 
 
 @KINDS
-def test_compiled_and_played(kind: Kind, merged: Merged, generated_games: Path, tmp_path: Path,
-                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_compiled_and_played(
+    kind: Kind, merged: Merged, generated_games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, student = merged(FIRST[kind])
     assert Checkpoint(student).architecture == kind[0].replace(SEES, "Gemma3ForCausalLM")
-    assert main(["compile", str(student), "--target", "host", "--quant", "q4f32_1", "--min-agreement", "0", "--context",
-                 str(CONTEXT), "--out", str(tmp_path / "bundle")]) == 0
+    assert (
+        main(
+            [
+                "compile",
+                str(student),
+                "--target",
+                "host",
+                "--quant",
+                "q4f32_1",
+                "--min-agreement",
+                "0",
+                "--context",
+                str(CONTEXT),
+                "--out",
+                str(tmp_path / "bundle"),
+            ]
+        )
+        == 0
+    )
     assert main(["play", str(tmp_path / "bundle"), "--games", str(generated_games), "--max-steps", "3"]) == 0
     page = capsys.readouterr().out
     assert "Your task is to:" in page and "lost in 3 steps" in page

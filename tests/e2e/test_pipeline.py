@@ -22,8 +22,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def readme_commands() -> list[list[str]]:
     """Every `duomem ...` line of the README's code blocks, split as a shell splits it."""
     blocks = re.findall(r"^```\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()
-             if line.startswith("duomem ")]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("duomem ")]
     return [shlex.split(line, comments=True) for line in lines]
 
 
@@ -37,8 +36,14 @@ def test_readme_commands_are_commands() -> None:
 def duomem(folder: Path, *arguments: object) -> str:
     """Run the command in `folder`; its standard output."""
     environment = {k: v for k, v in os.environ.items() if k != "ALFWORLD_DATA"}
-    done = subprocess.run([sys.executable, "-m", "duomem.cli.main", *map(str, arguments)], cwd=folder, text=True,
-                          capture_output=True, timeout=300, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "duomem.cli.main", *map(str, arguments)],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -48,21 +53,58 @@ def test_from_games_to_table(tmp_path: Path, make_model: Callable[..., Path]) ->
         pytest.skip("the generator reads the alfworld wheel")
     model = make_model(tmp_path / "model", max_position_embeddings=4096)
     (tmp_path / "tiny.toml").write_text(
-        f'model = "{model}"\nrank = 2\nmax_steps = 3\nbatch_size = 2\ndtype = "float32"\ncompile = false\n')
+        f'model = "{model}"\nrank = 2\nmax_steps = 3\nbatch_size = 2\ndtype = "float32"\ncompile = false\n'
+    )
     run = lambda *arguments: duomem(tmp_path, *arguments)  # noqa: E731
     run("games", "generate", "--out", "runs/games", "--train", 12, "--seen", 6, "--unseen", 6)
     assert "train: 12 games" in run("games")
     assert "12 train games" in run("teach", "--split", "train", "--out", "runs/train.jsonl")
     assert "memories by expert" in run("pack", "build", "runs/train.jsonl", "--out", "runs/expert.dmpack")
-    run("train", "--config", "tiny.toml", "--trajectories", "runs/train.jsonl", "--pack", "runs/expert.dmpack",
-        "--minutes", 1, "--out", "runs/adapter")
+    run(
+        "train",
+        "--config",
+        "tiny.toml",
+        "--trajectories",
+        "runs/train.jsonl",
+        "--pack",
+        "runs/expert.dmpack",
+        "--minutes",
+        1,
+        "--out",
+        "runs/adapter",
+    )
     run("merge", "--config", "tiny.toml", "--adapter", "runs/adapter", "--out", "runs/merged")
-    run("compile", "runs/merged", "--target", "host", "--quant", "q4f32_1", "--min-agreement", "0",
-        "--out", "runs/bundle")
+    run(
+        "compile",
+        "runs/merged",
+        "--target",
+        "host",
+        "--quant",
+        "q4f32_1",
+        "--min-agreement",
+        "0",
+        "--out",
+        "runs/bundle",
+    )
     page = run("play", "runs/bundle", "--pack", "runs/expert.dmpack", "--max-steps", 2, "--watch")
     assert "Your task is to:" in page and "memory: " in page and "lost in 2 steps" in page
-    row = json.loads(run("eval", "runs/bundle", "--pack", "runs/expert.dmpack", "--protocol", "free", "--max-steps", 2,
-                         "--jobs", 2, "--json", "--out", "runs/free.jsonl"))
+    row = json.loads(
+        run(
+            "eval",
+            "runs/bundle",
+            "--pack",
+            "runs/expert.dmpack",
+            "--protocol",
+            "free",
+            "--max-steps",
+            2,
+            "--jobs",
+            2,
+            "--json",
+            "--out",
+            "runs/free.jsonl",
+        )
+    )
     assert row["scores"]["all"]["n"] == 6
     table = run("report", "tiny=runs/free.jsonl")
     assert "0/6" in table and "95 % interval" in table
@@ -71,6 +113,19 @@ def test_from_games_to_table(tmp_path: Path, make_model: Callable[..., Path]) ->
 
 def own_rollouts(folder: Path) -> str:
     """A student's episodes on train games, from which self memories are built."""
-    duomem(folder, "eval", "runs/bundle", "--split", "train", "--limit", 2, "--max-steps", 1, "--jobs", 1,
-           "--out", "runs/self.jsonl")
+    duomem(
+        folder,
+        "eval",
+        "runs/bundle",
+        "--split",
+        "train",
+        "--limit",
+        2,
+        "--max-steps",
+        1,
+        "--jobs",
+        1,
+        "--out",
+        "runs/self.jsonl",
+    )
     return "runs/self.jsonl"

@@ -23,8 +23,10 @@ from duomem.memory_packs import pack as pack_module
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
-MEMORIES = [Memory(f"put a mug in shelf {i}.", "pick_and_place_simple", ("go to desk", "take mug"), "f" * 64, "g")
-            for i in range(5)]
+MEMORIES = [
+    Memory(f"put a mug in shelf {i}.", "pick_and_place_simple", ("go to desk", "take mug"), "f" * 64, "g")
+    for i in range(5)
+]
 ROW = json.dumps(MEMORIES[0].to_json()).encode() + b"\n"
 
 
@@ -51,10 +53,16 @@ def _zip(members: list[tuple[Any, bytes]], method: int = zipfile.ZIP_DEFLATED) -
 
 
 def _manifest(body: bytes, **changes: Any) -> bytes:
-    described = {"file": "memories.jsonl", "sha256": sha256_bytes(body), "bytes": len(body),
-                 "count": body.count(b"\n")} | changes.pop("memories", {})
-    return json.dumps({"format": "duomem-pack", "schema": 1, "name": "n", "author": "a", "source": "",
-                       "memories": described} | changes).encode()
+    described = {
+        "file": "memories.jsonl",
+        "sha256": sha256_bytes(body),
+        "bytes": len(body),
+        "count": body.count(b"\n"),
+    } | changes.pop("memories", {})
+    return json.dumps(
+        {"format": "duomem-pack", "schema": 1, "name": "n", "author": "a", "source": "", "memories": described}
+        | changes
+    ).encode()
 
 
 def _pack(path: Path, body: bytes, **changes: Any) -> Path:
@@ -105,11 +113,22 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
 GOOD = [("manifest.json", _manifest(ROW)), ("memories.jsonl", ROW)]
 
 
-@pytest.mark.parametrize("members", [
-    [], GOOD[:1], GOOD[1:], [*GOOD, ("extra", b"")], [("../manifest.json", GOOD[0][1]), GOOD[1]],
-    [GOOD[0], ("../../memories.jsonl", ROW)], [GOOD[0], ("/memories.jsonl", ROW)], [GOOD[0], ("memories.jsonl/", b"")],
-    [GOOD[0], ("Memories.jsonl", ROW)], [("manifest.json", b""), GOOD[0]],
-], ids=lambda members: ",".join(name for name, _ in members))
+@pytest.mark.parametrize(
+    "members",
+    [
+        [],
+        GOOD[:1],
+        GOOD[1:],
+        [*GOOD, ("extra", b"")],
+        [("../manifest.json", GOOD[0][1]), GOOD[1]],
+        [GOOD[0], ("../../memories.jsonl", ROW)],
+        [GOOD[0], ("/memories.jsonl", ROW)],
+        [GOOD[0], ("memories.jsonl/", b"")],
+        [GOOD[0], ("Memories.jsonl", ROW)],
+        [("manifest.json", b""), GOOD[0]],
+    ],
+    ids=lambda members: ",".join(name for name, _ in members),
+)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_other_members(path: Path, members: list[tuple[str, bytes]]) -> None:
     path.write_bytes(_zip(members))
@@ -172,7 +191,7 @@ def test_a_member_that_lies_about_its_size(path: Path, declared: int) -> None:
     data = bytearray(_zip(GOOD))
     for mark, size in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
         place = data.rindex(mark) + size
-        data[place:place + 4] = struct.pack("<I", declared)
+        data[place : place + 4] = struct.pack("<I", declared)
     path.write_bytes(data)
     if declared == 10:
         assert "damaged" in _refused(path)
@@ -205,25 +224,45 @@ def test_a_manifest_that_is_none(path: Path, manifest: bytes) -> None:
     assert "manifest.json" in _refused(path)
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"format": "zip"}, "field format"), ({"format": None}, "field format"),
-    ({"schema": 2}, "field schema is 2, this duomem reads 1"), ({"schema": "1"}, "field schema is '1'"),
-    ({"name": 3}, "field name"), ({"author": "a\nb"}, "field author"), ({"source": "x" * 201}, "field source"),
-    ({"memories": {"count": 2}}, "field memories.count says 2"), ({"memories": {"count": -1}}, "field memories.count"),
-    ({"memories": {"count": True}}, "field memories "), ({"memories": {"count": None}}, "field memories "),
-    ({"memories": {"sha256": "0" * 64}}, "field memories.sha256"), ({"memories": {"bytes": 3}}, "memories.sha256"),
-], ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format": "zip"}, "field format"),
+        ({"format": None}, "field format"),
+        ({"schema": 2}, "field schema is 2, this duomem reads 1"),
+        ({"schema": "1"}, "field schema is '1'"),
+        ({"name": 3}, "field name"),
+        ({"author": "a\nb"}, "field author"),
+        ({"source": "x" * 201}, "field source"),
+        ({"memories": {"count": 2}}, "field memories.count says 2"),
+        ({"memories": {"count": -1}}, "field memories.count"),
+        ({"memories": {"count": True}}, "field memories "),
+        ({"memories": {"count": None}}, "field memories "),
+        ({"memories": {"sha256": "0" * 64}}, "field memories.sha256"),
+        ({"memories": {"bytes": 3}}, "memories.sha256"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
 def test_a_manifest_that_lies(path: Path, changes: dict[str, Any], said: str) -> None:
     assert said in _refused(_pack(path, ROW, **changes))
 
 
-@pytest.mark.parametrize(("body", "said"), [
-    (ROW[:-1], "memories.count"), (ROW + b"\n", "memories.jsonl line 2 is not valid JSON"),
-    (ROW + b"\xff\n", "line 2 is not valid JSON"), (b"9" * 5000 + b"\n", "line 1 is not valid JSON"),
-    (b"[" * 9999 + b"\n", "line 1 is not valid JSON"), (b"[]\n", "line 1 is not a JSON object"),
-    (ROW + b"{}\n", "line 2: field task"), (ROW.replace(b"go to", b"\\u001b[2J"), "line 1: field steps"),
-    (ROW.replace(b"put a", b"\\ud800"), "line 1: field task"), (ROW.replace(b"put a", b"a\\nb"), "line 1: field task"),
-    (b'"' + b"x" * (1 << 20) + b'"\n', "line 1 is larger"),
-], ids=range(11))
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (ROW[:-1], "memories.count"),
+        (ROW + b"\n", "memories.jsonl line 2 is not valid JSON"),
+        (ROW + b"\xff\n", "line 2 is not valid JSON"),
+        (b"9" * 5000 + b"\n", "line 1 is not valid JSON"),
+        (b"[" * 9999 + b"\n", "line 1 is not valid JSON"),
+        (b"[]\n", "line 1 is not a JSON object"),
+        (ROW + b"{}\n", "line 2: field task"),
+        (ROW.replace(b"go to", b"\\u001b[2J"), "line 1: field steps"),
+        (ROW.replace(b"put a", b"\\ud800"), "line 1: field task"),
+        (ROW.replace(b"put a", b"a\\nb"), "line 1: field task"),
+        (b'"' + b"x" * (1 << 20) + b'"\n', "line 1 is larger"),
+    ],
+    ids=range(11),
+)
 def test_memories_that_are_none(path: Path, body: bytes, said: str) -> None:
     assert said in _refused(_pack(path, body))

@@ -10,24 +10,33 @@ from typing import Any
 
 import pytest
 
+from duomem.cli.main import main
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Step, Trajectory
-from duomem.cli.main import main
 from duomem.memory_packs.build import build_pack
-from duomem.memory_packs.memory_format import FORMS, write_memory
 from duomem.memory_packs.memory import Memory, memory_from_json
+from duomem.memory_packs.memory_format import MEMORY_FORMATS, write_memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
-MEMORIES = [Memory(f"put a clean mug in shelf {c}.", "pick_clean_then_place_in_recep", ("go to desk", "take mug"),
-                   f"{i:064x}", f"group-{i}") for i, c in enumerate("abc")]
+MEMORIES = [
+    Memory(
+        f"put a clean mug in shelf {c}.",
+        "pick_clean_then_place_in_recep",
+        ("go to desk", "take mug"),
+        f"{i:064x}",
+        f"group-{i}",
+    )
+    for i, c in enumerate("abc")
+]
 
 
 def _trajectory(actions: list[str], **changes: Any) -> Trajectory:
     """An episode in which every action was one the game takes, but those marked with a !."""
     steps = tuple(Step("", () if a.startswith("!") else (a,), a.lstrip("!")) for a in actions)
-    played = Trajectory("f" * 64, "a-group", "train", "pick_and_place_simple", "put a mug in desk.", "", steps, "",
-                        True, "expert/1", 0)
+    played = Trajectory(
+        "f" * 64, "a-group", "train", "pick_and_place_simple", "put a mug in desk.", "", steps, "", True, "expert/1", 0
+    )
     return replace(played, **changes)
 
 
@@ -67,59 +76,94 @@ def test_won_train_episodes_become_memories(tmp_path: Path) -> None:
     assert build_pack(_write(tmp_path / "t.jsonl", [lost]), tmp_path / "b.dmpack", "none").memories == ()
 
 
-@pytest.mark.parametrize(("trajectories", "said"), [
-    ([], "played by nobody"),
-    ([_trajectory(["look"]), _trajectory(["look"], player="student:x")], "a pack has one author"),
-    ([_trajectory(["look"]), _trajectory(["look"], split="valid_seen", won=False)], "line 2: field split is 'valid_s"),
-    ([_trajectory(["look"], split="valid_unseen")], "line 1: field split is 'valid_unseen'"),
-    ([_trajectory(["look"], split="")], "line 1: field split is ''"),
-    ([_trajectory(["use lamp 1"], goal="a\x1b[31m")], "memories.jsonl line 1: field task is not a line"),
-])
+@pytest.mark.parametrize(
+    ("trajectories", "said"),
+    [
+        ([], "played by nobody"),
+        ([_trajectory(["look"]), _trajectory(["look"], player="student:x")], "a pack has one author"),
+        (
+            [_trajectory(["look"]), _trajectory(["look"], split="valid_seen", won=False)],
+            "line 2: field split is 'valid_s",
+        ),
+        ([_trajectory(["look"], split="valid_unseen")], "line 1: field split is 'valid_unseen'"),
+        ([_trajectory(["look"], split="")], "line 1: field split is ''"),
+        ([_trajectory(["use lamp 1"], goal="a\x1b[31m")], "memories.jsonl line 1: field task is not a line"),
+    ],
+)
 def test_refused_episodes_leave_no_pack(tmp_path: Path, trajectories: list[Trajectory], said: str) -> None:
     with pytest.raises(UserError, match=said):
         build_pack(_write(tmp_path / "t.jsonl", trajectories), tmp_path / "a.dmpack", "mine")
     assert os.listdir(tmp_path) == ["t.jsonl"]
 
 
-@pytest.mark.parametrize(("actions", "steps"), [
-    (["go to desk 1", "take mug 2 from desk 1", "go to shelf 12", "move mug 2 to shelf 12"],
-     ["search desk", "take mug from desk", "go to shelf", "move mug to shelf"]),
-    (["go to desk 1", "go to drawer 3", "open drawer 3", "go to drawer 4", "take mug 1 from drawer 4"],
-     ["search desk, drawer", "take mug from drawer"]),
-    ([f"go to {place} 1" for place in "abcdefg"] + ["use desklamp 1"], ["search a, b, c, d, e", "use desklamp"]),
-    (["go to a 1", "go to b 1", "heat egg 1 with microwave 1"], ["go to b", "heat egg with microwave"]),
-    (["take mug 1 from desk 1", "examine mug 1", "look", "inventory", "help", "close desk 1", "use desklamp 1"],
-     ["take mug from desk", "use desklamp"]),
-    (["!take mug 9 from desk 1", "!sing\tsongs", "go to a 1", "use desklamp 1", "!use nothing"],
-     ["search a", "use desklamp"]),
-    (["go to desk 1", "look"], []),
-])
+@pytest.mark.parametrize(
+    ("actions", "steps"),
+    [
+        (
+            ["go to desk 1", "take mug 2 from desk 1", "go to shelf 12", "move mug 2 to shelf 12"],
+            ["search desk", "take mug from desk", "go to shelf", "move mug to shelf"],
+        ),
+        (
+            ["go to desk 1", "go to drawer 3", "open drawer 3", "go to drawer 4", "take mug 1 from drawer 4"],
+            ["search desk, drawer", "take mug from drawer"],
+        ),
+        ([f"go to {place} 1" for place in "abcdefg"] + ["use desklamp 1"], ["search a, b, c, d, e", "use desklamp"]),
+        (["go to a 1", "go to b 1", "heat egg 1 with microwave 1"], ["go to b", "heat egg with microwave"]),
+        (
+            ["take mug 1 from desk 1", "examine mug 1", "look", "inventory", "help", "close desk 1", "use desklamp 1"],
+            ["take mug from desk", "use desklamp"],
+        ),
+        (
+            ["!take mug 9 from desk 1", "!sing\tsongs", "go to a 1", "use desklamp 1", "!use nothing"],
+            ["search a", "use desklamp"],
+        ),
+        (["go to desk 1", "look"], []),
+    ],
+)
 def test_the_procedure_of_an_episode(actions: list[str], steps: list[str]) -> None:
     assert list(write_memory(_trajectory(actions)).steps) == steps
 
 
-@pytest.mark.parametrize(("form", "steps"), [
-    ("script", ["search desk", "take mug from desk"]),
-    ("trajectory", ["go to desk 1", "take mug 1 from desk 1"]),
-    ("script+trajectory", ["search desk", "take mug from desk", "go to desk 1", "take mug 1 from desk 1"]),
-    ("avoid", ["search desk", "take mug from desk", "avoid use desklamp at desk", "avoid go to desk 2"]),
-])
-def test_the_forms_of_a_memory(form: str, steps: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("memory_format", "steps"),
+    [
+        ("script", ["search desk", "take mug from desk"]),
+        ("trajectory", ["go to desk 1", "take mug 1 from desk 1"]),
+        ("script+trajectory", ["search desk", "take mug from desk", "go to desk 1", "take mug 1 from desk 1"]),
+        ("avoid", ["search desk", "take mug from desk", "avoid use desklamp at desk", "avoid go to desk 2"]),
+    ],
+)
+def test_the_forms_of_a_memory(memory_format: str, steps: list[str]) -> None:
     admissible, nothing = ("go to desk 1", "take mug 1 from desk 1"), "Nothing happens."
-    played = (Step("room", admissible, "go to desk 1"), Step("You see.", admissible, "use desklamp 1", stumble=True),
-              Step(nothing, admissible, "go to desk 2", stumble=True),
-              Step(nothing, admissible, "use desklamp 1", stumble=True),
-              Step(nothing, admissible, "take mug 1 from desk 1"))
-    memory = write_memory(replace(_trajectory([]), steps=played, last="You pick up."), form)
-    assert form in FORMS and list(memory.steps) == steps
+    played = (
+        Step("room", admissible, "go to desk 1"),
+        Step("You see.", admissible, "use desklamp 1", is_noise=True),
+        Step(nothing, admissible, "go to desk 2", is_noise=True),
+        Step(nothing, admissible, "use desklamp 1", is_noise=True),
+        Step(nothing, admissible, "take mug 1 from desk 1"),
+    )
+    memory = write_memory(replace(_trajectory([]), steps=played, last="You pick up."), memory_format)
+    assert memory_format in MEMORY_FORMATS and list(memory.steps) == steps
 
 
 def test_a_memory_is_cut_to_its_longest(tmp_path: Path) -> None:
     trajectory = _trajectory(["go to desk 1", "take mug 1 from desk 1", "go to shelf 1", "use desklamp 1"])
     _write(tmp_path / "t.jsonl", [trajectory])
-    for longest, steps in ((1, 1), (3, 3), (99, 4)):
-        assert main(["pack", "build", str(tmp_path / "t.jsonl"), "--longest", str(longest),
-                     "--out", str(tmp_path / "p.dmpack")]) == 0
+    for max_steps, steps in ((1, 1), (3, 3), (99, 4)):
+        assert (
+            main(
+                [
+                    "pack",
+                    "build",
+                    str(tmp_path / "t.jsonl"),
+                    "--max-steps",
+                    str(max_steps),
+                    "--out",
+                    str(tmp_path / "p.dmpack"),
+                ]
+            )
+            == 0
+        )
         [memory] = read_pack(tmp_path / "p.dmpack").memories
         assert memory.steps == write_memory(trajectory).steps[:steps] and len(memory.steps) == steps
 
@@ -127,15 +171,29 @@ def test_a_memory_is_cut_to_its_longest(tmp_path: Path) -> None:
 def test_a_memory_as_the_student_reads_it() -> None:
     memory = write_memory(_trajectory(["go to desk 1", "take mug 1 from desk 1"]))
     assert memory.text() == "put a mug in desk. 1. search desk; 2. take mug from desk;"
-    assert (memory.task, memory.family) == ("put a mug in desk.", "pick_and_place_simple")
+    assert (memory.task, memory.task_type) == ("put a mug in desk.", "pick_and_place_simple")
     assert (memory.game, memory.group) == ("f" * 64, "a-group")
     assert memory.id == replace(memory).id != replace(memory, steps=("look",)).id and len(memory.id) == 16
 
 
-@pytest.mark.parametrize("change", [
-    {"task": 3}, {"task": "x" * 501}, {"task": "a\nb"}, {"family": None}, {"game": ["a"]}, {"group": "\u202e"},
-    {"steps": []}, {"steps": "go"}, {"steps": [1]}, {"steps": ["a\x00"]}, {"steps": ["x" * 501]},
-    {"steps": ["look"] * 101}], ids=lambda change: str(change)[:25])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": 3},
+        {"task": "x" * 501},
+        {"task": "a\nb"},
+        {"task_type": None},
+        {"game": ["a"]},
+        {"group": "\u202e"},
+        {"steps": []},
+        {"steps": "go"},
+        {"steps": [1]},
+        {"steps": ["a\x00"]},
+        {"steps": ["x" * 501]},
+        {"steps": ["look"] * 101},
+    ],
+    ids=lambda change: str(change)[:25],
+)
 def test_hostile_memories(change: dict[str, Any]) -> None:
     row = json.loads(json.dumps(MEMORIES[0].to_json()))
     assert memory_from_json(row, "here") == MEMORIES[0]

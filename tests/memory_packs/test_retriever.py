@@ -7,20 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from duomem.device.alfworld.game_files import find_games
 from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import Retriever, words
 from duomem.train.games.generate import generate
 
 
-def _memory(task: str, family: str = "simple", game: str = "g") -> Memory:
-    return Memory(task, family, ("look",), game, f"group of {game}")
+def _memory(task: str, task_type: str = "simple", game: str = "g") -> Memory:
+    return Memory(task, task_type, ("look",), game, f"group of {game}")
 
 
-TASKS = [_memory("put a bowl in fridge.", "simple", "a"), _memory("put a clean bowl in fridge.", "clean", "b"),
-         _memory("put a clean mug in shelf.", "clean", "c"), _memory("put a mug in shelf.", "simple", "d"),
-         _memory("examine the mug with the desklamp.", "look", "e")]
+TASKS = [
+    _memory("put a bowl in fridge.", "simple", "a"),
+    _memory("put a clean bowl in fridge.", "clean", "b"),
+    _memory("put a clean mug in shelf.", "clean", "c"),
+    _memory("put a mug in shelf.", "simple", "d"),
+    _memory("examine the mug with the desklamp.", "look", "e"),
+]
 
 
 def test_words() -> None:
@@ -28,9 +32,16 @@ def test_words() -> None:
     assert words("... 12 \u0435") == []
 
 
-@pytest.mark.parametrize(("task", "game"), [
-    ("put a bowl in fridge.", "a"), ("put a clean bowl in fridge.", "b"), ("put some clean mug on shelf", "c"),
-    ("put a mug in shelf", "d"), ("look at mug under the desklamp.", "e")])
+@pytest.mark.parametrize(
+    ("task", "game"),
+    [
+        ("put a bowl in fridge.", "a"),
+        ("put a clean bowl in fridge.", "b"),
+        ("put some clean mug on shelf", "c"),
+        ("put a mug in shelf", "d"),
+        ("look at mug under the desklamp.", "e"),
+    ],
+)
 def test_the_nearest_comes_first(task: str, game: str) -> None:
     ((nearness, memory),) = Retriever(TASKS).search(task)
     assert memory.game == game and 0 < nearness <= 1
@@ -62,12 +73,12 @@ def test_as_many_as_asked_for() -> None:
 
 
 def test_the_family_of_generated_tasks(tmp_path: Path, generated_games: Path) -> None:
-    """A memory of another game is of the right family for nearly every task."""
+    """A memory of another game is of the right task type for nearly every task."""
     for _ in generate(tmp_path, 11, {"train": 120, "valid_seen": 30, "valid_unseen": 0}):
         pass
     train, seen = ([load_game(path) for path in find_games(tmp_path, split)] for split in ("train", "valid_seen"))
-    memories = [Memory(g.task, g.family, ("look",), g.digest, g.path.parts[-3]) for g in train]
+    memories = [Memory(g.task, g.task_type, ("look",), g.digest, g.path.parts[-3]) for g in train]
     random.Random(0).shuffle(memories)
     retriever = Retriever(memories)
     found = [retriever.search(g.task, 1, lambda m, g=g: m.group != g.path.parts[-3]) for g in seen]
-    assert sum(m.family == g.family for g, ((_, m),) in zip(seen, found, strict=True)) >= 28
+    assert sum(m.task_type == g.task_type for g, ((_, m),) in zip(seen, found, strict=True)) >= 28

@@ -21,8 +21,19 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         with open(tmp_path / name, "w") as f:
             for i, outcome in enumerate(outcomes):
                 steps = tuple(Step("You see.", ("look",), "look") for _ in range(i + 1))
-                row = Trajectory(f"{prefix}{i}".rjust(64, "0"), "group", "valid_seen", "pick_and_place_simple", "goal",
-                                 "intro", steps, "last", outcome == "W", "student:x", 0).to_json()
+                row = Trajectory(
+                    f"{prefix}{i}".rjust(64, "0"),
+                    "group",
+                    "valid_seen",
+                    "pick_and_place_simple",
+                    "goal",
+                    "intro",
+                    steps,
+                    "last",
+                    outcome == "W",
+                    "student:x",
+                    0,
+                ).to_json()
                 f.write(json.dumps(row | ({"seconds": 2.0, "prefilled": 70, "decoded": 30} if costs else {})) + "\n")
         return tmp_path / name
 

@@ -1,4 +1,4 @@
-"""A ladder plays each rung once, tells who taught it, and goes on where it stopped."""
+"""A grid plays each condition once, tells who taught it, and goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from fakes import FakeEngine, random_opinion
 
-from duomem.core.files import sha256_file
 from duomem.cli.main import main
-from duomem.device.agent.agent import evaluate as evaluate_module
+from duomem.core.files import sha256_file
+from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.agent.evaluate import Condition
+from duomem.device.agent.evaluate import EvalConfig
 from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
@@ -24,16 +24,27 @@ MEMORY = Memory("put a mug in desk.", "pick_and_place_simple", ("go to desk",), 
 
 
 @pytest.fixture
-def loaded(tmp_path: Path, byte_tokenizer: Path, generated_games: Path, monkeypatch: pytest.MonkeyPatch,
-           ) -> list[Condition]:
+def loaded(
+    tmp_path: Path,
+    byte_tokenizer: Path,
+    generated_games: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[EvalConfig]:
     """The conditions that were played, on fake engines; in the current folder bundles, packs and a teacher."""
-    played: list[Condition] = []
+    played: list[EvalConfig] = []
 
-    def load(condition: Condition) -> Agent:
-        played.append(condition)
-        memories = read_pack(condition.pack).memories if condition.pack else ()
-        return Agent(FakeEngine(random_opinion(300), 300), PromptTokenizer(byte_tokenizer), "student:fake",
-                     condition.protocol, memories, condition.play.k, condition.play.max_steps)
+    def load(config: EvalConfig) -> Agent:
+        played.append(config)
+        memories = read_pack(config.pack).memories if config.pack else ()
+        return Agent(
+            FakeEngine(random_opinion(300), 300),
+            PromptTokenizer(byte_tokenizer),
+            "student:fake",
+            config.protocol,
+            memories,
+            config.play.k,
+            config.play.max_steps,
+        )
 
     monkeypatch.setattr(evaluate_module, "load_agent", load)
     monkeypatch.setattr("duomem.report.write.can_draw", lambda: False)  # test_figure draws
@@ -50,22 +61,39 @@ def loaded(tmp_path: Path, byte_tokenizer: Path, generated_games: Path, monkeypa
     return played
 
 
-def _ladder(*arguments: str) -> int:
-    return main(["ladder", "--games", "games", "--max-steps", "1", "--jobs", "1", "--out", "out", *arguments])
+def _compare(*arguments: str) -> int:
+    return main(["compare", "--games", "games", "--max-steps", "1", "--jobs", "1", "--out", "out", *arguments])
 
 
-ALL = ("--base", "base", "--base-self", "empty.dmpack", "--lora", "0=lora0", "--lora", "1=lora1", "--lora-self",
-       "1=own.dmpack", "--pack", "teacher.dmpack", "--teacher", "teacher.jsonl")
+ALL = (
+    "--base",
+    "base",
+    "--base-self",
+    "empty.dmpack",
+    "--lora",
+    "0=lora0",
+    "--lora",
+    "1=lora1",
+    "--lora-self",
+    "1=own.dmpack",
+    "--pack",
+    "teacher.dmpack",
+    "--teacher",
+    "teacher.jsonl",
+)
 
 
 def _rungs() -> dict[tuple[str, str], dict[str, Any]]:
-    return {(rung["panel"], rung["name"]): rung for rung in json.loads(Path("out/ladder.json").read_text())["rungs"]}
+    return {
+        (condition["panel"], condition["name"]): condition
+        for condition in json.loads(Path("out/grid.json").read_text())["conditions"]
+    }
 
 
-def test_every_rung(loaded: list[Condition], capsys: pytest.CaptureFixture[str]) -> None:
-    assert _ladder(*ALL) == 0
-    rungs = _rungs()
-    taught = {name: rung["taught"] for (panel, name), rung in rungs.items() if panel == "free"}
+def test_every_rung(loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _compare(*ALL) == 0
+    conditions = _rungs()
+    taught = {name: condition["taught"] for (panel, name), condition in conditions.items() if panel == "free"}
     assert taught == {
         "base, no memory": "nothing",
         "base, self memory": "memory: itself (0 memories)",
@@ -75,28 +103,28 @@ def test_every_rung(loaded: list[Condition], capsys: pytest.CaptureFixture[str])
         "LoRA, teacher memory": "LoRA: programmatic expert; memory: programmatic expert (1 / 1 memories)",
         "teacher": "is the programmatic expert",
     }
-    assert [name for panel, name in rungs if panel == "constrained"] == list(taught)
-    assert rungs["free", "LoRA, no memory"]["seeds"] == ["0", "1"]
-    assert rungs["free", "LoRA, self memory"]["seeds"] == ["1"]
-    assert rungs["free", "teacher"]["success"] == 1 and rungs["free", "teacher"]["seconds"] is None
-    assert all(rung["n"] == 6 for rung in rungs.values())
-    run = rungs["free", "LoRA, teacher memory"]["runs"][1]
+    assert [name for panel, name in conditions if panel == "constrained"] == list(taught)
+    assert conditions["free", "LoRA, no memory"]["seeds"] == ["0", "1"]
+    assert conditions["free", "LoRA, self memory"]["seeds"] == ["1"]
+    assert conditions["free", "teacher"]["success"] == 1 and conditions["free", "teacher"]["seconds"] is None
+    assert all(condition["n"] == 6 for condition in conditions.values())
+    run = conditions["free", "LoRA, teacher memory"]["runs"][1]
     assert run["inputs"]["bundle"] == sha256_file(Path("lora1/bundle.json"))
     assert run["inputs"]["pack"] == sha256_file(Path("teacher.dmpack")) and run["inputs"]["protocol"] == "free"
-    assert capsys.readouterr().out.rstrip().endswith("out/ladder.md")
+    assert capsys.readouterr().out.rstrip().endswith("out/grid.md")
 
 
-def test_nothing_is_played_twice(loaded: list[Condition]) -> None:
+def test_nothing_is_played_twice(loaded: list[EvalConfig]) -> None:
     """Nor under two names: a pack without memories plays as none does."""
-    assert _ladder(*ALL) == 0
+    assert _compare(*ALL) == 0
     assert len(loaded) == 2 * (2 + 2 + 3) and len(set(loaded)) == len(loaded)
-    before = {key: rung["runs"] for key, rung in _rungs().items()}
+    before = {key: condition["runs"] for key, condition in _rungs().items()}
     assert before["free", "base, self memory"] == before["free", "base, no memory"]
-    assert _ladder(*ALL) == 0
-    assert len(loaded) == 14 and {key: rung["runs"] for key, rung in _rungs().items()} == before
+    assert _compare(*ALL) == 0
+    assert len(loaded) == 14 and {key: condition["runs"] for key, condition in _rungs().items()} == before
 
 
-def test_stopped_it_goes_on(loaded: list[Condition], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_it_goes_on(loaded: list[EvalConfig], monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(self: Agent, *arguments: object) -> object:
         if len(loaded) == 3:
             raise KeyboardInterrupt
@@ -105,31 +133,37 @@ def test_stopped_it_goes_on(loaded: list[Condition], monkeypatch: pytest.MonkeyP
     play = Agent.play
     with monkeypatch.context() as patch:
         patch.setattr(Agent, "play", stop)
-        assert _ladder(*ALL) == 130
+        assert _compare(*ALL) == 130
     assert [name for _, name in _rungs()] == ["base, no memory", "base, self memory", "base, teacher memory"]
-    assert _ladder(*ALL) == 0
+    assert _compare(*ALL) == 0
     assert len(_rungs()) == 14 and len(loaded) == 15
 
 
-def test_some_games_of_one_protocol(loaded: list[Condition], generated_games: Path) -> None:
-    family, *_, room = find_games(generated_games, "valid_seen")[0].parts[-3].split("-")
-    assert _ladder(*ALL, "--protocol", "free", "--family", family, "--room", room) == 0
-    assert {panel for panel, _ in _rungs()} == {"free"} and {rung["n"] for rung in _rungs().values()} == {1}
+def test_some_games_of_one_protocol(loaded: list[EvalConfig], generated_games: Path) -> None:
+    task_type, *_, scene = find_games(generated_games, "valid_seen")[0].parts[-3].split("-")
+    assert _compare(*ALL, "--protocol", "free", "--task-type", task_type, "--scene", scene) == 0
+    assert {panel for panel, _ in _rungs()} == {"free"} and {condition["n"] for condition in _rungs().values()} == {1}
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ((), "no student to play"), (("--base", "x"), "x/bundle.json: no such bundle"),
-    (("--base", "base", "--pack", "x"), "x: no such memory pack"),
-    (("--base", "base", "--pack", "own.dmpack"), "its memories are by student:fake, that is no teacher memory"),
-    (("--base", "base", "--base-self", "teacher.dmpack"), "by expert/1, that is no self memory"),
-    (("--base-self", "own.dmpack", "--lora", "lora0"), "--base-self: whose"),
-    (("--lora", "lora0", "--lora", "lora1"), "two students of one seed"),
-    (("--lora", "0=lora0", "--lora-self", "1=own.dmpack"), "--lora-self own.dmpack: no --lora of that seed"),
-    (("--base", "base", "--family", "pick_nothing"), "--family pick_nothing: no such task family"),
-    (("--base", "base", "--room", "999"), "--room 999: no valid_seen game of these is in this floor plan"),
-    (("--base", "base", "--teacher", "x", "--protocol", "free"), "x: no such episode file")])
-def test_wrong_arguments(loaded: list[Condition], capsys: pytest.CaptureFixture[str], arguments: Sequence[str],
-                         said: str) -> None:
-    assert _ladder(*arguments) == 1
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "no student to play"),
+        (("--base", "x"), "x/bundle.json: no such bundle"),
+        (("--base", "base", "--pack", "x"), "x: no such memory pack"),
+        (("--base", "base", "--pack", "own.dmpack"), "its memories are by student:fake, that is no teacher memory"),
+        (("--base", "base", "--base-self", "teacher.dmpack"), "by expert/1, that is no self memory"),
+        (("--base-self", "own.dmpack", "--lora", "lora0"), "--base-self: whose"),
+        (("--lora", "lora0", "--lora", "lora1"), "two students of one seed"),
+        (("--lora", "0=lora0", "--lora-self", "1=own.dmpack"), "--lora-self own.dmpack: no --lora of that seed"),
+        (("--base", "base", "--task-type", "pick_nothing"), "--task-type pick_nothing: no such task type"),
+        (("--base", "base", "--scene", "999"), "--scene 999: no valid_seen game of these is in this floor plan"),
+        (("--base", "base", "--teacher", "x", "--protocol", "free"), "x: no such episode file"),
+    ],
+)
+def test_wrong_arguments(
+    loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str], arguments: Sequence[str], said: str
+) -> None:
+    assert _compare(*arguments) == 1
     errors = capsys.readouterr().err
     assert said in errors and errors.count("duomem: error:") == 1

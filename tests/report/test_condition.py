@@ -1,4 +1,4 @@
-"""A rung's figures are those of its files: seeds averaged, games counted once, other games refused."""
+"""A condition's figures are those of its files: seeds averaged, games counted once, other games refused."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from duomem.core.errors import UserError
 from duomem.core.resumable_jsonl import sidecar_of
 from duomem.core.stats import wilson
-from duomem.report.condition import Result, Rung, pooled, read_result
+from duomem.report.condition import Condition, Result, pooled, read_result
 
 
 def test_one_file(write: Callable[..., Path]) -> None:
     file = write("a.jsonl", "WLWW")
     sidecar_of(file).write_text('{"bundle": "b"}')
-    result = read_result(Rung("a", "nothing", (file,)))
+    result = read_result(Condition("a", "nothing", (file,)))
     assert (result.n, result.success, result.interval) == (4, 0.75, wilson(3, 4))
     assert (result.steps, result.seconds, result.tokens) == (2.5, 2.0, 100.0)
     assert result.runs[0].inputs == {"bundle": "b"}
@@ -26,22 +26,22 @@ def test_one_file(write: Callable[..., Path]) -> None:
 
 def test_seeds_are_averaged_and_do_not_narrow_the_interval(write: Callable[..., Path]) -> None:
     files = (write("a.jsonl", "WWWL"), write("b.jsonl", "WLLL"))
-    result = read_result(Rung("a", "nothing", files, ("0", "1")))
+    result = read_result(Condition("a", "nothing", files, ("0", "1")))
     assert (result.n, result.success, result.span) == (4, 0.5, (0.25, 0.75))
     assert result.interval == wilson(2, 4)
 
 
 def test_a_teacher_has_no_tokens(write: Callable[..., Path]) -> None:
-    result = read_result(Rung("t", "itself", (write("t.jsonl", "WW", costs=False),)))
+    result = read_result(Condition("t", "itself", (write("t.jsonl", "WW", costs=False),)))
     assert result.seconds is None and result.tokens is None and result.steps == 1.5
 
 
 def test_some_of_a_files_games(write: Callable[..., Path]) -> None:
     file = write("t.jsonl", "WLWL")
     games = ["g1".rjust(64, "0"), "g2".rjust(64, "0")]
-    assert read_result(Rung("t", "", (file,)), games).runs[0].won == dict(zip(games, (False, True), strict=True))
+    assert read_result(Condition("t", "", (file,)), games).runs[0].won == dict(zip(games, (False, True), strict=True))
     with pytest.raises(UserError, match=r"t\.jsonl: lacks 1 of the games"):
-        read_result(Rung("t", "", (file,)), [*games, "h" * 64])
+        read_result(Condition("t", "", (file,)), [*games, "h" * 64])
 
 
 def test_files_it_refuses(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -49,26 +49,32 @@ def test_files_it_refuses(write: Callable[..., Path], tmp_path: Path) -> None:
     twice = tmp_path / "twice.jsonl"
     twice.write_text(whole.read_text() * 2)
     (tmp_path / "empty.jsonl").write_text("")
-    for files, said in (((whole, other), r"b\.jsonl: is not of the same games as .*a\.jsonl"),
-                        ((twice,), r"twice\.jsonl: line 3: plays game 0+ a second time"),
-                        ((tmp_path / "empty.jsonl",), r"empty\.jsonl: lacks any episode"),
-                        ((tmp_path / "x.jsonl",), r"x\.jsonl: no such episode file")):
+    for files, said in (
+        ((whole, other), r"b\.jsonl: is not of the same games as .*a\.jsonl"),
+        ((twice,), r"twice\.jsonl: line 3: plays game 0+ a second time"),
+        ((tmp_path / "empty.jsonl",), r"empty\.jsonl: lacks any episode"),
+        ((tmp_path / "x.jsonl",), r"x\.jsonl: no such episode file"),
+    ):
         with pytest.raises(UserError, match=said):
-            read_result(Rung("a", "", files, ("",) * len(files)))
+            read_result(Condition("a", "", files, ("",) * len(files)))
 
 
-def _family(write: Callable[..., Path], name: str, outcomes: str, prefix: str, series: str) -> Result:
+def _task_type(write: Callable[..., Path], name: str, outcomes: str, prefix: str, series: str) -> Result:
     files = (write(f"{name}-{series}.jsonl", outcomes, prefix),)
-    return read_result(Rung(f"{name}, {series}", "expert", files, series=series, at=name))
+    return read_result(Condition(f"{name}, {series}", "expert", files, series=series, at=name))
 
 
 def test_families_are_pooled_and_same_games_are_not(write: Callable[..., Path]) -> None:
-    results = [_family(write, "heat", "WWW", "h", "pack"), _family(write, "cool", "L", "c", "pack"),
-               _family(write, "heat", "WLL", "h", "none"), _family(write, "cool", "L", "c", "none")]
+    results = [
+        _task_type(write, "heat", "WWW", "h", "pack"),
+        _task_type(write, "cool", "L", "c", "pack"),
+        _task_type(write, "heat", "WLL", "h", "none"),
+        _task_type(write, "cool", "L", "c", "none"),
+    ]
     pack, none = pooled(results)
-    assert (pack.rung.name, pack.rung.at) == ("pack, all (mean of 2: 50.0%)", "all")
+    assert (pack.condition.name, pack.condition.at) == ("pack, all (mean of 2: 50.0%)", "all")
     assert (pack.n, pack.success, pack.steps) == (4, 0.75, 1.75)
     assert (none.n, none.success, none.tokens) == (4, 0.25, 100)
     assert "file" not in pack.to_json()["runs"][0]
-    assert pooled([results[0], _family(write, "again", "WWW", "h", "pack")]) == []
+    assert pooled([results[0], _task_type(write, "again", "WWW", "h", "pack")]) == []
     assert pooled(results[:1]) == []

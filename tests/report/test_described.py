@@ -1,4 +1,4 @@
-"""A TOML file of rungs: what is wrong in it is one line, and it is told as a page."""
+"""A TOML file of conditions: what is wrong in it is one line, and it is told as a page."""
 
 from __future__ import annotations
 
@@ -8,39 +8,48 @@ from pathlib import Path
 
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.cli.main import main
+from duomem.core.errors import UserError
 from duomem.report.described import read_description
 
-RUNG = '[[rung]]\nname = "a"\ntaught = "x"\nepisodes = ["a.jsonl"]\n'
+RUNG = '[[condition]]\nname = "a"\ntaught = "x"\nepisodes = ["a.jsonl"]\n'
 
 
-def test_a_page_of_it(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_of_it(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name, outcomes in (("a.jsonl", "WLLL"), ("b.jsonl", "WWWL"), ("c.jsonl", "WWWW")):
         write(name, outcomes)
     (tmp_path / "budget.toml").write_text(
         'title = "Budget"\naxis = "minutes"\n' + RUNG + 'series = "memory"\nat = 5\n'
-        '[[rung]]\nname = "b"\ntaught = "x"\nepisodes = ["b.jsonl", "c.jsonl"]\nseries = "memory"\nat = 15.5\n')
+        '[[condition]]\nname = "b"\ntaught = "x"\nepisodes = ["b.jsonl", "c.jsonl"]\nseries = "memory"\nat = 15.5\n'
+    )
     assert main(["report", "budget.toml", "--out", "out"]) == 0
     page = capsys.readouterr().out
     assert "| a | x | 1 of 4 | 25.0% |" in page and "| b | x | 3, 4 of 4 | 87.5% (75.0% - 100.0%, 2 seeds) |" in page
     assert main(["report", "budget.toml", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [(r["at"], r["seeds"]) for r in found["rungs"]] == [(5, [""]), (15.5, ["0", "1"])]
+    assert [(r["at"], r["seeds"]) for r in found["conditions"]] == [(5, [""]), (15.5, ["0", "1"])]
     assert found == json.loads((tmp_path / "out" / "budget.json").read_text()) | {"command": found["command"]}
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("", r"holds no \[\[rung\]\]"), ("rung = 3", r"holds no \[\[rung\]\]"),
-    (f"titel = 'x'\n{RUNG}", "unknown field titel"), (f"title = 3\n{RUNG}", "title and axis must be texts"),
-    ('[[rung]]\nname = "a"\ntaught = "x"', "rung 1: field episodes"),
-    (RUNG + "colour = 3", "rung 1: unknown field colour"), (RUNG + 'series = 3', "rung 1: field series must be a str"),
-    (RUNG + "at = true", "field at must be a str or int or float"),
-    (RUNG + 'seeds = ["0", "1"]', "1 episodes but 2 seeds"),
-    ('[[rung]]\nname = "a"\ntaught = "x"\nepisodes = []', "lists of texts"),
-    ('[[rung]]\nname = "a"\ntaught = "x"\nepisodes = [3]', "lists of texts")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", r"holds no \[\[condition\]\]"),
+        ("condition = 3", r"holds no \[\[condition\]\]"),
+        (f"titel = 'x'\n{RUNG}", "unknown field titel"),
+        (f"title = 3\n{RUNG}", "title and axis must be texts"),
+        ('[[condition]]\nname = "a"\ntaught = "x"', "condition 1: field episodes"),
+        (RUNG + "colour = 3", "condition 1: unknown field colour"),
+        (RUNG + "series = 3", "condition 1: field series must be a str"),
+        (RUNG + "at = true", "field at must be a str or int or float"),
+        (RUNG + 'seeds = ["0", "1"]', "1 episodes but 2 seeds"),
+        ('[[condition]]\nname = "a"\ntaught = "x"\nepisodes = []', "lists of texts"),
+        ('[[condition]]\nname = "a"\ntaught = "x"\nepisodes = [3]', "lists of texts"),
+    ],
+)
 def test_wrong_files(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(UserError, match=rf"r\.toml: .*{said}"):

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from duomem.report.condition import Condition, Result, read_result
 from duomem.report.figure import draw
-from duomem.report.condition import Result, Rung, read_result
 from duomem.report.table import Page
 
 pytest.importorskip("matplotlib", reason="pip install duomem[plot]")
 
 
 def _result(write: Callable[..., Path], outcomes: str, series: str, at: str | float | None, panel: str = "") -> Result:
-    return read_result(Rung(f"{series}{at}", "", (write(f"{panel}{series}{at}.jsonl", outcomes),), panel=panel,
-                            series=series, at=at))
+    return read_result(
+        Condition(
+            f"{series}{at}", "", (write(f"{panel}{series}{at}.jsonl", outcomes),), panel=panel, series=series, at=at
+        )
+    )
 
 
 def _page(*results: Result) -> Page:
@@ -24,8 +27,11 @@ def _page(*results: Result) -> Page:
 
 
 def test_bars_in_groups(write: Callable[..., Path]) -> None:
-    base, lora, more = (_result(write, "WLLL", "base", "none", "free"), _result(write, "WWLL", "LoRA", "none", "free"),
-                        _result(write, "WWWL", "LoRA", "teacher", "free"))
+    base, lora, more = (
+        _result(write, "WLLL", "base", "none", "free"),
+        _result(write, "WWLL", "LoRA", "none", "free"),
+        _result(write, "WWWL", "LoRA", "teacher", "free"),
+    )
     figure = draw(_page(base, lora, more, _result(write, "WWWW", "", None, "free")))
     (axes,) = figure.axes
     bars = {round(bar.get_x() + bar.get_width() / 2, 1): bar.get_height() for bar in axes.patches}
@@ -45,8 +51,14 @@ def test_a_panel_for_each_protocol(write: Callable[..., Path]) -> None:
 
 
 def test_a_curve_in_order(write: Callable[..., Path]) -> None:
-    figure = draw(_page(*(_result(write, "W" * wins + "L" * (4 - wins), "memory", minutes)
-                          for minutes, wins in ((45, 4), (0, 0), (15, 2)))))
+    figure = draw(
+        _page(
+            *(
+                _result(write, "W" * wins + "L" * (4 - wins), "memory", minutes)
+                for minutes, wins in ((45, 4), (0, 0), (15, 2))
+            )
+        )
+    )
     line = figure.axes[0].lines[0]
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 15, 45], [0, 50, 100])
     assert list(figure.axes[0].get_xticks()) == [0, 15, 45]

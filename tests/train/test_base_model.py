@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from duomem.configs import student_files
 from duomem.core.errors import UserError
 from duomem.train import base_model
 from duomem.train.base_model import BUILT_IN, resolve_base_model
-from duomem.train.config import config_files, load_config
+from duomem.train.config import load_config
 
 
 def test_a_folder_is_itself(tiny_model: Path, tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_every_shipped_student_is_found(tmp_path: Path, monkeypatch: pytest.Monk
     """By its hub id, dots and all."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(base_model, "_download", Path)
-    models = {load_config(file).model for file in config_files()} - {BUILT_IN}
+    models = {load_config(file).model for file in student_files().values()} - {BUILT_IN}
     assert len(models) > 10 and {str(resolve_base_model(model, tmp_path)) for model in models} == models
 
 

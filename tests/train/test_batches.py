@@ -38,7 +38,7 @@ def test_batches_hold_every_example_once_an_epoch() -> None:
     first = _batches(dataset, 4, 2, 0, 8)
     assert [len(batch) for batch in first] == [4] * 8
     for epoch in (0, 1):
-        flat = [e for batch in first[4 * epoch:4 * epoch + 4] for e in batch]
+        flat = [e for batch in first[4 * epoch : 4 * epoch + 4] for e in batch]
         assert sorted(e.tokens for e in flat) == sorted(e.tokens for e in dataset.examples)
     assert first == _batches(dataset, 4, 2, 0, 8) != _batches(dataset, 4, 2, 1, 8)
 
@@ -58,9 +58,9 @@ def test_micro_batches(lengths: list[int], budget: int, processes: int) -> None:
     cut = micro_batches(batch, budget, processes)
     assert len(cut) % processes == 0
     assert all(len(micro) == 1 or padded(micro) <= budget for micro in cut)
-    learnt = [e for micro in cut for e in micro if any(e.student)]
+    learnt = [e for micro in cut for e in micro if any(e.loss_mask)]
     assert sorted(e.tokens for e in learnt) == sorted(e.tokens for e in batch)
-    idle = [micro for micro in cut if not any(any(e.student) for e in micro)]
+    idle = [micro for micro in cut if not any(any(e.loss_mask) for e in micro)]
     assert len(idle) < processes and all(padded(micro) == 16 for micro in idle)
 
 

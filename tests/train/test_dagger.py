@@ -10,14 +10,14 @@ import pytest
 from fakes import FakeEngine, random_opinion
 
 from duomem.cli.main import main
-from duomem.device.agent.agent import evaluate as evaluate_module
+from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.alfworld.game import load_game
-from duomem.device.agent.evaluate import Condition
+from duomem.device.agent.evaluate import EvalConfig
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.train.memory_sampler import MemoryDraw
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.game_files import find_games
 from duomem.train.dataset import EpisodeDataset
+from duomem.train.memory_sampler import MemorySampler
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
 
@@ -36,33 +36,38 @@ def test_the_expert_takes_over_for_good(generated_games: Path, byte_tokenizer: P
     assert played == [play_expert(game, priors, "train", 50, seed=3, agent=agent) for game in games]
     assert len(engine.open) == 1  # the system text's
     for trajectory in played:
-        students = [step.stumble for step in trajectory.steps]
+        students = [step.is_noise for step in trajectory.steps]
         assert students == sorted(students, reverse=True)
-        assert protocol == "free" or all(s.action in s.admissible for s in trajectory.steps if s.stumble)
-    assert any(t.steps[0].stumble for t in played) and sum(t.won for t in played) > len(played) / 2
+        assert protocol == "free" or all(s.action in s.admissible for s in trajectory.steps if s.is_noise)
+    assert any(t.steps[0].is_noise for t in played) and sum(t.won for t in played) > len(played) / 2
     assert {t.player for t in played} == {"expert/2"}
 
 
 def test_a_full_context_is_a_reason_to_hand_over(generated_games: Path, byte_tokenizer: Path) -> None:
     game = load_game(find_games(generated_games, "train")[0])
     agent, engine = _agent(byte_tokenizer, "free", context=200)
-    assert not any(step.stumble for step in play_expert(game, {}, "train", 50, seed=0, agent=agent).steps)
+    assert not any(step.is_noise for step in play_expert(game, {}, "train", 50, seed=0, agent=agent).steps)
     assert len(engine.open) == 1
 
 
 def test_what_a_student_wins_alone_teaches_nothing(generated_games: Path, byte_tokenizer: Path) -> None:
     won = play_expert(load_game(find_games(generated_games, "train")[0]), {}, "train", 50)
-    alone = replace(won, steps=tuple(replace(step, stumble=True) for step in won.steps))
-    assert len(EpisodeDataset([won, alone], MemoryDraw([], 0, 0), PromptTokenizer(byte_tokenizer), 0, 10_000)) == 1
+    alone = replace(won, steps=tuple(replace(step, is_noise=True) for step in won.steps))
+    assert len(EpisodeDataset([won, alone], MemorySampler([], 0, 0), PromptTokenizer(byte_tokenizer), 0, 10_000)) == 1
 
 
-def test_the_command(generated_games: Path, byte_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                     capsys: pytest.CaptureFixture[str]) -> None:
-    conditions: list[Condition] = []
+def test_the_command(
+    generated_games: Path,
+    byte_tokenizer: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configs: list[EvalConfig] = []
 
-    def load(condition: Condition) -> Agent:
-        conditions.append(condition)
-        return _agent(byte_tokenizer, condition.protocol)[0]
+    def load(config: EvalConfig) -> Agent:
+        configs.append(config)
+        return _agent(byte_tokenizer, config.protocol)[0]
 
     monkeypatch.setattr(evaluate_module, "load_agent", load)
     bundle = tmp_path / "bundle"
@@ -70,9 +75,9 @@ def test_the_command(generated_games: Path, byte_tokenizer: Path, tmp_path: Path
     (bundle / "bundle.json").write_text("{}")
     arguments = ["teach", "--games", str(generated_games), "--jobs", "1", "--student", str(bundle)]
     assert main([*arguments, "--out", str(tmp_path / "t.jsonl")]) == 0
-    assert len(conditions) == 1 and conditions[0].protocol == "free"
+    assert len(configs) == 1 and configs[0].protocol == "free"
     assert json.loads((tmp_path / "t.jsonl.inputs.json").read_text())["student"]["bundle"]
-    assert main([*arguments, "--stumbles", "0.1", "--out", str(tmp_path / "u.jsonl")]) == 1
+    assert main([*arguments, "--noise-rate", "0.1", "--out", str(tmp_path / "u.jsonl")]) == 1
     assert "--student: its own mistakes" in capsys.readouterr().err
     assert main([*arguments[:-2], "--pack", str(tmp_path / "a.dmpack"), "--out", str(tmp_path / "v.jsonl")]) == 1
     assert "a.dmpack: the expert reads no memories" in capsys.readouterr().err

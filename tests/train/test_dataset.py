@@ -9,21 +9,27 @@ from pathlib import Path
 import pytest
 
 from duomem.core.trajectory import Trajectory
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.alfworld.game import load_game
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.memory_packs.memory_format import write_memory
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
-from duomem.train.memory_sampler import MemoryDraw
+from duomem.memory_packs.memory_format import write_memory
 from duomem.train.dataset import EpisodeDataset, Example
+from duomem.train.memory_sampler import MemorySampler
 from duomem.train.teachers.teach import play_expert
 
 ALL = 10**6
 
 
-def _dataset(played: Sequence[Trajectory], memories: Sequence[Memory], tokenizer: PromptTokenizer, share: float = 0,
-             seed: int = 0, max_tokens: int = ALL) -> EpisodeDataset:
-    return EpisodeDataset(played, MemoryDraw(memories, share, 0), tokenizer, seed, max_tokens)
+def _dataset(
+    played: Sequence[Trajectory],
+    memories: Sequence[Memory],
+    tokenizer: PromptTokenizer,
+    share: float = 0,
+    seed: int = 0,
+    max_tokens: int = ALL,
+) -> EpisodeDataset:
+    return EpisodeDataset(played, MemorySampler(memories, share, 0), tokenizer, seed, max_tokens)
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +50,20 @@ def test_the_student_writes_commands_only(played: list[Trajectory], tokenizer: P
     dataset = _dataset(played, [], tokenizer, 0.5)
     examples = list(dataset.epoch(0))
     assert len(examples) == len(dataset) == sum(t.won for t in played) >= 17
-    written = sorted(tokenizer.decode([t for t, s in zip(e.tokens, e.student, strict=True) if s]) for e in examples)
+    written = sorted(tokenizer.decode([t for t, s in zip(e.tokens, e.loss_mask, strict=True) if s]) for e in examples)
     assert written == sorted("".join(f" {s.action}\n" for s in t.steps) for t in played if t.won)
     for example in examples:
-        assert example.student[-1] and not any(example.student[:100])
+        assert example.loss_mask[-1] and not any(example.loss_mask[:100])
 
 
 def test_mistakes_are_read_but_not_learnt(played: list[Trajectory], tokenizer: PromptTokenizer) -> None:
-    tripped = [replace(t, steps=(replace(t.steps[0], stumble=True), *t.steps[1:])) for t in played if t.won]
+    tripped = [replace(t, steps=(replace(t.steps[0], is_noise=True), *t.steps[1:])) for t in played if t.won]
     clean, marked = (_dataset(ts, [], tokenizer) for ts in ([t for t in played if t.won], tripped))
     for a, b in zip(clean.epoch(0), marked.epoch(0), strict=True):
         assert a.tokens == b.tokens
-        lost = [t for t, x, y in zip(a.tokens, a.student, b.student, strict=True) if x and not y]
+        lost = [t for t, x, y in zip(a.tokens, a.loss_mask, b.loss_mask, strict=True) if x and not y]
         assert tokenizer.decode(lost).startswith(" ") and tokenizer.decode(lost).count("\n") == 1
-        assert sum(b.student) == sum(a.student) - len(lost)
+        assert sum(b.loss_mask) == sum(a.loss_mask) - len(lost)
 
 
 def test_lost_episodes_are_left_out(played: list[Trajectory], tokenizer: PromptTokenizer) -> None:
@@ -67,8 +73,8 @@ def test_lost_episodes_are_left_out(played: list[Trajectory], tokenizer: PromptT
 
 def test_no_memory_of_the_game_or_of_its_task_in_its_room(played: list[Trajectory], tokenizer: PromptTokenizer) -> None:
     """Even where there is none but those."""
-    own = [Memory(t.goal, t.family, (f"own {t.game}",), t.game, "elsewhere") for t in played]
-    twins = [Memory(t.goal, t.family, (f"own {t.game}",), f"{i:064x}", t.group) for i, t in enumerate(played)]
+    own = [Memory(t.goal, t.task_type, (f"own {t.game}",), t.game, "elsewhere") for t in played]
+    twins = [Memory(t.goal, t.task_type, (f"own {t.game}",), f"{i:064x}", t.group) for i, t in enumerate(played)]
     dataset = _dataset(played[:1], [own[0], twins[0]], tokenizer, 1)
     assert "Memory:" not in _text(tokenizer, next(dataset.epoch(0)))
     dataset = _dataset(played, own + twins, tokenizer, 1)

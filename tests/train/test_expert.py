@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.alfworld.game_files import SPLITS, find_games
-from duomem.device.alfworld.game import Game, load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
+from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.train.teachers import teach as teach_module
 from duomem.train.teachers.expert import Expert
 from duomem.train.teachers.priors import combine, count_places
@@ -52,13 +52,14 @@ def _parts(value: Any, seen: set[int]) -> list[Any]:
     return [value, *(part for i in inner for part in _parts(i, seen))]
 
 
-def test_sees_observations_only(generated_games: Path, priors: dict[str, float],
-                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sees_observations_only(
+    generated_games: Path, priors: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All that reaches the expert is the intro, its own commands and the texts they brought."""
     said: list[str] = []
     told: list[str] = []
 
-    class World(KitWorld):
+    class Env(AlfworldEnv):
         def _observe(self, text: str) -> Observation:
             observation = super()._observe(text)
             said.append(observation.text)
@@ -78,13 +79,13 @@ def test_sees_observations_only(generated_games: Path, priors: dict[str, float],
             super().observe(command, text)
 
     experts: list[Expert] = []
-    monkeypatch.setattr(teach_module, "KitWorld", World)
+    monkeypatch.setattr(teach_module, "AlfworldEnv", Env)
     monkeypatch.setattr(teach_module, "Expert", Spied)
     for path in find_games(generated_games, "valid_seen"):
         assert play_expert(load_game(path), priors, "valid_seen", 50).won
     assert told == said and len(experts) == 6
     for part in _parts(experts, set()):
-        assert not isinstance(part, (Game, KitWorld, Observation, Path))
+        assert not isinstance(part, (Game, AlfworldEnv, Observation, Path))
 
 
 def test_plays_alike_without_walkthrough_and_with_other_digests(generated_games: Path, tmp_path: Path) -> None:

@@ -18,16 +18,16 @@ from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, hold_out, read_
 @pytest.fixture
 def played(tmp_path: Path) -> list[Trajectory]:
     """600 games in 40 floor plans of two kinds, some lost."""
-    rooms = [*range(1, 21), *range(301, 321)]
+    scenes = [*range(1, 21), *range(301, 321)]
     episodes = read_trajectories(write_episodes(tmp_path / "t.jsonl", count=600))
-    return [replace(t, group=f"pick-Mug-None-Desk-{rooms[i % 40]}", won=i % 7 > 0) for i, t in enumerate(episodes)]
+    return [replace(t, group=f"pick-Mug-None-Desk-{scenes[i % 40]}", won=i % 7 > 0) for i, t in enumerate(episodes)]
 
 
 def test_shares(played: list[Trajectory]) -> None:
     held = hold_out(played, 0.1, 0.2)
-    assert len(held.rooms) == 8 and sum(int(room) > 300 for room in held.rooms) == 4
+    assert len(held.scenes) == 8 and sum(int(scene) > 300 for scene in held.scenes) == 4
     assert len(held.games) == 48  # a tenth of the games in the other 32 rooms
-    assert not any(floor_plan(t.group) in held.rooms for t in played if t.game in held.games)
+    assert not any(floor_plan(t.group) in held.scenes for t in played if t.game in held.games)
     assert hold_out(played, 0, 0) == HoldOut(frozenset(), frozenset())
 
 
@@ -43,9 +43,9 @@ def test_what_a_folder_tells_was_held_out(tmp_path: Path) -> None:
     for record in ({"held_out": held.record(), "steps": 3}, {"steps": 3}):
         (tmp_path / "duomem.json").write_text(json.dumps(record))
         assert read_hold_out(tmp_path) == (held if "held_out" in record else HoldOut(frozenset(), frozenset()))
-    for bad in ([], {"held_out": 1}, {"held_out": {"games": "a"}}, {"held_out": {"rooms": [1]}}):
+    for bad in ([], {"held_out": 1}, {"held_out": {"games": "a"}}, {"held_out": {"scenes": [1]}}):
         (tmp_path / "duomem.json").write_text(json.dumps(bad))
-        with pytest.raises(UserError, match=r"duomem\.json: field held_out does not list games and rooms"):
+        with pytest.raises(UserError, match=r"duomem\.json: field held_out does not list games and scenes"):
             read_hold_out(tmp_path)
 
 
@@ -53,10 +53,10 @@ def test_what_is_validated(played: list[Trajectory]) -> None:
     """Won episodes that are held out, one a game, not too many."""
     held = hold_out(played + played, 0.02, 0.5)
     found = held.validation(played + played)
-    assert len(found["rooms"]) == VALIDATED and 0 < len(found["games"]) <= 6
+    assert len(found["scenes"]) == VALIDATED and 0 < len(found["games"]) <= 6
     for kind, episodes in found.items():
         assert len({t.game for t in episodes}) == len(episodes)
         assert all(t.won and held.has(t.game, t.group) for t in episodes)
-        assert all((floor_plan(t.group) in held.rooms) == (kind == "rooms") for t in episodes)
+        assert all((floor_plan(t.group) in held.scenes) == (kind == "scenes") for t in episodes)
     assert hold_out(played, 0, 0).validation(played) == {}
-    assert list(hold_out(played, 0, 0.1).validation(played)) == ["rooms"]
+    assert list(hold_out(played, 0, 0.1).validation(played)) == ["scenes"]

@@ -31,16 +31,26 @@ def _logits(model: Any, example: Example) -> Any:
 def _summed_loss(model: Any, example: Example) -> float:
     targets = torch.tensor(example.tokens[1:])
     losses = torch.nn.functional.cross_entropy(_logits(model, example), targets, reduction="none")
-    return float(losses[torch.tensor(example.student[1:])].sum())
+    return float(losses[torch.tensor(example.loss_mask[1:])].sum())
 
 
 def _gemma2() -> Any:
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     torch.manual_seed(3)
-    return Gemma2ForCausalLM(Gemma2Config(
-        vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.2, initializer_range=0.3))
+    return Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=300,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            final_logit_softcapping=0.2,
+            initializer_range=0.3,
+        )
+    )
 
 
 def _llama(folder: Path, make_model: Callable[..., Path]) -> Any:
@@ -77,29 +87,29 @@ def test_nothing_to_learn_gives_a_loss_of_zero_and_gradients(make_model: Callabl
 def test_measured_as_if_each_example_stood_alone(inputs: TrainInputs) -> None:
     from transformers import AutoModelForCausalLM
 
-    from duomem.train.lora_trainer import Learner
+    from duomem.train.lora_trainer import LoraTrainer
 
     plain = AutoModelForCausalLM.from_pretrained(inputs.base)
     likeliest = [_logits(plain, e).argmax(-1).tolist() for e in EXAMPLES]
     easy = [replace(e, tokens=(*e.tokens[:-1], best[-1])) for e, best in zip(EXAMPLES, likeliest, strict=True)]
-    examples = [*EXAMPLES, *(replace(e, student=(False,) * (len(e.tokens) - 1) + (True,)) for e in easy)]
-    loss = sum(_summed_loss(plain, e) for e in examples) / sum(sum(e.student) for e in examples)
+    examples = [*EXAMPLES, *(replace(e, loss_mask=(False,) * (len(e.tokens) - 1) + (True,)) for e in easy)]
+    loss = sum(_summed_loss(plain, e) for e in examples) / sum(sum(e.loss_mask) for e in examples)
     for budget in (1, 60, 10_000):
-        learner = Learner(inputs.base, replace(inputs.config, micro_batch_tokens=budget), 1)
-        measured = learner.measure(examples)
+        trainer = LoraTrainer(inputs.base, replace(inputs.config, micro_batch_tokens=budget), 1)
+        measured = trainer.measure(examples)
         assert measured["loss"] == pytest.approx(loss, rel=1e-4)
         assert measured["accuracy"] == pytest.approx(3 / 7)  # three made likeliest, four chance could not hit
 
 
 def test_micro_batches_do_not_change_what_is_learnt(inputs: TrainInputs) -> None:
     from duomem.train.batches import micro_batches
-    from duomem.train.lora_trainer import Learner
+    from duomem.train.lora_trainer import LoraTrainer
 
     learnt = []
     for budget in (1, 10_000):
-        learner = Learner(inputs.base, inputs.config, 1)
-        losses = [learner.update(micro_batches(EXAMPLES, budget), 0.01) for _ in range(3)]
-        learnt.append((losses, learner.weights()))
+        trainer = LoraTrainer(inputs.base, inputs.config, 1)
+        losses = [trainer.update(micro_batches(EXAMPLES, budget), 0.01) for _ in range(3)]
+        learnt.append((losses, trainer.weights()))
     (few, a), (many, b) = learnt
     assert few == pytest.approx(many, rel=1e-4) and few[2] < few[0]
     assert max(float((a[name] - b[name]).abs().max()) for name in a) < 1e-3

@@ -73,6 +73,7 @@ def test_merged_once(tiny_model: Path, adapter: Path, tmp_path: Path, monkeypatc
 
 def _edit(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Path], object]:
     """Damage that changes the adapter's tensors by name."""
+
     def damage(adapter: Path) -> None:
         from safetensors.torch import load_file, save_file
 
@@ -90,21 +91,27 @@ def _config(**changes: Any) -> Callable[[Path], object]:
     return damage
 
 
-@pytest.mark.parametrize("damage", [
-    lambda adapter: shutil.rmtree(adapter),
-    lambda adapter: (adapter / "adapter_config.json").unlink(),
-    lambda adapter: (adapter / "adapter_model.safetensors").unlink(),
-    lambda adapter: (adapter / "adapter_config.json").write_text("{"),
-    lambda adapter: (adapter / "adapter_config.json").write_text("[]"),
-    lambda adapter: (adapter / "adapter_model.safetensors").write_bytes(b""),
-    lambda adapter: os.truncate(adapter / "adapter_model.safetensors", 5000),
-    _config(peft_type="NONE"), _config(r=8), _config(target_modules=["q_projector"]),
-    _edit(lambda tensors: {}),
-    _edit(lambda tensors: dict(list(tensors.items())[1:])),
-    _edit(lambda tensors: tensors | {"extra.lora_A.weight": torch.zeros(2, 2)}),
-    _edit(lambda tensors: {name.replace("layers.1", "layers.7"): t for name, t in tensors.items()}),
-    _edit(lambda tensors: {name: t[:, :-1].contiguous() for name, t in tensors.items()}),
-], ids=range(15))
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda adapter: shutil.rmtree(adapter),
+        lambda adapter: (adapter / "adapter_config.json").unlink(),
+        lambda adapter: (adapter / "adapter_model.safetensors").unlink(),
+        lambda adapter: (adapter / "adapter_config.json").write_text("{"),
+        lambda adapter: (adapter / "adapter_config.json").write_text("[]"),
+        lambda adapter: (adapter / "adapter_model.safetensors").write_bytes(b""),
+        lambda adapter: os.truncate(adapter / "adapter_model.safetensors", 5000),
+        _config(peft_type="NONE"),
+        _config(r=8),
+        _config(target_modules=["q_projector"]),
+        _edit(lambda tensors: {}),
+        _edit(lambda tensors: dict(list(tensors.items())[1:])),
+        _edit(lambda tensors: tensors | {"extra.lora_A.weight": torch.zeros(2, 2)}),
+        _edit(lambda tensors: {name.replace("layers.1", "layers.7"): t for name, t in tensors.items()}),
+        _edit(lambda tensors: {name: t[:, :-1].contiguous() for name, t in tensors.items()}),
+    ],
+    ids=range(15),
+)
 def test_a_damaged_adapter(tiny_model: Path, adapter: Path, tmp_path: Path, damage: Callable[[Path], object]) -> None:
     damage(adapter)
     before = sorted(os.listdir(tmp_path))
@@ -137,8 +144,9 @@ def test_nothing_else_is_replaced(tiny_model: Path, adapter: Path, tmp_path: Pat
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
 
-def test_a_failure_while_writing_leaves_nothing(tiny_model: Path, adapter: Path, tmp_path: Path,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_while_writing_leaves_nothing(
+    tiny_model: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(path: Path, value: object) -> None:
         raise KeyboardInterrupt
 

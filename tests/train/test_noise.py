@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from duomem.core.trajectory import Step, Trajectory
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory_format import write_memory
+from duomem.train.teachers.noise import NoiseInjector
 from duomem.train.teachers.priors import combine, count_places
-from duomem.train.teachers.noise import Stumbler
 from duomem.train.teachers.teach import play_expert
 
 INTRO = "You see a cabinet 2, a cabinet 1, and a desk 1.\n\nYour task is to: put a mug in desk."
@@ -26,15 +26,15 @@ def _seen(*admissible: str) -> Observation:
 
 
 def test_no_rate_no_mistakes() -> None:
-    stumbler = Stumbler(INTRO.replace("You see", "you see"), 0.0, "seed", ["use lamp 1"])
-    assert all(stumbler.mistake(_played("go to desk 1"), _seen("look")) is None for _ in range(200))
+    noise = NoiseInjector(INTRO.replace("You see", "you see"), 0.0, "seed", ["use lamp 1"])
+    assert all(noise.act(_played("go to desk 1"), _seen("look")) is None for _ in range(200))
 
 
 def test_mistakes_are_walks_beyond_the_room_repeats_haste_or_admissible() -> None:
     intro = INTRO.replace("You see", "you see")
-    stumbler = Stumbler(intro, 1.0, "seed", ["use lamp 1"])
+    noise = NoiseInjector(intro, 1.0, "seed", ["use lamp 1"])
     played = _played("go to desk 1", "take mug 1 from desk 1")
-    drawn = {stumbler.mistake(played, _seen("look", "help")) for _ in range(300)}
+    drawn = {noise.act(played, _seen("look", "help")) for _ in range(300)}
     beyond = {c for c in drawn if c is not None and c.startswith("go to ")}
     assert {"look", "use lamp 1", "take mug 1 from desk 1"} == drawn - beyond
     assert {"go to desk 2", "go to cabinet 3"} <= beyond
@@ -50,23 +50,36 @@ def test_expert_recovers_and_mistakes_are_marked(generated_games: Path) -> None:
         played = play_expert(game, priors, "train", 50, 0.3, seed=1)
         assert played == play_expert(game, priors, "train", 50, 0.3, seed=1)
         wins += played.won
-        stumbled += sum(step.stumble for step in played.steps)
-        world = KitWorld()
-        observation = world.reset(game)
+        stumbled += sum(step.is_noise for step in played.steps)
+        env = AlfworldEnv()
+        observation = env.reset(game)
         for step in played.steps:
             assert step.observation == observation.text
-            observation = world.step(step.action)
+            observation = env.step(step.action)
     assert stumbled > len(games)
     assert wins >= 0.9 * len(games)
 
 
 def test_a_memory_keeps_no_mistakes() -> None:
     admissible = ("take mug 1 from desk 1", "take pen 1 from desk 1", "move mug 1 to shelf 1")
-    steps = (Step("You see.", admissible, "take pen 1 from desk 1", stumble=True),
-             Step("You see.", admissible, "take mug 1 from desk 1"),
-             Step("You see.", admissible, "go to bed 7", stumble=True),
-             Step("You see.", admissible, "go to shelf 1"),
-             Step("You see.", admissible, "move mug 1 to shelf 1"))
-    played = Trajectory("0" * 64, "group", "train", "pick_and_place_simple", "put a mug in shelf.", INTRO, steps, "",
-                        True, "expert/2", 0)
+    steps = (
+        Step("You see.", admissible, "take pen 1 from desk 1", is_noise=True),
+        Step("You see.", admissible, "take mug 1 from desk 1"),
+        Step("You see.", admissible, "go to bed 7", is_noise=True),
+        Step("You see.", admissible, "go to shelf 1"),
+        Step("You see.", admissible, "move mug 1 to shelf 1"),
+    )
+    played = Trajectory(
+        "0" * 64,
+        "group",
+        "train",
+        "pick_and_place_simple",
+        "put a mug in shelf.",
+        INTRO,
+        steps,
+        "",
+        True,
+        "expert/2",
+        0,
+    )
     assert write_memory(played).steps == ("take mug from desk", "go to shelf", "move mug to shelf")

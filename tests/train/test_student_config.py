@@ -24,18 +24,33 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     assert (config.model, config.rank, config.learning_rate, config.alpha) == ("m", 4, 1, 8)
 
 
-@pytest.mark.parametrize(("line", "said"), [
-    ("ranks = 3", "unknown field ranks"), ('rank = "3"', "field rank must be a int"), ("rank = 1.5", "field rank"),
-    ("rank = true", "field rank"), ("rank = 0", "field rank must be at least 1"), ("alpha = 8", "unknown field alpha"),
-    ("compile = 1", "field compile must be a bool"), ("learning_rate = true", "field learning_rate"),
-    ("learning_rate = 0", "field learning_rate must be above 0"), ("learning_rate = nan", "field learning_rate"),
-    ("learning_rate = inf", "field learning_rate"), ("grad_clip = -1.0", "field grad_clip"),
-    ("minutes = -1", "field minutes must be 0 (no limit) or above"), ("cpu_minutes = nan", "field cpu_minutes"),
-    ("hold_out_rooms = 0.6", "field hold_out_rooms must be between 0 and 0.5"), ("patience = -1", "field patience"),
-    ("memory_share = 1.1", "field memory_share must be between 0 and 1"), ("final_rate = nan", "field final_rate"),
-    ("warmup_steps = 0", "field warmup_steps must be at least 1"), ("batch_size = 0", "field batch_size"),
-    ('dtype = "int4"', "field dtype must be bfloat16 or float32"), ("model = 3", "field model must be a str"),
-])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ranks = 3", "unknown field ranks"),
+        ('rank = "3"', "field rank must be a int"),
+        ("rank = 1.5", "field rank"),
+        ("rank = true", "field rank"),
+        ("rank = 0", "field rank must be at least 1"),
+        ("alpha = 8", "unknown field alpha"),
+        ("compile = 1", "field compile must be a bool"),
+        ("learning_rate = true", "field learning_rate"),
+        ("learning_rate = 0", "field learning_rate must be above 0"),
+        ("learning_rate = nan", "field learning_rate"),
+        ("learning_rate = inf", "field learning_rate"),
+        ("grad_clip = -1.0", "field grad_clip"),
+        ("minutes = -1", "field minutes must be 0 (no limit) or above"),
+        ("cpu_minutes = nan", "field cpu_minutes"),
+        ("hold_out_scenes = 0.6", "field hold_out_scenes must be between 0 and 0.5"),
+        ("patience = -1", "field patience"),
+        ("memory_prob = 1.1", "field memory_prob must be between 0 and 1"),
+        ("final_lr_ratio = nan", "field final_lr_ratio"),
+        ("warmup_steps = 0", "field warmup_steps must be at least 1"),
+        ("batch_size = 0", "field batch_size"),
+        ('dtype = "int4"', "field dtype must be bfloat16 or float32"),
+        ("model = 3", "field model must be a str"),
+    ],
+)
 def test_wrong_values(tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / "s.toml"
     path.write_text(line if line.startswith("model") else f'model = "m"\n{line}\n')
@@ -46,8 +61,10 @@ def test_wrong_values(tmp_path: Path, line: str, said: str) -> None:
 
 def test_missing_things(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text("rank = 3\n")
-    for name, said in ((str(tmp_path / "s.toml"), "field model is missing"),
-                       (str(tmp_path / "x.toml"), "no such student config"),
-                       ("gpt-5", "--config gpt-5: no such student: known are gemma2-2b, ")):
+    for name, said in (
+        (str(tmp_path / "s.toml"), "field model is missing"),
+        (str(tmp_path / "x.toml"), "no such student config"),
+        ("gpt-5", "--config gpt-5: no such student: known are gemma2-2b, "),
+    ):
         with pytest.raises(UserError, match=said):
             find_config(name)

@@ -9,24 +9,48 @@ from typing import Any
 
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.cli.main import main
 from duomem.compile.models import FAMILIES
+from duomem.configs import student_files
+from duomem.core.errors import UserError
 from duomem.train.architecture import ALL_LINEAR, NAMES, Architecture, read_architecture
-from duomem.train.config import MAX_TRAINABLE, StudentConfig, config_files, load_config
+from duomem.train.config import MAX_TRAINABLE, StudentConfig, load_config
 from duomem.train.estimate import GPUS, activation_values, training_flops, training_hours, training_memory
 
-FILES = pytest.mark.parametrize("path", config_files(), ids=lambda path: path.stem)
-PAPER = {"qwen3-4b", "qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-7b", "qwen2.5-14b", "qwen2.5-32b", "qwen2.5-72b",
-         "qwen3-0.6b", "qwen3-1.7b", "qwen3-8b", "gemma2-2b", "gemma3-1b", "gemma3-4b", "gemma3-12b", "llama3.2-1b",
-         "llama3.2-3b", "smollm2-135m", "smollm2-360m", "smollm2-1.7b"}
-CLASSES = {"LlamaForCausalLM": "LlamaConfig", "Qwen2ForCausalLM": "Qwen2Config", "Qwen3ForCausalLM": "Qwen3Config",
-           "Gemma2ForCausalLM": "Gemma2Config", "Gemma3ForCausalLM": "Gemma3TextConfig",
-           "Gemma3ForConditionalGeneration": "Gemma3TextConfig"}
+FILES = pytest.mark.parametrize("path", student_files().values(), ids=lambda path: path.stem)
+PAPER = {
+    "qwen3-4b",
+    "qwen2.5-1.5b",
+    "qwen2.5-3b",
+    "qwen2.5-7b",
+    "qwen2.5-14b",
+    "qwen2.5-32b",
+    "qwen2.5-72b",
+    "qwen3-0.6b",
+    "qwen3-1.7b",
+    "qwen3-8b",
+    "gemma2-2b",
+    "gemma3-1b",
+    "gemma3-4b",
+    "gemma3-12b",
+    "llama3.2-1b",
+    "llama3.2-3b",
+    "smollm2-135m",
+    "smollm2-360m",
+    "smollm2-1.7b",
+}
+CLASSES = {
+    "LlamaForCausalLM": "LlamaConfig",
+    "Qwen2ForCausalLM": "Qwen2Config",
+    "Qwen3ForCausalLM": "Qwen3Config",
+    "Gemma2ForCausalLM": "Gemma2Config",
+    "Gemma3ForCausalLM": "Gemma3TextConfig",
+    "Gemma3ForConditionalGeneration": "Gemma3TextConfig",
+}
 
 
 def test_the_papers_families_are_there() -> None:
-    assert {path.stem for path in config_files()} == PAPER
+    assert {path.stem for path in student_files().values()} == PAPER
     assert set(NAMES) == set(FAMILIES)
 
 
@@ -52,7 +76,8 @@ def _with_lora(architecture: Architecture, config: StudentConfig) -> Any:
     sizes = {name: value for name, value in vars(architecture).items() if name != "name"}
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(
-            getattr(transformers, CLASSES[architecture.name])(**sizes))
+            getattr(transformers, CLASSES[architecture.name])(**sizes)
+        )
         targets: Any = config.target_modules
         if targets != ALL_LINEAR:
             targets = targets.split(",")
@@ -72,18 +97,33 @@ def test_sums_are_those_of_the_model_itself(path: Path) -> None:
 
 def test_published_parameter_counts() -> None:
     """Of the model cards, in billions; those of Gemma 3 4B and 12B count the vision tower too."""
-    cards = {"smollm2-135m": 0.135, "smollm2-360m": 0.362, "smollm2-1.7b": 1.71, "llama3.2-1b": 1.24,
-             "llama3.2-3b": 3.21, "qwen2.5-1.5b": 1.54, "qwen2.5-3b": 3.09, "qwen2.5-7b": 7.61, "qwen2.5-14b": 14.7,
-             "qwen2.5-32b": 32.5, "qwen2.5-72b": 72.7, "qwen3-0.6b": 0.6, "qwen3-1.7b": 1.7, "qwen3-4b": 4.0,
-             "qwen3-8b": 8.2, "gemma2-2b": 2.61, "gemma3-1b": 1.0}
-    for path in config_files():
+    cards = {
+        "smollm2-135m": 0.135,
+        "smollm2-360m": 0.362,
+        "smollm2-1.7b": 1.71,
+        "llama3.2-1b": 1.24,
+        "llama3.2-3b": 3.21,
+        "qwen2.5-1.5b": 1.54,
+        "qwen2.5-3b": 3.09,
+        "qwen2.5-7b": 7.61,
+        "qwen2.5-14b": 14.7,
+        "qwen2.5-32b": 32.5,
+        "qwen2.5-72b": 72.7,
+        "qwen3-0.6b": 0.6,
+        "qwen3-1.7b": 1.7,
+        "qwen3-4b": 4.0,
+        "qwen3-8b": 8.2,
+        "gemma2-2b": 2.61,
+        "gemma3-1b": 1.0,
+    }
+    for path in student_files().values():
         if path.stem in cards:
             assert _read(path).parameters / 1e9 == pytest.approx(cards[path.stem], rel=0.015), path.stem
 
 
 def test_the_papers_headline_student() -> None:
     """5.9 M trained on Qwen3-4B."""
-    path = next(path for path in config_files() if path.stem == "qwen3-4b")
+    path = next(path for path in student_files().values() if path.stem == "qwen3-4b")
     config = load_config(path)
     assert (config.rank, _read(path).trainable(config.rank, config.target_modules)) == (8, 5_898_240)
 
@@ -116,12 +156,17 @@ def test_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert students["qwen2.5-72b"]["hours"]["H100"] is None and 0 < students["qwen3-4b"]["hours"]["L4"] < 2
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"name": "GPT2LMHeadModel"}, "field architecture.name is 'GPT2LMHeadModel'"),
-    ({"hidden_size": 0}, "field architecture.hidden_size must be a positive int"),
-    ({"hidden_size": True}, "architecture.hidden_size"),
-    ({"tie_word_embeddings": 1}, "architecture.tie_word_embeddings"),
-    ({"layers": 3}, "and nothing else"), ({"vocab_size": None}, "and nothing else")])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "GPT2LMHeadModel"}, "field architecture.name is 'GPT2LMHeadModel'"),
+        ({"hidden_size": 0}, "field architecture.hidden_size must be a positive int"),
+        ({"hidden_size": True}, "architecture.hidden_size"),
+        ({"tie_word_embeddings": 1}, "architecture.tie_word_embeddings"),
+        ({"layers": 3}, "and nothing else"),
+        ({"vocab_size": None}, "and nothing else"),
+    ],
+)
 def test_wrong_tables(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     table = {name: value for name, value in (vars(TINY) | change).items() if value is not None}
     path = tmp_path / "s.toml"

@@ -1,4 +1,4 @@
-"""Made-up procedures: playable, told by a memory of the same recipe, and nothing of the real families in them."""
+"""Synthetic procedures: playable, told by a memory of the same template, and nothing of the real task types in them."""
 
 from __future__ import annotations
 
@@ -10,37 +10,55 @@ import pytest
 
 from duomem.core.errors import UserError
 from duomem.core.trajectory import Trajectory, read_train_trajectories
-from duomem.device.alfworld.game_files import find_games
 from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory_format import write_memory
-from duomem.train.synthetic.task import FAMILY, Task
-from duomem.train.synthetic.teach import teach_invented
+from duomem.train.synthetic.env import SyntheticEnv
+from duomem.train.synthetic.task import TASK_TYPE, SyntheticTask
+from duomem.train.synthetic.teach import teach_synthetic
 from duomem.train.synthetic.words import QUALITIES, VERBS, nonsense
-from duomem.train.synthetic.env import InventedWorld
 from duomem.train.teachers.expert import kind
-from duomem.train.teachers.goal_spec import Goal
+from duomem.train.teachers.goal_spec import GoalSpec
 from duomem.train.teachers.priors import combine, count_places
 
-REAL = {"clean", "heat", "cool", "hot", "cold", "use", "look", "examine", "find", "go", "take", "move", "put",
-        "open", "close", "inventory", "help", "slice"}
+REAL = {
+    "clean",
+    "heat",
+    "cool",
+    "hot",
+    "cold",
+    "use",
+    "look",
+    "examine",
+    "find",
+    "go",
+    "take",
+    "move",
+    "put",
+    "open",
+    "close",
+    "inventory",
+    "help",
+    "slice",
+}
 
 
 @pytest.fixture(scope="module")
 def played(generated_games: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Trajectory]:
     games = find_games(generated_games, "train")
-    out = tmp_path_factory.mktemp("invented") / "t.jsonl"
+    out = tmp_path_factory.mktemp("synthetic") / "t.jsonl"
     priors = combine(count_places(g) for g in games)
-    counts = teach_invented(games, 120, priors, out, 1, 50, stumble_rate=0.05, seed=3)
-    again = teach_invented(games, 120, priors, out.with_name("again.jsonl"), 1, 50, stumble_rate=0.05, seed=3)
+    counts = teach_synthetic(games, 120, priors, out, 1, 50, noise_rate=0.05, seed=3)
+    again = teach_synthetic(games, 120, priors, out.with_name("again.jsonl"), 1, 50, noise_rate=0.05, seed=3)
     assert counts == again and out.read_bytes() == out.with_name("again.jsonl").read_bytes()
     return list(read_train_trajectories(out))
 
 
 def test_the_expert_wins_them(played: list[Trajectory]) -> None:
     assert sum(t.won for t in played) >= 0.95 * len(played)
-    assert all(t.family.startswith(FAMILY) and t.goal in t.intro and t.seed == 3 for t in played)
+    assert all(t.task_type.startswith(TASK_TYPE) and t.goal in t.intro and t.seed == 3 for t in played)
     for t in played:
-        assert all(s.stumble or s.action in s.admissible or s.action.startswith("go to ") for s in t.steps), t.goal
+        assert all(s.is_noise or s.action in s.admissible or s.action.startswith("go to ") for s in t.steps), t.goal
 
 
 def test_no_real_verb_and_no_lamp_is_taught(played: list[Trajectory]) -> None:
@@ -57,12 +75,13 @@ def test_a_recipe_keeps_its_verbs_and_places_and_changes_rooms_and_things(played
     recipes = defaultdict(list)
     for t in played:
         if t.won:
-            recipes[t.family].append(t)
+            recipes[t.task_type].append(t)
     tasks = set()
     for told in recipes.values():
-        made_up = [{step.split(" ")[0] for step in write_memory(t).steps} - {"go", "search", "take", "move"}
-                   for t in told]
-        assert all(verbs == made_up[0] for verbs in made_up)
+        synthetic = [
+            {step.split(" ")[0] for step in write_memory(t).steps} - {"go", "search", "take", "move"} for t in told
+        ]
+        assert all(verbs == synthetic[0] for verbs in synthetic)
         tasks |= {t.goal for t in told}
     assert sum(len({t.game for t in told}) > 1 for told in recipes.values()) >= 0.8 * len(recipes)
     assert len(tasks) > 2 * len(recipes)
@@ -78,10 +97,10 @@ def _start(generated_games: Path) -> tuple[Game, str, str]:
     """A game, an object lying in the open, and where it lies."""
     for path in find_games(generated_games, "train"):
         game = load_game(path)
-        world = InventedWorld(Task("x.", (Goal("nothing", treatments=(("zap", "moon"),)),)))
-        for command in world.reset(game).admissible:
+        env = SyntheticEnv(SyntheticTask("x.", (GoalSpec("nothing", treatments=(("zap", "moon"),)),)))
+        for command in env.reset(game).admissible:
             if command.startswith("go to "):
-                takes = [c for c in world.step(command).admissible if c.startswith("take ")]
+                takes = [c for c in env.step(command).admissible if c.startswith("take ")]
                 if takes:
                     thing, place = takes[0].removeprefix("take ").split(" from ")
                     return game, thing, place
@@ -90,18 +109,18 @@ def _start(generated_games: Path) -> tuple[Game, str, str]:
 
 def test_the_world_wants_every_verb_in_hand_at_its_place(generated_games: Path) -> None:
     game, thing, place = _start(generated_games)
-    task = Task("zap it.", (Goal(kind(thing), treatments=(("zap", kind(place)), ("bop", kind(place)))),))
-    world = InventedWorld(task)
-    assert "Your task is to: zap it." in world.reset(game).text
-    world.step(f"go to {place}")
-    assert world.step(f"zap {thing} with {place}").text == "Nothing happens."
-    held = world.step(f"take {thing} from {place}")
+    task = SyntheticTask("zap it.", (GoalSpec(kind(thing), treatments=(("zap", kind(place)), ("bop", kind(place)))),))
+    env = SyntheticEnv(task)
+    assert "Your task is to: zap it." in env.reset(game).text
+    env.step(f"go to {place}")
+    assert env.step(f"zap {thing} with {place}").text == "Nothing happens."
+    held = env.step(f"take {thing} from {place}")
     assert f"zap {thing} with {place}" in held.admissible
-    first = world.step(f"zap {thing} with {place}")
+    first = env.step(f"zap {thing} with {place}")
     assert (first.text, first.won) == (f"You zap the {thing} using the {place}.", False)
-    assert world.step(f"bop {thing} with {place}").won and world.reached == 1
+    assert env.step(f"bop {thing} with {place}").won and env.reached == 1
 
 
 def test_too_few_games_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="made-up procedure"):
-        teach_invented([], 4, {}, tmp_path / "t.jsonl", 1, 50)
+    with pytest.raises(UserError, match="synthetic procedure"):
+        teach_synthetic([], 4, {}, tmp_path / "t.jsonl", 1, 50)

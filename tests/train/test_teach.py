@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from duomem.cli.main import main
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import read_trajectories
-from duomem.cli.main import main
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.build import build_pack
 from duomem.train.teachers import teach as teach_module
@@ -64,8 +64,11 @@ def test_an_interrupted_run_goes_on(train_games: list[Path], tmp_path: Path, mon
 def test_other_inputs_are_refused(train_games: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "t.jsonl"
     teach(train_games[:2], "train", {}, out, 1, 50)
-    for games, priors, steps in ((train_games[:3], {}, 50), (train_games[:2], {"a|b": 0.5}, 50),
-                                 (train_games[:2], {}, 40)):
+    for games, priors, steps in (
+        (train_games[:3], {}, 50),
+        (train_games[:2], {"a|b": 0.5}, 50),
+        (train_games[:2], {}, 40),
+    ):
         with pytest.raises(UserError, match="made from other inputs"):
             teach(games, "train", priors, out, 1, steps)
     with pytest.raises(UserError, match="no train games"):
@@ -93,8 +96,9 @@ def test_priors_are_kept_for_their_games_only(train_games: list[Path], tmp_path:
 
 
 @pytest.mark.parametrize("split", ["train", "valid_seen"])
-def test_the_command_reads_nothing_of_validation_games_for_priors(generated_games: Path, tmp_path: Path,
-                                                                  split: str) -> None:
+def test_the_command_reads_nothing_of_validation_games_for_priors(
+    generated_games: Path, tmp_path: Path, split: str
+) -> None:
     """Without any validation game the priors are the same; its memories refuse validation episodes."""
     train_only = tmp_path / "games"
     shutil.copytree(generated_games, train_only, ignore=shutil.ignore_patterns("valid_*"))

@@ -26,12 +26,13 @@ from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
 from duomem.train import checkpoint, trainer
 from duomem.train.config import load_config
-from duomem.train.memory_sampler import MemoryDraw
 from duomem.train.holdout import floor_plan
+from duomem.train.memory_sampler import MemorySampler
 from duomem.train.trainer import TrainInputs, train
 
 torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")
+
 
 def _train(inputs: TrainInputs, out: Path, **changes: Any) -> dict[str, Any]:
     config = replace(inputs.config, **changes)
@@ -84,8 +85,9 @@ def whole() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("step", [1, 4, 8])
-def test_an_interrupted_run_goes_on_bit_for_bit(inputs: TrainInputs, tmp_path: Path, step: int,
-                                                monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]) -> None:
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    inputs: TrainInputs, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
+) -> None:
     """Ctrl-C in the midst of an update counts after it: the checkpoint holds whole updates."""
     inputs = replace(inputs, config=replace(inputs.config, hold_out_games=0.25, validate_every=3, patience=9))
     weights = "adapter_model.safetensors"
@@ -111,7 +113,7 @@ def test_the_log_and_its_picture(inputs: TrainInputs, tmp_path: Path) -> None:
     rows = _log(out)
     assert [row["step"] for row in rows if "validation" in row] == [3, 6, 7]
     assert rows[-1]["validation"] == record["validation"] and list(record["validation"]) == ["games"]
-    assert len(record["held_out"]["games"]) == 3 and record["held_out"]["rooms"] == []
+    assert len(record["held_out"]["games"]) == 3 and record["held_out"]["scenes"] == []
     assert rows[-1]["epoch"] == pytest.approx(7 * 4 / 9, abs=1e-3)
     assert rows[-1]["tokens"] == record["tokens"] and all(row["tokens_s"] > 0 for row in rows)
     assert all(0 <= row["padding"] < 1 and row["micro_batches"] >= 1 and row["peak_rss"] > 1e7 for row in rows)
@@ -140,47 +142,49 @@ def test_training_goes_on_from_an_adapter(inputs: TrainInputs, tmp_path: Path) -
 def test_what_an_adapter_held_out_stays_held_out(inputs: TrainInputs, tmp_path: Path) -> None:
     first = _train(inputs, tmp_path / "first", max_steps=1, hold_out_games=0.25)
     again = _train(replace(inputs, start=tmp_path / "first"), tmp_path / "second", max_steps=1, hold_out_games=0.5)
-    assert again["held_out"] == first["held_out"] != {"games": [], "rooms": []}
+    assert again["held_out"] == first["held_out"] != {"games": [], "scenes": []}
 
 
 def test_held_out_games_are_not_learnt(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by weights nor as memories; the rest of the games are."""
     taught: list[Trajectory] = []
     remembered: set[str] = set()
-    real = MemoryDraw.draw
+    real = MemorySampler.draw
 
-    def draw(self: MemoryDraw, trajectory: Trajectory, rng: random.Random) -> list[Memory] | None:
+    def draw(self: MemorySampler, trajectory: Trajectory, rng: random.Random) -> list[Memory] | None:
         memories = real(self, trajectory, rng)
         taught.append(trajectory)
         remembered.update(m.game for m in memories or ())
         return memories
 
-    monkeypatch.setattr(MemoryDraw, "draw", draw)
-    record = _train(inputs, tmp_path / "adapter", hold_out_rooms=0.25, hold_out_games=0.2, max_steps=6,
-                    memory_share=1.0)
-    rooms, games = set(record["held_out"]["rooms"]), set(record["held_out"]["games"])
+    monkeypatch.setattr(MemorySampler, "draw", draw)
+    record = _train(
+        inputs, tmp_path / "adapter", hold_out_scenes=0.25, hold_out_games=0.2, max_steps=6, memory_prob=1.0
+    )
+    scenes, games = set(record["held_out"]["scenes"]), set(record["held_out"]["games"])
     validated, learnt = taught[:5], taught[5:]
-    assert {floor_plan(t.group) in rooms or t.game in games for t in validated} == {True}
-    assert {floor_plan(t.group) in rooms or t.game in games for t in learnt} == {False}
+    assert {floor_plan(t.group) in scenes or t.game in games for t in validated} == {True}
+    assert {floor_plan(t.group) in scenes or t.game in games for t in learnt} == {False}
     assert len({t.game for t in learnt}) == 7 and remembered
-    assert not any(f"{int(game, 16)}" in rooms or game in games for game in remembered)
-    assert set(record["validation"]) == {"games", "rooms"}
+    assert not any(f"{int(game, 16)}" in scenes or game in games for game in remembered)
+    assert set(record["validation"]) == {"games", "scenes"}
 
 
-def test_early_stop_keeps_the_best_weights(inputs: TrainInputs, tmp_path: Path,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_stop_keeps_the_best_weights(
+    inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from safetensors.torch import load_file
 
-    from duomem.train.lora_trainer import Learner
+    from duomem.train.lora_trainer import LoraTrainer
 
     losses = iter([3.0, 2.0, 2.5, 2.4, 1.0])
     seen: list[dict[str, Any]] = []
 
-    def measure(self: Learner, examples: object) -> dict[str, float]:
+    def measure(self: LoraTrainer, examples: object) -> dict[str, float]:
         seen.append(self.weights())
         return {"loss": next(losses), "accuracy": 0.5}
 
-    monkeypatch.setattr(Learner, "measure", measure)
+    monkeypatch.setattr(LoraTrainer, "measure", measure)
     record = _train(inputs, tmp_path / "adapter", hold_out_games=0.25, validate_every=1, patience=2)
     assert (record["steps"], record["kept_step"], len(seen)) == (4, 2, 4)
     assert record["validation"]["games"]["loss"] == 2.0
@@ -204,11 +208,34 @@ def test_flags_replace_fields_of_the_config(inputs: TrainInputs, tmp_path: Path)
     config = tmp_path / "s.toml"
     values = {**inputs.config.to_json(), "model": str(inputs.base)}
     config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
-    changed = {"max_steps": 2, "learning_rate": 5e-4, "final_rate": 0.5, "seed": 3, "cpu_minutes": 50.0,
-               "hold_out_rooms": 0.1}
+    changed = {
+        "max_steps": 2,
+        "learning_rate": 5e-4,
+        "final_lr_ratio": 0.5,
+        "seed": 3,
+        "cpu_minutes": 50.0,
+        "hold_out_scenes": 0.1,
+    }
     flags = [text for k, v in changed.items() for text in (f"--{k.replace('_', '-')}", str(v))]
-    assert main(["train", "--config", str(config), "--trajectories", *map(str, inputs.trajectories), "--pack",
-                 *map(str, inputs.packs), "--threads", "1", "--out", str(tmp_path / "a"), *flags]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--config",
+                str(config),
+                "--trajectories",
+                *map(str, inputs.trajectories),
+                "--pack",
+                *map(str, inputs.packs),
+                "--threads",
+                "1",
+                "--out",
+                str(tmp_path / "a"),
+                *flags,
+            ]
+        )
+        == 0
+    )
     record = json.loads((tmp_path / "a" / "duomem.json").read_text())
     assert record["config"] == values | changed and record["steps"] == 2
 
@@ -220,10 +247,35 @@ def test_two_processes_learn_what_one_learns(inputs: TrainInputs, tmp_path: Path
     config = tmp_path / "two.toml"
     values = {**inputs.config.to_json(), "model": str(inputs.base), "max_steps": 3, "hold_out_games": 0.25}
     config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items() if v is not None))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2,
-               "--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", 0, "-m",
-               "duomem.cli.main", "train", "--config", config, "--trajectories", *inputs.trajectories, "--pack",
-               *inputs.packs, "--threads", 1, "--out", tmp_path / "two"]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        2,
+        "--num_machines",
+        1,
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        0,
+        "-m",
+        "duomem.cli.main",
+        "train",
+        "--config",
+        config,
+        "--trajectories",
+        *inputs.trajectories,
+        "--pack",
+        *inputs.packs,
+        "--threads",
+        1,
+        "--out",
+        tmp_path / "two",
+    ]
     subprocess.run([*map(str, command)], check=True, timeout=300, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
     record = json.loads((tmp_path / "two" / "duomem.json").read_text())
     alone = train(replace(inputs, config=load_config(config)), tmp_path / "one", threads=1)
@@ -233,9 +285,11 @@ def test_two_processes_learn_what_one_learns(inputs: TrainInputs, tmp_path: Path
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
 
 
-def test_a_crash_loses_what_came_after_the_last_checkpoint_only(inputs: TrainInputs, tmp_path: Path,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_loses_what_came_after_the_last_checkpoint_only(
+    inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The log may be ahead of the checkpoint; its rows are written anew."""
+
     def crash() -> None:
         raise RuntimeError("power cut")
 
@@ -273,8 +327,9 @@ def _interrupted(inputs: TrainInputs, out: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", 100, -100])
-def test_a_damaged_checkpoint(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                              damage: bytes | int) -> None:
+def test_a_damaged_checkpoint(
+    inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | int
+) -> None:
     file = _interrupted(inputs, tmp_path / "adapter", monkeypatch)
     file.write_bytes(damage if isinstance(damage, bytes) else file.read_bytes()[:damage])
     with pytest.raises(UserError, match=r"checkpoint\.pt: damaged checkpoint .* delete .*adapter\.training"):
@@ -300,9 +355,14 @@ def test_more_than_ten_million_parameters(inputs: TrainInputs, tmp_path: Path) -
     assert not (tmp_path / "adapter").exists()
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"split": "valid_seen"}, r"t2\.jsonl: line \d+: field split is 'valid_seen'"),
-    ({"won": False}, r"t2\.jsonl: no won episode"), ({"count": 0}, r"t2\.jsonl: no won episode")])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"split": "valid_seen"}, r"t2\.jsonl: line \d+: field split is 'valid_seen'"),
+        ({"won": False}, r"t2\.jsonl: no won episode"),
+        ({"count": 0}, r"t2\.jsonl: no won episode"),
+    ],
+)
 def test_episodes_it_refuses(inputs: TrainInputs, tmp_path: Path, change: dict[str, Any], said: str) -> None:
     other = replace(inputs, trajectories=[write_episodes(tmp_path / "t2.jsonl", **change)])
     with pytest.raises(UserError, match=said):
@@ -312,10 +372,12 @@ def test_episodes_it_refuses(inputs: TrainInputs, tmp_path: Path, change: dict[s
 
 def test_missing_and_damaged_inputs(inputs: TrainInputs, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"\x00\n")
-    for change, said in (({"trajectories": [tmp_path / "x"]}, "x: no such trajectory file"),
-                         ({"trajectories": [tmp_path / "bad"]}, "bad: line 1"),
-                         ({"packs": [tmp_path / "x"]}, "x: no such memory pack"),
-                         ({"packs": [tmp_path / "bad"]}, "bad: memory pack is damaged")):
+    for change, said in (
+        ({"trajectories": [tmp_path / "x"]}, "x: no such trajectory file"),
+        ({"trajectories": [tmp_path / "bad"]}, "bad: line 1"),
+        ({"packs": [tmp_path / "x"]}, "x: no such memory pack"),
+        ({"packs": [tmp_path / "bad"]}, "bad: memory pack is damaged"),
+    ):
         with pytest.raises(UserError, match=said):
             _train(replace(inputs, **change), tmp_path / "adapter")
     for change, said in (({"max_tokens": 5}, "max_tokens"), ({"target_modules": "q_projector,k"}, "target_modules")):

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the models are transformers'")
 
 @pytest.mark.parametrize(("variant", "dispatches"), [("llama", 9), ("qwen2", 9), ("qwen3", 10)])
 def test_a_family_passes_the_gate(
-    adapter: dict[str, Any], tmp_path: Path, byte_tokenizer: Path, variant: str, dispatches: int
+    gpu: dict[str, Any], tmp_path: Path, byte_tokenizer: Path, variant: str, dispatches: int
 ) -> None:
     """llama: scaled rotary positions; qwen2: biases; qwen3: norms of heads. At most 10 dispatches a layer."""
     import duomem_vulkan

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 HEADS, KV_HEADS, N = 4, 2, 300
-LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 8192}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 rng = np.random.default_rng(0)
 
 

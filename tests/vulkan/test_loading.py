@@ -18,23 +18,23 @@ print(y.numpy()[5])
 """
 
 
-def test_adapters_are_described(adapter: dict[str, Any]) -> None:
-    assert adapter["type"] in {"discrete", "integrated", "cpu", "unknown"}
-    assert adapter["name"] and adapter["driver"]
-    assert isinstance(adapter["f16"], bool)
-    assert adapter["limits"]["max_storage_buffer_binding_size"] >= 128 << 20
-    if "llvmpipe" in adapter["name"]:
-        assert adapter["software"] is True
+def test_adapters_are_described(gpu: dict[str, Any]) -> None:
+    assert gpu["type"] in {"discrete", "integrated", "cpu", "unknown"}
+    assert gpu["name"] and gpu["driver"]
+    assert isinstance(gpu["f16"], bool)
+    assert gpu["limits"]["max_storage_buffer_binding_size"] >= 128 << 20
+    if "llvmpipe" in gpu["name"]:
+        assert gpu["software"] is True
 
 
-def test_device_attributes(device: Any, adapter: dict[str, Any]) -> None:
+def test_device_attributes(device: Any, gpu: dict[str, Any]) -> None:
     import duomem_vulkan
     import tvm
 
     assert device.exist
-    assert device.device_name == adapter["name"]
-    assert device.max_threads_per_block == adapter["limits"]["max_compute_invocations_per_workgroup"]
-    missing = len(duomem_vulkan.adapters())
+    assert device.device_name == gpu["name"]
+    assert device.max_threads_per_block == gpu["limits"]["max_compute_invocations_per_workgroup"]
+    missing = len(duomem_vulkan.gpus())
     assert not tvm.device("webgpu", missing).exist
     with pytest.raises(RuntimeError, match=f"no adapter {missing}"):
         tvm.runtime.empty((4,), "float32", tvm.device("webgpu", missing))
@@ -63,14 +63,14 @@ def test_works_with_tvms_runtime_alone(run_python: Any) -> None:
 
 def test_looking_for_adapters_says_nothing(run_python: Any) -> None:
     """Mesa complains of a missing Wayland display where it is let to put the devices in order."""
-    result = run_python("import tvm, duomem_vulkan; duomem_vulkan.adapters()", XDG_RUNTIME_DIR="", WAYLAND_DISPLAY="")
+    result = run_python("import tvm, duomem_vulkan; duomem_vulkan.gpus()", XDG_RUNTIME_DIR="", WAYLAND_DISPLAY="")
     assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_without_a_driver_tvm_still_imports(run_python: Any) -> None:
     program = """
 import tvm, duomem_vulkan
-print(duomem_vulkan.adapters(), tvm.device("webgpu", 0).exist)
+print(duomem_vulkan.gpus(), tvm.device("webgpu", 0).exist)
 try:
     tvm.runtime.empty((4,), "float32", tvm.device("webgpu", 0))
 except RuntimeError as error:
@@ -113,7 +113,7 @@ print("end")
     assert ("panicked" in result.stderr) == in_submission
 
 
-def test_damaged_modules_raise(adapter: dict[str, Any]) -> None:
+def test_damaged_modules_raise(gpu: dict[str, Any]) -> None:
     import wgsl
 
     whole = wgsl.module_bytes(wgsl.scale(), wgsl.Kernel("other", "fn other() {}", (wgsl.HANDLE,), (1,)))

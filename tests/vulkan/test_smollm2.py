@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.device.alfworld.game_files import find_games
+from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.game_files import find_games
 from duomem.device.engine.bundle import Bundle, list_files
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
-from duomem.device.agent.prompt import PromptTokenizer
 
 pytest.importorskip("peft", reason="the adapter is merged here")
 SHIPPED = Path(__file__).parents[2] / "shipped" / "students" / "smollm2-135m"
@@ -27,13 +27,13 @@ CONTEXT, BOUND = 2048, 1e-3
 
 
 @pytest.fixture(scope="module")
-def student(adapter: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def student(gpu: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle with the libraries for this CPU and for Vulkan."""
-    from duomem.compile.library.build import building
     from duomem.compile.bundle import stored_tensors
+    from duomem.compile.library.build import building
+    from duomem.compile.library.target import load_target
     from duomem.compile.weights.checkpoint import Checkpoint
     from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
-    from duomem.compile.library.target import load_target
     from duomem.train.merge import merge
 
     checkpoint = Checkpoint(merge(smollm2, SHIPPED, tmp_path_factory.mktemp("merged") / "student"))
@@ -41,21 +41,28 @@ def student(adapter: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.Tem
     (folder / "lib").mkdir()
     (folder / "model").mkdir()
     host = load_target("host")
-    both = dataclasses.replace(host, baselines=(*host.baselines, *load_target("vulkan").baselines))
+    both = dataclasses.replace(host, variants=(*host.variants, *load_target("vulkan").variants))
     with building(checkpoint, "q4f32_1", both, 512, folder) as finish:
         write_weights(stored_tensors(checkpoint, "q4f32_1", None), folder / "model")
         write_chat_config(checkpoint, "q4f32_1", CONTEXT, 512, folder / "model")
         libraries = finish()
     config = checkpoint.config
-    return Bundle(folder, {
-        "model": {"config": config.to_json(), "vocab_size": config.vocab_size, "eos_token_ids": []},
-        "quantisation": "q4f32_1",
-        "context": {"length": CONTEXT, "prefill_chunk": 512, "page_size": 16,
-                    "kv_bytes_per_token": config.kv_bytes_per_token},
-        "target": {"name": both.name, "arch": both.arch, "libraries": libraries},
-        "files": list_files(folder),
-        "gate": {},
-    })
+    return Bundle(
+        folder,
+        {
+            "model": {"config": config.to_json(), "vocab_size": config.vocab_size, "eos_token_ids": []},
+            "quantization": "q4f32_1",
+            "context": {
+                "length": CONTEXT,
+                "prefill_chunk": 512,
+                "page_size": 16,
+                "kv_bytes_per_token": config.kv_bytes_per_token,
+            },
+            "target": {"name": both.name, "arch": both.arch, "libraries": libraries},
+            "files": list_files(folder),
+            "gate": {},
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +128,12 @@ def test_an_episode_is_the_cpus(engines: dict[str, TvmEngine], games: list[Path]
     agents = {name: Agent(engine, tokenizer, "student", "free", max_steps=20) for name, engine in engines.items()}
     won = []
     for game in games:
-        episode = agents["cpu"].play(KitWorld(), load_game(game), "valid_seen")
+        episode = agents["cpu"].play(AlfworldEnv(), load_game(game), "valid_seen")
         if episode.trajectory.won:
             won.append((len(episode.trajectory.steps), game, episode))
     assert won
     _, game, expected = min(won, key=lambda entry: entry[0])
-    played = agents["vulkan"].play(KitWorld(), load_game(game), "valid_seen")
+    played = agents["vulkan"].play(AlfworldEnv(), load_game(game), "valid_seen")
     assert played.trajectory.won and played.trajectory.steps == expected.trajectory.steps
     assert (played.prefilled, played.decoded) == (expected.prefilled, expected.decoded)
     for agent in agents.values():

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.core.errors import UserError
-from duomem.device.engine.tvm_engine import tvm_engine as engine_module
-from duomem.device.engine.gpu import SOFTWARE, Adapter
-from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.core.cpu import cpu_arch
+from duomem.core.errors import UserError
+from duomem.device.engine import tvm_engine as engine_module
+from duomem.device.engine.bundle import Bundle, read_bundle
+from duomem.device.engine.gpu import SOFTWARE, Gpu
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 pytest.importorskip("torch", reason="the tiny bundle is compiled from a transformers model")
@@ -108,12 +108,12 @@ def test_the_gate_ran_the_library(vulkan_bundle: Path) -> None:
     (library,) = manifest["target"]["libraries"]
     assert library["device"] == "vulkan" and library["file"] in manifest["gate"]["libraries"]
     assert manifest["gate"]["unchecked"] == [] and 0 < manifest["gate"]["libraries"][library["file"]] < 1e-3
-    assert list(manifest["gate"]["stand_ins"]) == [f"lib/cpu-{cpu_arch()}-native.so"]
+    assert list(manifest["gate"]["proxy_libraries"]) == [f"lib/cpu-{cpu_arch()}-native.so"]
     assert [path.name for path in (vulkan_bundle / "lib").iterdir()] == [Path(library["file"]).name]
 
 
 def test_without_an_adapter_the_gate_says_what_it_did_not_run(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: dict[str, Any]
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: dict[str, Any]
 ) -> None:
     from duomem.compile import bundle as writer
     from duomem.compile.gate.gate import gate
@@ -123,14 +123,14 @@ def test_without_an_adapter_the_gate_says_what_it_did_not_run(
     bundle, _ = writer.compile_bundle(tiny_model, load_target("vulkan"), "q4f32_1", tmp_path / "b", context_length=256)
     (library,) = bundle.manifest["target"]["libraries"]
     assert bundle.manifest["gate"]["unchecked"] == [library["file"]]
-    assert bundle.manifest["gate"]["libraries"] == {} and len(bundle.manifest["gate"]["stand_ins"]) == 1
+    assert bundle.manifest["gate"]["libraries"] == {} and len(bundle.manifest["gate"]["proxy_libraries"]) == 1
     assert [path.name for path in (tmp_path / "b" / "lib").iterdir()] == [Path(library["file"]).name]
     read_bundle(tmp_path / "b")
 
 
 @pytest.mark.skipif(cpu_arch() == "aarch64", reason="a phone's libraries run here themselves")
 def test_a_phones_libraries_are_checked_through_ones_for_this_machine(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: dict[str, Any]
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: dict[str, Any]
 ) -> None:
     pytest.importorskip("ziglang")
     from duomem.compile.bundle import compile_bundle
@@ -139,19 +139,22 @@ def test_a_phones_libraries_are_checked_through_ones_for_this_machine(
 
     monkeypatch.delenv(PYTHON, raising=False)
     bundle, _ = compile_bundle(tiny_model, load_target("phone"), "q4f32_1", tmp_path / "b", context_length=256)
-    files = [f"lib/{name}.so" for name in ("cpu-aarch64-i8mm", "cpu-aarch64-dotprod", "cpu-aarch64-neon",
-                                           "vulkan-aarch64-f32")]
+    files = [
+        f"lib/{name}.so"
+        for name in ("cpu-aarch64-i8mm", "cpu-aarch64-dotprod", "cpu-aarch64-neon", "vulkan-aarch64-f32")
+    ]
     gate = read_bundle(tmp_path / "b").manifest["gate"]
     assert [library.file for library in bundle.libraries] == files == gate["unchecked"]
-    assert set(gate["stand_ins"]) == {f"lib/{device}.so" for device in (f"cpu-{cpu_arch()}-native",
-                                                                         f"vulkan-{cpu_arch()}-f32")}
-    assert all(0 < difference < 1e-3 for difference in gate["stand_ins"].values())
+    assert set(gate["proxy_libraries"]) == {
+        f"lib/{device}.so" for device in (f"cpu-{cpu_arch()}-native", f"vulkan-{cpu_arch()}-f32")
+    }
+    assert all(0 < difference < 1e-3 for difference in gate["proxy_libraries"].values())
 
 
 def test_a_software_rasteriser_is_not_chosen_unasked(
-    both: Path, adapter: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    both: Path, gpu: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not adapter["software"]:
+    if not gpu["software"]:
         pytest.skip("this adapter is a GPU")
     monkeypatch.delenv(SOFTWARE, raising=False)
     assert TvmEngine.load(both).library.device == "cpu"
@@ -197,9 +200,9 @@ def test_a_failing_device_is_noticed(
 def test_without_adapter_or_plugin_the_cpu_is_used(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from duomem.device.engine.tvm_engine import gpu as adapter_module
+    from duomem.device.engine import gpu as gpu_module
 
-    monkeypatch.setattr(adapter_module, "adapters", lambda tvm: [])
+    monkeypatch.setattr(gpu_module, "gpus", lambda tvm: [])
     assert "no Vulkan adapter" in refuses(read_bundle(both), capsys)
     with pytest.raises(UserError, match="no Vulkan adapter"):
         TvmEngine.load(both, "vulkan")
@@ -209,26 +212,26 @@ def test_a_gpu_is_chosen_before_the_cpu(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a GPU is: the adapter here, with another name for it."""
-    from duomem.device.engine.tvm_engine import gpu as adapter_module
+    from duomem.device.engine import gpu as gpu_module
 
     monkeypatch.delenv(SOFTWARE, raising=False)
-    monkeypatch.setattr(adapter_module, "adapters", lambda tvm: [Adapter(0, "a GPU", False, 1 << 27)])
+    monkeypatch.setattr(gpu_module, "gpus", lambda tvm: [Gpu(0, "a GPU", False, 1 << 27)])
     engine = TvmEngine.load(both)
     assert engine.library.device == "vulkan" and capsys.readouterr().err == ""
     assert engine_module.read_bundle(both).devices == ("vulkan", "cpu")
 
 
 def test_an_episode_takes_the_cpus_actions(
-    adapter: dict[str, Any], make_model: Any, generated_games: Path, tmp_path: Path
+    gpu: dict[str, Any], make_model: Any, generated_games: Path, tmp_path: Path
 ) -> None:
     """The agent, on a generated game, with a system text prefilled once and forked, and commands scored by branches."""
     from duomem.compile.bundle import compile_bundle
     from duomem.compile.library.target import load_target
     from duomem.device.agent.agent import Agent
-    from duomem.device.alfworld.game_files import find_games
-    from duomem.device.alfworld.game import load_game
-    from duomem.device.alfworld.alfworld_env import KitWorld
     from duomem.device.agent.prompt import PromptTokenizer
+    from duomem.device.alfworld.alfworld_env import AlfworldEnv
+    from duomem.device.alfworld.game import load_game
+    from duomem.device.alfworld.game_files import find_games
 
     game = load_game(find_games(generated_games, "train")[0])
     model = make_model(tmp_path / "model", max_position_embeddings=8192)
@@ -238,7 +241,7 @@ def test_an_episode_takes_the_cpus_actions(
         engine = TvmEngine.load(tmp_path / target, device, max_sessions=3)
         tokenizer = PromptTokenizer(engine.bundle.tokenizer_file)
         agent = Agent(engine, tokenizer, "student", "constrained", max_steps=STEPS)
-        episode = agent.play(KitWorld(), game, "train")
+        episode = agent.play(AlfworldEnv(), game, "train")
         played.append([(step.action, step.observation) for step in episode.trajectory.steps])
     assert len(played[0]) == STEPS and played[0] == played[1]
 
@@ -251,7 +254,7 @@ def test_an_episode_takes_the_cpus_actions(
     ],
 )
 def test_other_shapes_pass_the_gate(
-    adapter: dict[str, Any], make_model: Any, tmp_path: Path, scheme: str, config: dict[str, Any]
+    gpu: dict[str, Any], make_model: Any, tmp_path: Path, scheme: str, config: dict[str, Any]
 ) -> None:
     from duomem.compile.bundle import compile_bundle
     from duomem.compile.library.target import load_target

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import GameError
 from duomem.core.files import read_json, write_bytes, write_json
-from duomem.device.alfworld.game_files import DATA_FOLDER, GAME_FILE, SPLITS
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import parse_game
-from duomem.device.alfworld.goal import FAMILIES
-from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.game_files import DATA_FOLDER, GAME_FILE, SPLITS
+from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.train.games.goals import possible_goals
 from duomem.train.games.layouts import FloorPlan, plans_of
 from duomem.train.games.placement import place_things
@@ -46,16 +46,16 @@ class Generator:
         self._plans: dict[str, list[FloorPlan]] = {split: plans_of(self._wheel, split) for split in SPLITS}
 
     def make(self, split: str, index: int) -> GameFile:
-        """Game `index` of a split. Families take turns, so that any six in a row have all of them.
+        """Game `index` of a split. Task types take turns, so that any six in a row have all of them.
 
         Every game made is read back and its walkthrough played to the win. Raises RuntimeError, a programming
         error, if no attempt gives a game that can be won.
         """
         rng = random.Random(f"{GENERATOR_VERSION} {self._seed} {split} {index}")
-        family = FAMILIES[index % len(FAMILIES)]
+        task_type = TASK_TYPES[index % len(TASK_TYPES)]
         for _ in range(_ATTEMPTS):
             plan = rng.choice(self._plans[split])
-            goals = possible_goals(self._wheel, plan, family)
+            goals = possible_goals(self._wheel, plan, task_type)
             if not goals:
                 continue
             thing = rng.choice(sorted({goal.thing for goal in goals}))
@@ -64,7 +64,7 @@ class Generator:
             if [placed.kind for placed in things].count(thing) < goal.things_needed:
                 continue
             trial = f"trial_S{self._seed}_{split}_{index:06d}"
-            path = Path(f"{family}-{thing}-None-{goal.target}-{plan.number}") / trial / GAME_FILE
+            path = Path(f"{task_type}-{thing}-None-{goal.target}-{plan.number}") / trial / GAME_FILE
             fields = {
                 "pddl_domain": self._wheel.domain,
                 "grammar": self._wheel.grammar.replace("UNKNOWN GOAL", goal.sentence(self._wheel, rng)),
@@ -73,13 +73,13 @@ class Generator:
             }
             walkthrough = _solve(fields, path)
             return GameFile(path, json.dumps({**fields, "walkthrough": walkthrough}).encode())
-        raise RuntimeError(f"no {family} game for {split} {index} in {_ATTEMPTS} attempts")
+        raise RuntimeError(f"no {task_type} game for {split} {index} in {_ATTEMPTS} attempts")
 
 
 def _solve(fields: Mapping[str, object], path: Path) -> list[str]:
     game = parse_game(json.dumps(fields).encode(), path)
-    walkthrough, world = plan_walkthrough(game), KitWorld()
-    wins = [world.reset(game).won, *(world.step(command).won for command in walkthrough)]
+    walkthrough, env = plan_walkthrough(game), AlfworldEnv()
+    wins = [env.reset(game).won, *(env.step(command).won for command in walkthrough)]
     if wins.index(True) != len(walkthrough):
         raise RuntimeError(f"{path}: the walkthrough does not win with its last command: {walkthrough}")
     return walkthrough
@@ -89,11 +89,16 @@ def generate(out: Path, seed: int, counts: Mapping[str, int]) -> Iterator[bool]:
     """Write `counts[split]` games of every split under `out`, yielding once a game whether it was new.
 
     A complete set of the same arguments is left alone at once; an interrupted or smaller one is completed.
-    Raises UserError if `out` holds something else, or more games than asked for.
+    Raises GameError if `out` holds something else, or more games than asked for.
     """
     out = Path(out)
-    wanted = {"format": "duomem-games", "version": GENERATOR_VERSION, "alfworld": VERSION, "seed": seed,
-              "counts": dict(counts)}
+    wanted = {
+        "format": "duomem-games",
+        "version": GENERATOR_VERSION,
+        "alfworld": VERSION,
+        "seed": seed,
+        "counts": dict(counts),
+    }
     if _check_manifest(out, wanted):
         return
     generator = Generator(seed)
@@ -110,25 +115,29 @@ def generate(out: Path, seed: int, counts: Mapping[str, int]) -> Iterator[bool]:
 
 
 def _check_manifest(out: Path, wanted: Mapping[str, object]) -> bool:
-    """Whether `out` holds the whole wanted set. Raises UserError if it cannot become that set."""
+    """Whether `out` holds the whole wanted set. Raises GameError if it cannot become that set."""
     path = out / MANIFEST
     if not path.exists():
         if out.exists() and any(out.iterdir()):
-            raise UserError(f"{out}: is not empty and holds no {MANIFEST}: choose another --out")
+            raise GameError(f"{out}: is not empty and holds no {MANIFEST}: choose another --out")
         return False
     found = read_json(path, "game manifest")
     if not isinstance(found, dict):
-        raise UserError(f"{path}: is not a game manifest: choose another --out")
+        raise GameError(f"{path}: is not a game manifest: choose another --out")
     for field in ("format", "version", "alfworld", "seed"):
         if found.get(field) != wanted[field]:
-            raise UserError(f"{path}: field {field} is {found.get(field)!r}, not {wanted[field]!r}: choose "
-                            "another --out, or remove that folder")
+            raise GameError(
+                f"{path}: field {field} is {found.get(field)!r}, not {wanted[field]!r}: choose "
+                "another --out, or remove that folder"
+            )
     counts = found.get("counts")
     more = wanted["counts"]
     if not isinstance(counts, dict) or not isinstance(more, dict):
-        raise UserError(f"{path}: field counts is not an object: choose another --out")
+        raise GameError(f"{path}: field counts is not an object: choose another --out")
     for split, count in more.items():
         if not isinstance(counts.get(split), int) or counts[split] > count:
-            raise UserError(f"{path}: field counts.{split} is {counts.get(split)!r}, more than the {count} "
-                            "asked for: ask for at least as many, or choose another --out")
+            raise GameError(
+                f"{path}: field counts.{split} is {counts.get(split)!r}, more than the {count} "
+                "asked for: ask for at least as many, or choose another --out"
+            )
     return counts == more and found.get("complete") is True

@@ -18,7 +18,10 @@ UNSEEN_PLANS = frozenset({9, 10, 29, 215, 219, 226, 308, 315, 325, 404, 424, 425
 
 # Furniture that rooms have but layouts leave out: how many (from, to). One, for types not named here.
 _USUAL_COUNT: Mapping[str, tuple[int, int]] = {
-    "StoveBurner": (4, 4), "TowelHolder": (1, 2), "HandTowelHolder": (1, 2), "Shelf": (1, 3),
+    "StoveBurner": (4, 4),
+    "TowelHolder": (1, 2),
+    "HandTowelHolder": (1, 2),
+    "Shelf": (1, 3),
     "Drawer": (1, 4),
 }
 # Further cabinets and drawers, beyond those listed, in rooms that have some (from, to).
@@ -60,8 +63,9 @@ class FloorPlan:
 def plans_of(wheel: Wheel, split: str) -> list[FloorPlan]:
     """The floor plans games of a split are set in, by number: train and valid_seen share theirs."""
     numbers = [number for room in wheel.rooms.values() for number in room]
-    return [read_plan(wheel, number) for number in sorted(numbers)
-            if (number in UNSEEN_PLANS) == (split == "valid_unseen")]
+    return [
+        read_plan(wheel, number) for number in sorted(numbers) if (number in UNSEEN_PLANS) == (split == "valid_unseen")
+    ]
 
 
 def read_plan(wheel: Wheel, number: int) -> FloorPlan:

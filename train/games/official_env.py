@@ -1,4 +1,4 @@
-"""The official engine, alfworld 0.4.2 on TextWorld, behind the World interface: the reference for KitWorld.
+"""The official engine, alfworld 0.4.2 on TextWorld, behind the Env interface: the reference for AlfworldEnv.
 
 Host only (x86-64, the `official` extra) and slow: about 1.5 s to start a game, 60 ms a step.
 """
@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import UserError
-from duomem.device.alfworld.game import Game
+from duomem.core.errors import GameError
 from duomem.device.alfworld.env import Observation
+from duomem.device.alfworld.game import Game
 
 
-class OfficialWorld:
-    """Implements world.World. It plays the file at `game.path`, so that file must still be there.
+class OfficialEnv:
+    """Implements env.Env. It plays the file at `game.path`, so that file must still be there.
 
-    Raises UserError at once if alfworld or TextWorld is not installed.
+    Raises GameError at once if alfworld or TextWorld is not installed.
     """
 
     def __init__(self) -> None:
@@ -29,8 +29,10 @@ class OfficialWorld:
                 import textworld
                 from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
             except ImportError as e:
-                raise UserError(f"the official ALFWorld engine cannot be imported ({e}): pip install "
-                                "'duomem[official]' (x86-64 only), or play with the kit's engine") from None
+                raise GameError(
+                    f"the official ALFWorld engine cannot be imported ({e}): pip install "
+                    "'duomem[official]' (x86-64 only), or play with duomem's engine"
+                ) from None
         self._textworld = textworld
         self._demangler = AlfredDemangler
         self._env: Any = None

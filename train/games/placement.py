@@ -16,23 +16,65 @@ from duomem.train.games.wheel import Wheel
 # How much a kind of receptacle draws the things that fit it, all receptacles of the kind together. In kinds
 # not named here nothing lies at the start.
 _ATTRACTION: Mapping[str, float] = {
-    "CounterTop": 6, "DiningTable": 6, "CoffeeTable": 5, "Desk": 5, "Dresser": 3, "Bed": 7, "Sofa": 4,
-    "SideTable": 2.5, "TVStand": 2.5, "ArmChair": 1.6, "Ottoman": 1.5, "Fridge": 4, "Cabinet": 5,
-    "Drawer": 3.2, "Shelf": 3, "SinkBasin": 1.5, "Microwave": 1.5, "GarbageCan": 1.3, "StoveBurner": 20,
-    "CoffeeMachine": 6, "Toilet": 3.5, "ToiletPaperHanger": 2.2, "BathtubBasin": 6, "Cart": 3, "Safe": 2,
-    "TowelHolder": 100, "HandTowelHolder": 100,
+    "CounterTop": 6,
+    "DiningTable": 6,
+    "CoffeeTable": 5,
+    "Desk": 5,
+    "Dresser": 3,
+    "Bed": 7,
+    "Sofa": 4,
+    "SideTable": 2.5,
+    "TVStand": 2.5,
+    "ArmChair": 1.6,
+    "Ottoman": 1.5,
+    "Fridge": 4,
+    "Cabinet": 5,
+    "Drawer": 3.2,
+    "Shelf": 3,
+    "SinkBasin": 1.5,
+    "Microwave": 1.5,
+    "GarbageCan": 1.3,
+    "StoveBurner": 20,
+    "CoffeeMachine": 6,
+    "Toilet": 3.5,
+    "ToiletPaperHanger": 2.2,
+    "BathtubBasin": 6,
+    "Cart": 3,
+    "Safe": 2,
+    "TowelHolder": 100,
+    "HandTowelHolder": 100,
 }
 # How many things a receptacle of a kind holds at most at the start.
 _ROOM_FOR: Mapping[str, int] = {
-    "CoffeeMachine": 1, "ToiletPaperHanger": 1, "TowelHolder": 1, "HandTowelHolder": 1, "StoveBurner": 1,
-    "Microwave": 3, "Drawer": 4, "Cabinet": 4, "Safe": 3, "GarbageCan": 4, "ArmChair": 4, "SinkBasin": 6,
+    "CoffeeMachine": 1,
+    "ToiletPaperHanger": 1,
+    "TowelHolder": 1,
+    "HandTowelHolder": 1,
+    "StoveBurner": 1,
+    "Microwave": 3,
+    "Drawer": 4,
+    "Cabinet": 4,
+    "Safe": 3,
+    "GarbageCan": 4,
+    "ArmChair": 4,
+    "SinkBasin": 6,
 }
 _ROOM_FOR_MANY = 16
 # How many of a thing a room has (from, to), for those of which it has not 1 to 3.
 _COUNT: Mapping[str, tuple[int, int]] = {
-    "Bread": (1, 2), "Pan": (1, 2), "Pot": (1, 2), "Pillow": (1, 2), "Laptop": (1, 2), "Box": (1, 2),
-    "Towel": (1, 2), "HandTowel": (1, 2), "DeskLamp": (1, 1), "TeddyBear": (1, 1), "HousePlant": (1, 1),
-    "Television": (1, 1), "PaperTowelRoll": (1, 1),
+    "Bread": (1, 2),
+    "Pan": (1, 2),
+    "Pot": (1, 2),
+    "Pillow": (1, 2),
+    "Laptop": (1, 2),
+    "Box": (1, 2),
+    "Towel": (1, 2),
+    "HandTowel": (1, 2),
+    "DeskLamp": (1, 1),
+    "TeddyBear": (1, 1),
+    "HousePlant": (1, 1),
+    "Television": (1, 1),
+    "PaperTowelRoll": (1, 1),
 }
 # Things that only stand about: no player can put them anywhere, so the wheel does not say where they are.
 _STANDS_ON: Mapping[str, tuple[str, ...]] = {
@@ -65,8 +107,9 @@ class Thing:
         return self.kind in _FIXED
 
 
-def place_things(wheel: Wheel, plan: FloorPlan, target: str, at_least: int, avoid: str | None,
-                 rng: random.Random) -> list[Thing]:
+def place_things(
+    wheel: Wheel, plan: FloorPlan, target: str, at_least: int, avoid: str | None, rng: random.Random
+) -> list[Thing]:
     """Fill a room: of `target` there are `at_least` to 4, none of them in a receptacle of kind `avoid`."""
     used: Counter[str] = Counter()
     things: dict[str, Thing] = {}
@@ -75,10 +118,13 @@ def place_things(wheel: Wheel, plan: FloorPlan, target: str, at_least: int, avoi
     # The target goes first, so that others do not take up its room.
     for kind in sorted(counts, key=lambda kind: (kind != target, kind)):
         for _ in range(counts[kind]):
-            places = [receptacle for receptacle in plan.receptacles
-                      if used[receptacle.id] < capacity(receptacle.kind)
-                      and receptacle.kind in places_for(wheel, plan, kind)
-                      and not (kind == target and receptacle.kind == avoid)]
+            places = [
+                receptacle
+                for receptacle in plan.receptacles
+                if used[receptacle.id] < capacity(receptacle.kind)
+                and receptacle.kind in places_for(wheel, plan, kind)
+                and not (kind == target and receptacle.kind == avoid)
+            ]
             if places:
                 receptacle = _draw(places, rng)
                 used[receptacle.id] += 1
@@ -93,8 +139,11 @@ def places_for(wheel: Wheel, plan: FloorPlan, kind: str) -> list[str]:
     """The kinds of receptacle in a room where things of `kind` may lie at the start."""
     if kind in _ON_THE_FLOOR:
         return []
-    return [place for place in plan.kinds if place in _ATTRACTION
-            and (kind in wheel.fits[_LIKE.get(place, place)] or place in _STANDS_ON.get(kind, ()))]
+    return [
+        place
+        for place in plan.kinds
+        if place in _ATTRACTION and (kind in wheel.fits[_LIKE.get(place, place)] or place in _STANDS_ON.get(kind, ()))
+    ]
 
 
 def capacity(receptacle: str) -> int:
@@ -119,9 +168,16 @@ def _new_id(kind: str, receptacle: Receptacle, taken: Mapping[str, Thing], rng: 
 
 def _nest(wheel: Wheel, things: dict[str, Thing], target: str, rng: random.Random) -> None:
     """Put one thing, not of the target's kind, into a movable receptacle beside it."""
-    pairs = [(inner, outer) for inner in things.values() for outer in things.values()
-             if inner.receptacle == outer.receptacle and inner.kind != target and inner.kind != outer.kind
-             and outer.kind in wheel.movable_receptacles and inner.kind in wheel.fits[outer.kind]]
+    pairs = [
+        (inner, outer)
+        for inner in things.values()
+        for outer in things.values()
+        if inner.receptacle == outer.receptacle
+        and inner.kind != target
+        and inner.kind != outer.kind
+        and outer.kind in wheel.movable_receptacles
+        and inner.kind in wheel.fits[outer.kind]
+    ]
     if pairs:
         inner, outer = rng.choice(pairs)
         things[inner.id] = Thing(inner.id, inner.kind, inner.receptacle, outer.id)

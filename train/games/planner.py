@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from duomem.device.alfworld.game import Game
 
-# Family -> (verb, receptacle types it is done with).
+# Task type -> (verb, receptacle types it is done with).
 _CHANGES = {
     "pick_clean_then_place_in_recep": ("clean", ("sinkbasintype", "sinktype")),
     "pick_heat_then_place_in_recep": ("heat", ("microwavetype",)),
@@ -15,7 +15,7 @@ _CHANGES = {
 def plan_walkthrough(game: Game) -> list[str]:
     """Commands that win `game`, in order, without a wasted one.
 
-    Raises ValueError if the room lacks an object, a device or a target; KitWorld says whether the plan wins.
+    Raises ValueError if the room lacks an object, a device or a target; AlfworldEnv says whether the plan wins.
     """
     return _Planner(game).plan()
 
@@ -29,17 +29,17 @@ class _Planner:
 
     def plan(self) -> list[str]:
         goal = self._game.goal
-        if goal.family == "look_at_obj_in_light":
+        if goal.task_type == "look_at_obj_in_light":
             self._take(*self._find_things(1)[0])
             lamp, place = self._find(f"{goal.target_type}type")[0]
             self._go(place)
             self._commands.append(f"use {self._game.names[lamp]}")
             return self._commands
         target = self._find_receptacle((f"{goal.target_type}type",))
-        for thing, place in self._find_things(2 if goal.family == "pick_two_obj_and_place" else 1):
+        for thing, place in self._find_things(2 if goal.task_type == "pick_two_obj_and_place" else 1):
             self._take(thing, place)
-            if goal.family in _CHANGES:
-                verb, kinds = _CHANGES[goal.family]
+            if goal.task_type in _CHANGES:
+                verb, kinds = _CHANGES[goal.task_type]
                 device = self._find_receptacle(kinds)
                 self._go(device)
                 self._commands.append(f"{verb} {self._game.names[thing]} with {self._game.names[device]}")
@@ -57,8 +57,11 @@ class _Planner:
 
     def _find(self, kind: str) -> list[tuple[str, str]]:
         """Every object of a type with a receptacle it is in, sorted by id; at least one."""
-        found = {thing: place for thing, place in sorted(self._game.facts["inreceptacle"])
-                 if self._game.object_type.get(thing) == kind}
+        found = {
+            thing: place
+            for thing, place in sorted(self._game.facts["inreceptacle"])
+            if self._game.object_type.get(thing) == kind
+        }
         if not found:
             raise ValueError(f"the room has no {kind} to be found")
         return list(found.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from duomem.train.games.goals import TaskGoal
+from duomem.train.games.goals import GeneratedGoal
 from duomem.train.games.layouts import FloorPlan
 from duomem.train.games.placement import Thing
 from duomem.train.games.wheel import Wheel
@@ -13,12 +13,17 @@ _OPENABLE = frozenset({"Fridge", "Cabinet", "Microwave", "Drawer", "Safe"})
 # Types the domain's actions name, so that every problem must declare them.
 _NAMED_RECEPTACLES = frozenset({"SinkBasin", "Microwave", "Fridge"})
 _NAMED_OBJECTS = frozenset({"Knife", "ButterKnife"})
-_PREDICATES = {"Cleanable": "cleanable", "Heatable": "heatable", "Coolable": "coolable",
-               "Toggleable": "toggleable", "Sliceable": "sliceable"}
+_PREDICATES = {
+    "Cleanable": "cleanable",
+    "Heatable": "heatable",
+    "Coolable": "coolable",
+    "Toggleable": "toggleable",
+    "Sliceable": "sliceable",
+}
 _MANGLED = (("|", "_bar_"), ("-", "_minus_"), ("+", "_plus_"), (".", "_dot_"))
 
 
-def write_problem(wheel: Wheel, plan: FloorPlan, things: list[Thing], goal: TaskGoal, name: str) -> str:
+def write_problem(wheel: Wheel, plan: FloorPlan, things: list[Thing], goal: GeneratedGoal, name: str) -> str:
     """The text of `pddl_problem`. The order of its facts is that of the arguments: same input, same bytes."""
     kinds = sorted({thing.kind for thing in things})
     facts: list[tuple[str, ...]] = []
@@ -48,7 +53,7 @@ def write_problem(wheel: Wheel, plan: FloorPlan, things: list[Thing], goal: Task
     )
 
 
-def _facts_of(wheel: Wheel, thing: Thing, goal: TaskGoal) -> list[tuple[str, ...]]:
+def _facts_of(wheel: Wheel, thing: Thing, goal: GeneratedGoal) -> list[tuple[str, ...]]:
     facts: list[tuple[str, ...]] = [
         ("objectType", thing.id, f"{thing.kind}Type"),
         ("inReceptacle", thing.id, thing.receptacle.id),
@@ -62,8 +67,7 @@ def _facts_of(wheel: Wheel, thing: Thing, goal: TaskGoal) -> list[tuple[str, ...
         facts.append(("pickupable", thing.id))
     if thing.kind == goal.thing and thing.receptacle.kind == "Fridge" and goal.starts_cool:
         facts.append(("isCool", thing.id))
-    facts += [(predicate, thing.id) for name, predicate in _PREDICATES.items()
-              if thing.kind in wheel.properties[name]]
+    facts += [(predicate, thing.id) for name, predicate in _PREDICATES.items() if thing.kind in wheel.properties[name]]
     return facts
 
 

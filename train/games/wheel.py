@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import GameError
 
 VERSION = "0.4.2"
 
@@ -58,7 +58,7 @@ class Wheel:
 
     @cached_property
     def goals(self) -> Mapping[str, Mapping[str, Any]]:
-        """Task family -> its `pddl` goal and sentence `templates`."""
+        """Task type -> its `pddl` goal and sentence `templates`."""
         return dict(self._module("gen/goal_library.py").gdict)
 
     def layout(self, plan: int) -> tuple[Mapping[str, list[float]], list[str]]:
@@ -76,7 +76,7 @@ class Wheel:
     def _module(self, name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"alfworld_{Path(name).stem}", self.folder / name)
         if spec is None or spec.loader is None or not (self.folder / name).is_file():
-            raise UserError(f"{self.folder / name}: missing from the alfworld package: {_INSTALL}")
+            raise GameError(f"{self.folder / name}: missing from the alfworld package: {_INSTALL}")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
@@ -85,19 +85,21 @@ class Wheel:
         try:
             return (self.folder / name).read_text(encoding="utf-8")
         except OSError as e:
-            raise UserError(f"{self.folder / name}: cannot be read ({e.strerror}): {_INSTALL}") from None
+            raise GameError(f"{self.folder / name}: cannot be read ({e.strerror}): {_INSTALL}") from None
 
 
 _INSTALL = f"pip install --no-deps --force-reinstall alfworld=={VERSION}"
 
 
 def find_wheel() -> Wheel:
-    """The installed alfworld. Raises UserError with the pip command if it is absent or of another version."""
+    """The installed alfworld. Raises GameError with the pip command if it is absent or of another version."""
     spec = importlib.util.find_spec("alfworld")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("making games needs the files of the alfworld package (nothing it depends on): "
-                        f"pip install --no-deps alfworld=={VERSION}")
+        raise GameError(
+            "making games needs the files of the alfworld package (nothing it depends on): "
+            f"pip install --no-deps alfworld=={VERSION}"
+        )
     version = importlib.metadata.version("alfworld")
     if version != VERSION:
-        raise UserError(f"making games needs alfworld {VERSION}, found {version}: {_INSTALL}")
+        raise GameError(f"making games needs alfworld {VERSION}, found {version}: {_INSTALL}")
     return Wheel(Path(next(iter(spec.submodule_search_locations))))

@@ -1,42 +1,42 @@
-"""A room in which made-up commands work too, and the made-up task is what wins.
+"""A scene in which synthetic commands work too, and the synthetic task is what wins.
 
-It wraps the kit's engine and speaks as it does: "You polish the mug 1 using the shelf 2.".
+It wraps duomem's engine and speaks as it does: "You polish the mug 1 using the shelf 2.".
 """
 
 from __future__ import annotations
 
 import re
 
-from duomem.device.alfworld.game import Game
-from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
-from duomem.train.synthetic.task import Task
+from duomem.device.alfworld.game import Game
+from duomem.train.synthetic.task import SyntheticTask
 from duomem.train.teachers.expert import items_in, kind
 
 _TASK = re.compile(r"(?<=Your task is to: )[^\n]*")
 
 
-class InventedWorld:
-    """Implements world.World for one made-up task."""
+class SyntheticEnv:
+    """Implements env.Env for one synthetic task."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: SyntheticTask) -> None:
         self._task = task
-        self._world = KitWorld()
+        self._env = AlfworldEnv()
 
     def reset(self, game: Game) -> Observation:
-        """Start `game`'s room with the made-up task in the place of its own."""
+        """Start `game`'s scene with the synthetic task in the place of its own."""
         self._held: str | None = None
         self._treated: set[str] = set()
         self._left = list(self._task.goals)
-        started = self._world.reset(game)
+        started = self._env.reset(game)
         return self._observe(_TASK.sub(self._task.sentence, started.text), started)
 
     def step(self, command: str) -> Observation:
-        """As KitWorld.step, with the made-up commands."""
+        """As AlfworldEnv.step, with the synthetic commands."""
         command = command.strip()
-        made_up = self._commands.get(command)
-        if made_up is None:
-            observed = self._world.step(command)
+        synthetic = self._commands.get(command)
+        if synthetic is None:
+            observed = self._env.step(command)
             self._follow(command, observed.text)
             return self._observe(observed.text, observed)
         verb = command.split(" ", 1)[0]
@@ -44,20 +44,24 @@ class InventedWorld:
         goal = self._left[0]
         if goal.receptacle is None and (goal.lamp is None or verb == goal.use):
             self._reach()
-        return self._observe(made_up, self._world.step("inventory"))
+        return self._observe(synthetic, self._env.step("inventory"))
 
-    def _made_up(self) -> dict[str, str]:
-        """Made-up commands that apply now -> what they say."""
+    def _synthetic(self) -> dict[str, str]:
+        """Synthetic commands that apply now -> what they say."""
         if self._held is None or not self._left:
             return {}
-        admissible = self._world.step("inventory").admissible
+        admissible = self._env.step("inventory").admissible
         here = [c.removeprefix("examine ") for c in admissible if c.startswith("examine ")]
         goal, held = self._left[0], self._held
-        commands = {f"{verb} {held} with {place}": f"You {verb} the {held} using the {place}."
-                    for verb, device in goal.treatments for place in here if kind(place) == device}
+        commands = {
+            f"{verb} {held} with {place}": f"You {verb} the {held} using the {place}."
+            for verb, device in goal.treatments
+            for place in here
+            if kind(place) == device
+        }
         if goal.lamp is not None:
             for place in here:
-                for thing in items_in(self._world.step(f"examine {place}").text):
+                for thing in items_in(self._env.step(f"examine {place}").text):
                     if kind(thing) == goal.lamp:
                         commands[f"{goal.use} {thing}"] = f"You {goal.use} the {thing}."
         return commands
@@ -76,14 +80,17 @@ class InventedWorld:
         no place is asked for a verb, is the caller's to see.
         """
         goal = self._left[0]
-        if self._held is not None and kind(self._held) == goal.object \
-                and {verb for verb, _ in goal.treatments} <= self._treated:
+        if (
+            self._held is not None
+            and kind(self._held) == goal.object
+            and {verb for verb, _ in goal.treatments} <= self._treated
+        ):
             del self._left[0]
             self._treated = set()
 
     def _observe(self, text: str, observed: Observation) -> Observation:
         won = not self._left
-        self._commands = self._made_up()
+        self._commands = self._synthetic()
         return Observation(text, tuple(sorted({*observed.admissible, *self._commands})), won, won)
 
     @property

@@ -1,6 +1,6 @@
-"""Words for made-up procedures: verbs and qualities that mean nothing in ALFWorld's own tasks.
+"""Words for synthetic procedures: verbs and qualities that mean nothing in ALFWorld's own tasks.
 
-No verb, quality or synonym of the six real families is among them, so that none of these is taught by the way.
+No verb, quality or synonym of the six real task types is among them, so that none of these is taught by the way.
 """
 
 from __future__ import annotations
@@ -33,8 +33,46 @@ tiny tough trained trusted unlucky velvet vivid waxed weird wild wise wobbly woo
 VERBS = tuple(_VERB_LIST.split())
 QUALITIES = tuple(_QUALITY_LIST.split())
 
-_ONSETS = ("b", "bl", "br", "ch", "d", "dr", "f", "fl", "g", "gl", "gr", "h", "j", "k", "kl", "l", "m", "n", "p", "pl",
-           "qu", "r", "s", "sh", "sk", "sl", "sn", "sp", "st", "t", "th", "tr", "tw", "v", "w", "y", "z", "zw")
+_ONSETS = (
+    "b",
+    "bl",
+    "br",
+    "ch",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gl",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "qu",
+    "r",
+    "s",
+    "sh",
+    "sk",
+    "sl",
+    "sn",
+    "sp",
+    "st",
+    "t",
+    "th",
+    "tr",
+    "tw",
+    "v",
+    "w",
+    "y",
+    "z",
+    "zw",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "ai", "ou")
 _CODAS = ("", "b", "ck", "d", "ff", "g", "l", "m", "n", "nk", "p", "r", "rk", "sh", "st", "t", "x", "zz")
 
@@ -50,5 +88,5 @@ def quality(rng: random.Random) -> str:
 
 
 def nonsense(rng: random.Random) -> str:
-    """One or two made-up syllables."""
+    """One or two synthetic syllables."""
     return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.randint(1, 2)))

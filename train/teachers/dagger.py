@@ -20,7 +20,7 @@ _GIVE_UP = 0.5
 """The same after a command that did nothing."""
 
 
-class StudentHand:
+class DaggerPolicy:
     """The other hand of one episode, until it hands over."""
 
     def __init__(self, agent: Agent, intro: str, game: str, seed: str) -> None:
@@ -29,7 +29,7 @@ class StudentHand:
         self._talk = agent.converse(intro, game)
         self._playing = True
 
-    def mistake(self, steps: Sequence[Step], observation: Observation) -> str | None:
+    def act(self, steps: Sequence[Step], observation: Observation) -> str | None:
         """What the student plays now, None once the step is the teacher's, as all after it are."""
         stuck = bool(steps) and observation.text == NOTHING_HAPPENS
         if not self._playing or self._random.random() < (_GIVE_UP if stuck else _HAND_OVER):
@@ -37,8 +37,8 @@ class StudentHand:
             return None
         try:
             if steps:
-                self._talk.told(steps[-1].action, observation.text)
-            return self._talk.answer(observation)
+                self._talk.observe(steps[-1].action, observation.text)
+            return self._talk.act(observation)
         except ContextFull:
             self._playing = False
             return None

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from duomem.device.agent.prompt import goal_sentence
 from duomem.device.agent.exploration import receptacles
-from duomem.train.teachers.goal_spec import TREATMENTS, Goal, parse_goal
+from duomem.device.agent.prompt import goal_sentence
+from duomem.train.teachers.goal_spec import TREATMENTS, GoalSpec, parse_goal
 
 REVISION = 2
 
@@ -41,8 +41,8 @@ def items_in(text: str) -> list[str]:
 class Expert:
     """One episode's policy. Call `act()` for a command, then `observe(command, text)` with its result."""
 
-    def __init__(self, intro: str, priors: Priors, goal: Goal | None = None) -> None:
-        """`intro`: the first observation; `goal`: what it asks for, read from it if not given. Raises UserError
+    def __init__(self, intro: str, priors: Priors, goal: GoalSpec | None = None) -> None:
+        """`intro`: the first observation; `goal`: what it asks for, read from it if not given. Raises TrainError
         if its goal cannot be read.
         """
         self.goal = goal or parse_goal(goal_sentence(intro))
@@ -100,7 +100,7 @@ class Expert:
             self._closed.discard(place)
             self._contents[place] = _ITEM.findall(match[1])
 
-    def pursue(self, goal: Goal) -> None:
+    def pursue(self, goal: GoalSpec) -> None:
         """Go on to `goal` in the same room, with all that was seen so far."""
         if goal == self.goal:
             return
@@ -143,8 +143,14 @@ class Expert:
         if self.goal.count == 1:
             return None
         if self._destination is None:
-            self._destination = next((p for p in self._contents if kind(p) == self.goal.receptacle
-                                      and any(kind(i) == self.goal.object for i in self._contents[p])), None)
+            self._destination = next(
+                (
+                    p
+                    for p in self._contents
+                    if kind(p) == self.goal.receptacle and any(kind(i) == self.goal.object for i in self._contents[p])
+                ),
+                None,
+            )
         return self._destination
 
     def _search(self, wanted: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError
 
 TREATMENTS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 """Verb of a treatment -> the receptacle that does it."""
@@ -22,7 +22,7 @@ _PUT = re.compile(r"put (?:an? |some |the )?(\w+) (?:in|on) (?:an? |the )?(\w+)"
 
 
 @dataclass(frozen=True)
-class Goal:
+class GoalSpec:
     """object: its type, as in names ("mug"); count: how many; treatments: (verb, type of the receptacle that
     does it), in order; receptacle: type of the destination, None without; lamp: type of a thing to `use` with
     the object in hand, a lamp in ALFWorld.
@@ -45,21 +45,21 @@ class Goal:
         return acts
 
 
-def parse_goal(sentence: str) -> Goal:
-    """The goal a sentence states. Raises UserError for a sentence of no known template."""
+def parse_goal(sentence: str) -> GoalSpec:
+    """The goal a sentence states. Raises TrainError for a sentence of no known template."""
     text = sentence.strip().rstrip(".").lower()
     if m := _LOOK.fullmatch(text):
-        return Goal(m[1], lamp=m[2])
+        return GoalSpec(m[1], lamp=m[2])
     if m := _TWO.fullmatch(text):
-        return Goal(m[1], count=2, receptacle=m[2])
+        return GoalSpec(m[1], count=2, receptacle=m[2])
     if m := _TREAT_FIRST.fullmatch(text):
         return _treated(m[1], m[2], m[3])
     if m := _TREATED.fullmatch(text):
         return _treated(_VERB[m[1]], m[2], m[3])
     if m := _PUT.fullmatch(text):
-        return Goal(m[1], receptacle=m[2])
-    raise UserError(f"goal sentence {sentence!r} is of no ALFWorld template the expert knows")
+        return GoalSpec(m[1], receptacle=m[2])
+    raise TrainError(f"goal sentence {sentence!r} is of no ALFWorld template the expert knows")
 
 
-def _treated(verb: str, thing: str, receptacle: str) -> Goal:
-    return Goal(thing, treatments=((verb, TREATMENTS[verb]),), receptacle=receptacle)
+def _treated(verb: str, thing: str, receptacle: str) -> GoalSpec:
+    return GoalSpec(thing, treatments=((verb, TREATMENTS[verb]),), receptacle=receptacle)

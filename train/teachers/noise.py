@@ -9,8 +9,8 @@ import random
 from collections.abc import Sequence
 
 from duomem.core.trajectory import Step
-from duomem.device.alfworld.env import Observation
 from duomem.device.agent.exploration import receptacles
+from duomem.device.alfworld.env import Observation
 from duomem.train.teachers.expert import kind
 
 _WALK_ON = 0.4
@@ -24,11 +24,11 @@ _AGAIN = 0.35
 """Chance that a walk to a missing instance is followed by a walk to the next missing one."""
 
 
-class Stumbler:
+class NoiseInjector:
     """Draws the mistakes of one episode; the same seed and game give the same ones."""
 
     def __init__(self, intro: str, rate: float, seed: str, acts: Sequence[str]) -> None:
-        """`rate`: chance that a step is a mistake, 0 for never; `acts`: what haste does, see Goal.acts."""
+        """`rate`: chance that a step is a mistake, 0 for never; `acts`: what haste does, see GoalSpec.acts."""
         self._acts = acts
         self._rate = rate
         self._random = random.Random(seed)
@@ -37,7 +37,7 @@ class Stumbler:
             self._last_number[kind(name)] = max(self._last_number.get(kind(name), 0), int(name.rsplit(" ", 1)[1]))
         self._missing: tuple[str, int] | None = None
 
-    def mistake(self, steps: Sequence[Step], observation: Observation) -> str | None:
+    def act(self, steps: Sequence[Step], observation: Observation) -> str | None:
         """The wrong command to play now, None to leave the step to the teacher. `steps`: those played."""
         if self._missing is not None and self._random.random() < _AGAIN:
             return self._walk_on(self._missing[0], self._missing[1] + 1)

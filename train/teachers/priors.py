@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError
 from duomem.core.files import digest_of, read_json, sha256_file, write_json
 from duomem.device.alfworld.game import Game, load_game
 
@@ -50,7 +50,7 @@ def combine(counts: Iterable[Counts]) -> dict[str, float]:
 
 
 def cached_priors(file: Path, games: list[Path]) -> dict[str, float] | None:
-    """Priors saved in `file` for exactly these games, or None. Raises UserError if they are damaged."""
+    """Priors saved in `file` for exactly these games, or None. Raises TrainError if they are damaged."""
     if not file.is_file():
         return None
     saved = read_json(file, "priors file")
@@ -58,7 +58,7 @@ def cached_priors(file: Path, games: list[Path]) -> dict[str, float] | None:
         return None
     priors = saved.get("priors")
     if not isinstance(priors, dict) or not all(isinstance(share, float) for share in priors.values()):
-        raise UserError(f"{file}: field priors is not an object of shares: delete the file, it is made again")
+        raise TrainError(f"{file}: field priors is not an object of shares: delete the file, it is made again")
     return priors
 
 

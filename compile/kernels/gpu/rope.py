@@ -68,8 +68,10 @@ def split(heads: int, kv_heads: int, dim: int, turns: np.ndarray) -> Any:
                             angle[0] = angle[0] - quarter[0] * _exact(_QUARTERS[2])
                             angle[1] = angle[0] * angle[0]
                             wave[0] = angle[0] + angle[0] * angle[1] * _polynomial(_SINE, angle[1])
-                            wave[1] = T.float32(1) - T.float32(0.5) * angle[1] + angle[1] * angle[1] * _polynomial(
-                                _COSINE, angle[1]
+                            wave[1] = (
+                                T.float32(1)
+                                - T.float32(0.5) * angle[1]
+                                + angle[1] * angle[1] * _polynomial(_COSINE, angle[1])
                             )
                             turn = T.meta_var(T.Cast("int32", quarter[0]) % 4)
                             # By the quarter: (sin, cos), (cos, -sin), (-sin, -cos), (-cos, sin) of the angle.

@@ -13,10 +13,10 @@ from typing import Any
 
 import tvm
 
-from duomem.core.errors import UserError
 from duomem.compile.library.toolchains.embedded import SYMBOL, read_code, read_modules, repack, unpack, with_binary
 from duomem.compile.library.toolchains.link import linker_for
 from duomem.compile.library.toolchains.nvcc import check_fatbin, compile_fatbin
+from duomem.core.errors import CompileError
 
 CHECKED = ("cuda", "metal")
 """Kinds of GPU code that `export` makes and checks."""
@@ -39,7 +39,7 @@ def gpu_target(gpu: dict[str, Any], host: Any) -> tvm.target.Target:
 def export(executable: Any, library: Path, link: str, gpu: dict[str, Any]) -> str:
     """Write `executable` to `library` (.so, .dylib or .a), linked by zig for `link`; returns what is found in it.
 
-    gpu: the target file's table. Raises UserError if nvcc or zig fails, or if `library` holds CUDA code that a
+    gpu: the target file's table. Raises CompileError if nvcc or zig fails, or if `library` holds CUDA code that a
     device would have to compile.
     """
     pack = _cuda_packer(gpu["archs"]) if gpu["kind"] == "cuda" else None
@@ -49,18 +49,18 @@ def export(executable: Any, library: Path, link: str, gpu: dict[str, Any]) -> st
 
 
 def check_library(library: Path, gpu: dict[str, Any]) -> tuple[str, ...]:
-    """The names of the kernels in `library`, which must be as the target file's table `gpu` asks. Or UserError."""
+    """The names of the kernels in `library`, which must be as the target file's table `gpu` asks. Or CompileError."""
     try:
         modules = [read_code(module) for module in read_modules(library) if module.kind == gpu["kind"]]
     except ValueError as e:
-        raise UserError(f"{library.name}: {e}") from None
+        raise CompileError(f"{library.name}: {e}") from None
     if not modules:
-        raise UserError(f"{library.name}: holds no {gpu['kind']} code")
+        raise CompileError(f"{library.name}: holds no {gpu['kind']} code")
     for module in modules:
         if gpu["kind"] == "cuda":
             check_fatbin(module.code[""], gpu["archs"], module.kernels)
         elif lost := [n for n in module.kernels if b"kernel void " + n.encode() not in module.code.get(n, b"")]:
-            raise UserError(f"{library.name}: no source of kernel {', '.join(lost[:3])}")
+            raise CompileError(f"{library.name}: no source of kernel {', '.join(lost[:3])}")
     return tuple(name for module in modules for name in module.kernels)
 
 
@@ -75,7 +75,7 @@ def _cuda_packer(archs: Sequence[str]) -> Callable[[Any, bool, str, str], str]:
             if part.kind == "cuda":
                 code = read_code(part)
                 if code.format != "cuda":
-                    raise UserError(f"TVM compiled CUDA by itself, to {code.format}: unset TVM_CUDA_COMPILE_MODE")
+                    raise CompileError(f"TVM compiled CUDA by itself, to {code.format}: unset TVM_CUDA_COMPILE_MODE")
                 part = with_binary(part, "fatbin", compile_fatbin(code.code[""].decode(), archs, code.kernels))
             modules.append(part)
         data, source = Path(folder) / "device.bin", Path(folder) / "device.s"

@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from duomem.core.errors import UserError
 from duomem.compile.library.toolchains.fatbin import read_fatbin
+from duomem.core.errors import CompileError, UserError
 from duomem.device.engine.cuda import MAJOR, find_nvcc
 
 PACKAGES = "duomem[cuda]"
@@ -40,10 +40,10 @@ def missing() -> str | None:
 
 
 def nvcc_version(nvcc: Path) -> str:
-    """Such as "13.0.88". Raises UserError if it does not start or says something else."""
+    """Such as "13.0.88". Raises CompileError if it does not start or says something else."""
     found = re.search(r"\bV([0-9]+\.[0-9]+\.[0-9]+)", _run([str(nvcc), "--version"]))
     if found is None:
-        raise UserError(f"{nvcc}: does not tell its version: reinstall it")
+        raise CompileError(f"{nvcc}: does not tell its version: reinstall it")
     return found.group(1)
 
 
@@ -51,12 +51,12 @@ def compile_fatbin(source: str, archs: Sequence[str], kernels: Sequence[str]) ->
     """CUDA C++ `source` to a fat binary with machine code for each of `archs` ("sm_87"), and nothing else.
 
     kernels: the functions that must be in each. Division and square root are exact, as on the CPU.
-    Raises UserError if there is no nvcc, if it fails, or if what it made is not that.
+    Raises CompileError if there is no nvcc, if it fails, or if what it made is not that.
     """
     if (reason := missing()) is not None:
-        raise UserError(reason)
+        raise CompileError(reason)
     if not archs or (wrong := [arch for arch in archs if not _ARCH.fullmatch(arch)]):
-        raise UserError(f"archs: {', '.join(map(str, wrong)) if archs else 'none'}: give names like sm_87")
+        raise CompileError(f"archs: {', '.join(map(str, wrong)) if archs else 'none'}: give names like sm_87")
     with tempfile.TemporaryDirectory(prefix="duomem-nvcc-") as folder:
         path, out = Path(folder) / "kernels.cu", Path(folder) / "kernels.fatbin"
         path.write_text(source)
@@ -69,31 +69,36 @@ def compile_fatbin(source: str, archs: Sequence[str], kernels: Sequence[str]) ->
 
 
 def check_fatbin(binary: bytes, archs: Sequence[str], kernels: Sequence[str]) -> None:
-    """Raises UserError if `binary` is not machine code of all `kernels` for exactly `archs`."""
+    """Raises CompileError if `binary` is not machine code of all `kernels` for exactly `archs`."""
     try:
         images = read_fatbin(binary)
     except ValueError as e:
-        raise UserError(f"CUDA code: {e}: a device would have to compile it") from None
+        raise CompileError(f"CUDA code: {e}: a device would have to compile it") from None
     if other := [f"{image.kind} for {image.arch}" for image in images if image.kind != "sass"]:
-        raise UserError(f"CUDA code: holds {', '.join(other)}, which a device would have to compile")
+        raise CompileError(f"CUDA code: holds {', '.join(other)}, which a device would have to compile")
     if sorted(image.arch for image in images) != sorted(arch.rstrip("af") for arch in archs):
         found = ", ".join(image.arch for image in images) or "none"
-        raise UserError(f"CUDA code: is for {found}, not for {', '.join(archs)}")
+        raise CompileError(f"CUDA code: is for {found}, not for {', '.join(archs)}")
     for image in images:
         if lost := [name for name in kernels if not image.has_kernel(name)]:
-            raise UserError(f"CUDA code: {image.arch} has no kernel {', '.join(lost[:3])}")
+            raise CompileError(f"CUDA code: {image.arch} has no kernel {', '.join(lost[:3])}")
 
 
 def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", timeout=_TIME_LIMIT,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_TIME_LIMIT,
         )
     except (OSError, subprocess.TimeoutExpired) as e:
-        raise UserError(f"{command[0]}: {e}") from None
+        raise CompileError(f"{command[0]}: {e}") from None
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it wrote nothing"]
         reason = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise UserError(f"nvcc failed (exit {done.returncode}): {reason}")
+        raise CompileError(f"nvcc failed (exit {done.returncode}): {reason}")
     return done.stdout

@@ -42,10 +42,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def adapters() -> list[dict[str, Any]]:
+def gpus() -> list[dict[str, Any]]:
     """Adapters of this machine, best first: index, name, type (discrete, integrated, cpu, unknown), software, backend,
     driver, vendor, vendor_id, device_id, f16, subgroups, limits (bytes and counts). Empty without a Vulkan driver."""
-    return _plain(tvm_ffi.get_global_func("duomem_vulkan.adapters")())
+    return _plain(tvm_ffi.get_global_func("duomem_vulkan.gpus")())
 
 
 def statistics(device: int = 0) -> dict[str, Any]:

@@ -26,7 +26,7 @@ struct Adapter {
   uint32_t vendor_id = 0, device_id = 0;
   bool software = false, f16 = false, subgroups = false;
   WGPULimits limits{};
-  // Python-visible description: name, type, driver, limits ... (see duomem_vulkan.adapters).
+  // Python-visible description: name, type, driver, limits ... (see duomem_vulkan.gpus).
   tvm::ffi::Map<tvm::ffi::String, tvm::ffi::Any> Describe(int index) const;
 };
 

@@ -105,7 +105,7 @@ void LoseDevice(int64_t index, bool in_submission) {
   });
 }
 
-constexpr const char* kMark = "duomem_vulkan.adapters";
+constexpr const char* kMark = "duomem_vulkan.gpus";
 
 void Register() {
   if (ffi::Function::GetGlobal(kMark).has_value()) return;  // loaded before, perhaps from another copy of this file

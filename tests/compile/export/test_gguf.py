@@ -1,4 +1,4 @@
-"""A bundle as GGUF: read back with gguf's own reader and dequantisers, every weight is the bundle's."""
+"""A bundle as GGUF: read back with gguf's own reader and dequantizers, every weight is the bundle's."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.compile.export.gguf import QUANTS, export_gguf, rope_factors
-from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.weights.quantize import store
+from duomem.core.errors import UserError
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.weights import Record, read_tensor_cache
 
@@ -26,11 +26,24 @@ FAMILIES = {
     "Qwen2ForCausalLM": dataclasses.replace(LLAMA, qkv_bias=True, stored_qkv=("c_attn",)),
     "Qwen3ForCausalLM": dataclasses.replace(LLAMA, qk_norm=True, tie_word_embeddings=True, stored_qkv=("c_attn",)),
     "Gemma2ForCausalLM": dataclasses.replace(
-        LLAMA, tie_word_embeddings=True, sandwich_norms=True, sliding_window=8, sliding_layers=(True, False),
-        attention_softcap=50.0, final_softcap=30.0),
+        LLAMA,
+        tie_word_embeddings=True,
+        sandwich_norms=True,
+        sliding_window=8,
+        sliding_layers=(True, False),
+        attention_softcap=50.0,
+        final_softcap=30.0,
+    ),
     "Gemma3ForCausalLM": dataclasses.replace(
-        LLAMA, tie_word_embeddings=True, sandwich_norms=True, qk_norm=True, sliding_window=8,
-        sliding_layers=(True, True), stored_prefix="language_model.", stored_qkv=("q_proj", "k_proj", "v_proj")),
+        LLAMA,
+        tie_word_embeddings=True,
+        sandwich_norms=True,
+        qk_norm=True,
+        sliding_window=8,
+        sliding_layers=(True, True),
+        stored_prefix="language_model.",
+        stored_qkv=("q_proj", "k_proj", "v_proj"),
+    ),
 }
 
 
@@ -40,7 +53,7 @@ def make_bundle(folder: Path, architecture: str, config: DecoderConfig, scheme: 
     (folder / "model").mkdir(parents=True)
     write_weights((t for w in config.weights() for t in store(w, _random(rng, w), scheme)), folder / "model")
     model = {"id": "m", "architecture": architecture, "config": config.to_json()}
-    return Bundle(folder, {"model": model, "quantisation": scheme})
+    return Bundle(folder, {"model": model, "quantization": scheme})
 
 
 def _random(rng: np.random.Generator, weight: Weight) -> Callable[[], Iterator[np.ndarray]]:
@@ -48,7 +61,7 @@ def _random(rng: np.random.Generator, weight: Weight) -> Callable[[], Iterator[n
     return lambda: iter([values])
 
 
-def dequantise(weight: Weight, records: dict[str, Record], scheme: str) -> np.ndarray:
+def dequantize(weight: Weight, records: dict[str, Record], scheme: str) -> np.ndarray:
     """float32 of weight.shape, straight from the definition of the scheme."""
     if not weight.is_matrix:
         return records[weight.name].load().astype(np.float32)
@@ -69,15 +82,19 @@ def dequantise(weight: Weight, records: dict[str, Record], scheme: str) -> np.nd
 def read_gguf(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
     """The reader, and every tensor of the file as float32."""
     reader = gguf.GGUFReader(path)
-    return reader, {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32).reshape(
-        tuple(reversed(t.shape.tolist()))) for t in reader.tensors}
+    return reader, {
+        t.name: gguf.quants.dequantize(t.data, t.tensor_type)
+        .astype(np.float32)
+        .reshape(tuple(reversed(t.shape.tolist())))
+        for t in reader.tensors
+    }
 
 
 def _expected(architecture: str, config: DecoderConfig, folder: Path, scheme: str) -> dict[str, np.ndarray]:
     """The bundle's weights by Hugging Face's names; llama's queries and keys put in pairs."""
     records, found = read_tensor_cache(folder / "model"), {}
     for weight in config.weights():
-        rows, begin = dequantise(weight, records, scheme), 0
+        rows, begin = dequantize(weight, records, scheme), 0
         for source in weight.sources:
             end = begin + config.source_rows(source)
             part = rows[begin:end]
@@ -93,17 +110,29 @@ def _expected(architecture: str, config: DecoderConfig, folder: Path, scheme: st
 
 def _hugging_face_name(name: str, config: DecoderConfig) -> str:
     """transformers' name of a GGUF tensor, by gguf's own table."""
-    top = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight",
-           "output.weight": "lm_head.weight"}
+    top = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "output_norm.weight": "model.norm.weight",
+        "output.weight": "lm_head.weight",
+    }
     if name in top:
         return top[name]
     _, layer, part, end = name.split(".")
-    parts = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-             "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
-             "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-             "attn_norm": "input_layernorm",
-             "ffn_norm": "pre_feedforward_layernorm" if config.sandwich_norms else "post_attention_layernorm",
-             "post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
+    parts = {
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+        "attn_norm": "input_layernorm",
+        "ffn_norm": "pre_feedforward_layernorm" if config.sandwich_norms else "post_attention_layernorm",
+        "post_attention_norm": "post_attention_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm",
+    }
     return f"model.layers.{layer}.{parts[part]}.{end}"
 
 
@@ -150,10 +179,20 @@ def test_what_llama_cpp_reads_of_the_config(tmp_path: Path) -> None:
     reader, _ = read_gguf(tmp_path / "m.gguf")
     found = {name.removeprefix("gemma2."): field.contents() for name, field in reader.fields.items()}
     assert found["general.architecture"] == "gemma2"
-    wanted = {"block_count": 2, "embedding_length": 64, "feed_forward_length": 96, "attention.head_count": 4,
-              "attention.head_count_kv": 2, "attention.key_length": 16, "attention.value_length": 16,
-              "rope.freq_base": 20000.0, "vocab_size": 50, "attention.sliding_window": 8,
-              "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+    wanted = {
+        "block_count": 2,
+        "embedding_length": 64,
+        "feed_forward_length": 96,
+        "attention.head_count": 4,
+        "attention.head_count_kv": 2,
+        "attention.key_length": 16,
+        "attention.value_length": 16,
+        "rope.freq_base": 20000.0,
+        "vocab_size": 50,
+        "attention.sliding_window": 8,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    }
     assert {name: found[name] for name in wanted} == wanted
 
 
@@ -162,10 +201,16 @@ def test_llama_3_rope_factors_are_transformers() -> None:
     from transformers import LlamaConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-               "original_max_position_embeddings": 256}
-    hf = LlamaConfig(hidden_size=256, num_attention_heads=4, head_dim=64,
-                     rope_parameters={**scaling, "rope_theta": 20000.0})
+    scaling = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 256,
+    }
+    hf = LlamaConfig(
+        hidden_size=256, num_attention_heads=4, head_dim=64, rope_parameters={**scaling, "rope_theta": 20000.0}
+    )
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](hf, "cpu")
     plain = 20000.0 ** (-np.arange(0, 64, 2) / 64)
     ours = rope_factors(dataclasses.replace(LLAMA, head_dim=64, rope_scaling=scaling))
@@ -173,13 +218,19 @@ def test_llama_3_rope_factors_are_transformers() -> None:
     np.testing.assert_allclose(plain / ours, scaled.numpy(), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("change", "quant", "said"), [
-    ({}, "Q8_0", "--vs-quant Q8_0: weights in q4f32_1 can become Q4_0 or Q4_1"),
-    ({"architecture": "MambaForCausalLM"}, "Q4_0", "duomem writes no GGUF of MambaForCausalLM"),
-    ({"config": {"hidden": 1}}, "Q4_0", "field model.config is not a decoder"),
-    ({"config": dataclasses.replace(LLAMA, sliding_window=4, sliding_layers=(True, False)).to_json()}, "Q4_0",
-     "pattern of sliding windows"),
-])
+@pytest.mark.parametrize(
+    ("change", "quant", "said"),
+    [
+        ({}, "Q8_0", "--vs-quant Q8_0: weights in q4f32_1 can become Q4_0 or Q4_1"),
+        ({"architecture": "MambaForCausalLM"}, "Q4_0", "duomem writes no GGUF of MambaForCausalLM"),
+        ({"config": {"hidden": 1}}, "Q4_0", "field model.config is not a decoder"),
+        (
+            {"config": dataclasses.replace(LLAMA, sliding_window=4, sliding_layers=(True, False)).to_json()},
+            "Q4_0",
+            "pattern of sliding windows",
+        ),
+    ],
+)
 def test_what_cannot_be_written_is_said(tmp_path: Path, change: dict[str, Any], quant: str, said: str) -> None:
     bundle = make_bundle(tmp_path / "b", "LlamaForCausalLM", LLAMA, "q4f32_1")
     bundle.manifest["model"].update(change)

@@ -12,28 +12,52 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.cli import compile as cli
-from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.mlc_config import chat_config, check_mlc, conversation
 from duomem.compile.export.mlc import compile_mlc
 from duomem.compile.models.config import DecoderConfig
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.mlc_config import chat_config, check_mlc, conversation
+from duomem.core.errors import UserError
 from duomem.device.engine.weights import read_tensor_cache
 
 MODEL_FIELDS = {
-    "LlamaForCausalLM": {"hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "rms_norm_eps",
-                         "vocab_size", "tie_word_embeddings", "position_embedding_base", "rope_scaling",
-                         "context_window_size", "prefill_chunk_size", "num_key_value_heads", "head_dim"},
+    "LlamaForCausalLM": {
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "rms_norm_eps",
+        "vocab_size",
+        "tie_word_embeddings",
+        "position_embedding_base",
+        "rope_scaling",
+        "context_window_size",
+        "prefill_chunk_size",
+        "num_key_value_heads",
+        "head_dim",
+    },
     "Qwen2ForCausalLM": {"hidden_act", "rope_theta", "num_key_value_heads", "head_dim", "dtype"},
     "Qwen3ForCausalLM": {"hidden_act", "rope_theta", "attention_bias", "num_key_value_heads", "head_dim"},
-    "Gemma2ForCausalLM": {"attention_bias", "hidden_activation", "position_embedding_base", "query_pre_attn_scalar",
-                          "attn_logit_softcapping", "final_logit_softcapping", "sliding_window"},
+    "Gemma2ForCausalLM": {
+        "attention_bias",
+        "hidden_activation",
+        "position_embedding_base",
+        "query_pre_attn_scalar",
+        "attn_logit_softcapping",
+        "final_logit_softcapping",
+        "sliding_window",
+    },
     "Gemma3ForCausalLM": {"text_config", "vocab_size", "context_window_size", "sliding_window_size"},
 }
 """What the config class of each family in mlc-llm's python/mlc_llm/model takes, or asks for."""
 
-TYPES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3",
-         "Gemma2ForCausalLM": "gemma2", "Gemma3ForCausalLM": "gemma3_text"}
+TYPES = {
+    "LlamaForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3_text",
+}
 
 FAKE = """
 import json, os, sys, time
@@ -57,8 +81,15 @@ class Model:
         from duomem.compile.models import FAMILIES
 
         self.folder, self.family = folder, FAMILIES[architecture]
-        sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-                 "vocab_size": 300, "bos_token_id": 2, "eos_token_ids": (1,)}
+        sizes = {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "vocab_size": 300,
+            "bos_token_id": 2,
+            "eos_token_ids": (1,),
+        }
         self.config = DecoderConfig(**{**sizes, **fields})
 
 
@@ -143,8 +174,14 @@ def test_the_folder(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "mlc"
     assert compile_mlc(tiny_model, "q4f16_1", out, 256)
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert {"model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json", "README.md",
-            "android/mlc-package-config.json", "ios/mlc-package-config.json"} <= files
+    assert {
+        "model/mlc-chat-config.json",
+        "model/tensor-cache.json",
+        "model/tokenizer.json",
+        "README.md",
+        "android/mlc-package-config.json",
+        "ios/mlc-package-config.json",
+    } <= files
     records = read_tensor_cache(out / "model")
     assert records["model.embed_tokens.q_scale"].load().dtype == np.float16
     config = json.loads((out / "model" / "mlc-chat-config.json").read_text())

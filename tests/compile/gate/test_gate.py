@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.compile import bundle as writer
-from duomem.compile.gate.gate import gate
-from duomem.compile.library.build import building
 from duomem.compile.bundle import compile_bundle
-from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.gate import gate
 from duomem.compile.gate.gate import check_parity, comparing
-from duomem.compile.gate.steps import FORCED, Choices, Episode, Step
+from duomem.compile.gate.steps import FORCED, Choices, RecordedEpisode, RecordedStep
+from duomem.compile.library.build import building
 from duomem.compile.library.target import load_target
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.core.errors import UserError
 from duomem.device.engine.bundle import Bundle, read_bundle
 
 CRASH = "__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 0; }"
@@ -32,7 +32,7 @@ CRASH = "__attribute__((constructor)) static void crash(void) { *(volatile int *
 
 @pytest.fixture
 def copy(tiny_bundle: Path, tmp_path: Path) -> Bundle:
-    """The tiny bundle, in a folder that may be spoilt."""
+    """The tiny bundle, in a folder that may be corrupted."""
     folder = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
     return Bundle(folder, json.loads((folder / "bundle.json").read_text()))
 
@@ -66,9 +66,7 @@ def check(tiny_model: Path, reference: tuple[str, ...]) -> Callable[..., dict[st
     """check(bundle, min_agreement=None): check_parity for a bundle whose weights are the tiny bundle's."""
 
     def run(bundle: Bundle, min_agreement: float | None = None) -> dict[str, Any]:
-        with comparing(
-            Checkpoint(tiny_model), bundle.model_dir, "q4f32_1", 256, reference_command=reference
-        ) as judge:
+        with comparing(Checkpoint(tiny_model), bundle.model_dir, "q4f32_1", 256, reference_command=reference) as judge:
             return judge(bundle, min_agreement)
 
     return run
@@ -126,8 +124,9 @@ def test_two_tokens_swapped(copy: Bundle, tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"rope_theta": 10000.0}, {"rms_norm_eps": 0.1}, {"attention_scale": 0.2}])
-def test_a_library_of_another_model(copy: Bundle, tiny_model: Path, change: dict[str, float],
-                                    check: Callable[..., Any]) -> None:
+def test_a_library_of_another_model(
+    copy: Bundle, tiny_model: Path, change: dict[str, float], check: Callable[..., Any]
+) -> None:
     other = Checkpoint(tiny_model)
     other.config = dataclasses.replace(other.config, **change)
     with building(other, "q4f32_1", load_target("host"), copy.prefill_chunk, copy.folder) as finish:
@@ -157,8 +156,9 @@ def test_a_bundle_whose_library_crashes_is_not_written(
                 def spoil() -> Any:
                     libraries = finish()
                     file = args[-1] / libraries[0]["file"]
-                    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", file], input=CRASH, text=True,
-                                   check=True)
+                    subprocess.run(
+                        ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", file], input=CRASH, text=True, check=True
+                    )
                     return libraries
 
                 return spoil
@@ -183,9 +183,7 @@ def test_a_bundle_whose_library_crashes_is_not_written(
         (("/no/such/python",), r"reference cannot be started: /no/such/python"),
     ],
 )
-def test_a_reference_that_does_not_come(
-    copy: Bundle, tiny_model: Path, command: tuple[str, ...], message: str
-) -> None:
+def test_a_reference_that_does_not_come(copy: Bundle, tiny_model: Path, command: tuple[str, ...], message: str) -> None:
     with (
         pytest.raises(UserError, match=message),
         comparing(
@@ -216,12 +214,12 @@ def test_disagreeing_choices_are_refused(
     assert check(bundle, 0.0)["actions"]["agreement"] < 1
 
 
-def episode(actions: list[list[int]]) -> Episode:
+def episode(actions: list[list[int]]) -> RecordedEpisode:
     steps, tokens = [], [0, 0]
     for action in actions:
-        steps.append(Step(len(tokens), tuple((token, 99) for token in action)))
+        steps.append(RecordedStep(len(tokens), tuple((token, 99) for token in action)))
         tokens += [*action, 0]
-    return Episode(tuple(tokens), 1, tuple(steps))
+    return RecordedEpisode(tuple(tokens), 1, tuple(steps))
 
 
 def test_figures_of_choices() -> None:

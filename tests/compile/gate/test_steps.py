@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from duomem.compile.gate.steps import FORCED, STEPS_FILE, Choices, RecordedEpisode, RecordedStep, compared, read_steps
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Trajectory, read_trajectories
-from duomem.compile.gate.steps import FORCED, STEPS_FILE, Choices, Episode, Step, compared, read_steps
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.goal import FAMILIES
-from duomem.device.alfworld.alfworld_env import KitWorld
 from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.game_files import find_games
+from duomem.device.alfworld.goal import TASK_TYPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,20 +29,18 @@ def recorded() -> list[Trajectory]:
 
 
 def test_the_file_holds_200_steps_of_all_families(recorded: list[Trajectory]) -> None:
-    steps = Counter({family: 0 for family in FAMILIES})
+    steps = Counter({task_type: 0 for task_type in TASK_TYPES})
     for trajectory in recorded:
         assert trajectory.split == "train" and trajectory.player.startswith("expert/")
-        assert all(step.action in step.admissible and not step.stumble for step in trajectory.steps)
-        steps[trajectory.family] += len(trajectory.steps)
+        assert all(step.action in step.admissible and not step.is_noise for step in trajectory.steps)
+        steps[trajectory.task_type] += len(trajectory.steps)
     assert steps.total() == 200 and min(steps.values()) >= 20
     assert all(trajectory.won for trajectory in recorded[:-1])
     assert len({trajectory.game for trajectory in recorded}) == len(recorded)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("alfworld") is None, reason="alfworld is not installed")
-def test_the_script_gives_the_same_bytes_and_no_validation_game(
-    recorded: list[Trajectory], tmp_path: Path
-) -> None:
+def test_the_script_gives_the_same_bytes_and_no_validation_game(recorded: list[Trajectory], tmp_path: Path) -> None:
     from duomem.train.games.generate import generate
     from duomem.train.games.layouts import UNSEEN_PLANS
 
@@ -56,11 +54,9 @@ def test_the_script_gives_the_same_bytes_and_no_validation_game(
     assert not {int(t.group.rsplit("-", 1)[1]) for t in recorded} & UNSEEN_PLANS
 
 
-def test_no_recorded_game_is_an_official_validation_game(
-    recorded: list[Trajectory], real_games: list[Path]
-) -> None:
+def test_no_recorded_game_is_an_official_validation_game(recorded: list[Trajectory], real_games: list[Path]) -> None:
     assert not {t.game for t in recorded} & {sha256_file(game) for game in real_games}
-    intros = {KitWorld().reset(load_game(game)).text for game in real_games}
+    intros = {AlfworldEnv().reset(load_game(game)).text for game in real_games}
     assert intros and not {t.intro for t in recorded} & intros
 
 
@@ -78,7 +74,7 @@ def test_steps_are_the_prompt_s_tokens(recorded: list[Trajectory], byte_tokenize
             for i, allowed in enumerate(step.allowed):
                 commands = [tokenizer.action(c) for c in recorded_step.admissible]
                 assert set(allowed) == {c[i] for c in commands if c[:i] == list(action[:i]) and len(c) > i}
-        assert Episode.from_json(episode.to_json()) == episode
+        assert RecordedEpisode.from_json(episode.to_json()) == episode
 
 
 def test_a_short_context_keeps_the_steps_that_fit(byte_tokenizer: Path) -> None:
@@ -94,7 +90,7 @@ def test_a_short_context_keeps_the_steps_that_fit(byte_tokenizer: Path) -> None:
 def test_choices_and_margins() -> None:
     choices = Choices()
     logits = np.array([[0.0, 3.0, 1.0, 9.0], [5.0, 0.0, 0.0, 1.0]], np.float32)
-    choices.add(Step(7, ((0, 1, 2), (3,))), logits)
+    choices.add(RecordedStep(7, ((0, 1, 2), (3,))), logits)
     assert choices.constrained == [[1, 3]] and choices.free == [[3, 0]]
     assert choices.margins == [[2.0, FORCED]]
 

@@ -1,4 +1,4 @@
-"""Matrix kernels of every storage and baseline against float64, on weights re-tiled as an engine does it."""
+"""Matrix kernels of every storage and variant against float64, on weights re-tiled as an engine does it."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ SHAPES = {(100, 96): (1, 2, 7, 33), (33, 1536): (1, 100)}
 """(n, k) of matrices -> m of inputs; the last needs two rounds of AMX's cache blocks."""
 
 
-def target_of(baseline: str) -> Any:
-    cpu, attributes, features = X86[baseline]
+def target_of(variant: str) -> Any:
+    cpu, attributes, features = X86[variant]
     if cpu_arch() != "x86_64" or not features <= (cpu_features() or set()):
-        pytest.skip(f"this machine cannot run {baseline} code")
+        pytest.skip(f"this machine cannot run {variant} code")
     return tvm.target.Target({"kind": "llvm", "mcpu": cpu} | ({"mattr": attributes} if attributes else {}))
 
 
@@ -102,9 +102,9 @@ def check_product(y: np.ndarray, x: np.ndarray, w: np.ndarray, dot: bool) -> Non
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
-@pytest.mark.parametrize("baseline", X86)
-def test_products(baseline: str, storage: Storage) -> None:
-    target = target_of(baseline)
+@pytest.mark.parametrize("variant", X86)
+def test_products(variant: str, storage: Storage) -> None:
+    target = target_of(variant)
     for (n, k), counts in SHAPES.items():
         arrays, w = weights(storage, n, k)
         many, one = (build(matmul(storage, n, k, cpu_of(target), one_row), target) for one_row in (False, True))
@@ -125,11 +125,11 @@ def test_odd_depths_of_float_weights() -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
-@pytest.mark.parametrize("baseline", ["plain", "avx512"])
-def test_rows_are_exact(baseline: str, storage: Storage) -> None:
+@pytest.mark.parametrize("variant", ["plain", "avx512"])
+def test_rows_are_exact(variant: str, storage: Storage) -> None:
     arrays, w = weights(storage, 100, 96)
     ids = np.array([[0, 99, 31, 32, 5, 99]], np.int32)
-    y = call(build(embedding(storage, 100, 96), target_of(baseline)), [ids, *arrays, np.zeros((1, 6, 96), np.float32)])
+    y = call(build(embedding(storage, 100, 96), target_of(variant)), [ids, *arrays, np.zeros((1, 6, 96), np.float32)])
     assert np.array_equal(y[0], w[ids[0]].astype(np.float32))
 
 
@@ -143,7 +143,7 @@ def test_a_nan_is_not_rounded_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("baseline", "expected"),
+    ("variant", "expected"),
     [
         ("plain", Cpu(128, 16)),
         ("avx", Cpu(256, 16)),
@@ -154,8 +154,8 @@ def test_a_nan_is_not_rounded_away() -> None:
         ("amx", Cpu(512, 32, "vnni", "amx", half=True)),
     ],
 )
-def test_a_cpu_is_known_by_its_features(baseline: str, expected: Cpu) -> None:
-    cpu, attributes, _ = X86[baseline]
+def test_a_cpu_is_known_by_its_features(variant: str, expected: Cpu) -> None:
+    cpu, attributes, _ = X86[variant]
     target = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": cpu} | (
         {"mattr": attributes} if attributes else {}
     )
@@ -178,11 +178,11 @@ def test_an_unknown_activation_is_refused() -> None:
 
 @pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or "")
 @pytest.mark.parametrize("storage", [stored.FLOAT16, stored.INT4_BFLOAT16, stored.INT8_FLOAT16], ids=lambda s: s.name)
-@pytest.mark.parametrize("baseline", ["neon", "dotprod"])
-def test_products_on_aarch64(baseline: str, storage: Storage) -> None:
-    cpu = cpu_of(emulator.baseline_target(baseline))
+@pytest.mark.parametrize("variant", ["neon", "dotprod"])
+def test_products_on_aarch64(variant: str, storage: Storage) -> None:
+    cpu = cpu_of(emulator.baseline_target(variant))
     arrays, w = weights(storage, 70, 96)
     for m in (1, 5):
         x, y = inputs(m, 96), np.zeros((1, m, 70), np.float32)
         kernel = matmul(storage, 70, 96, cpu, m == 1)
-        check_product(emulator.run_kernel(kernel, [x[None], *arrays, y], baseline)[-1], x, w, m == 1)
+        check_product(emulator.run_kernel(kernel, [x[None], *arrays, y], variant)[-1], x, w, m == 1)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from duomem.core.errors import UserError
-from duomem.compile.library.build import building
-from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.kernels.tile import Cpu
-from duomem.compile.library.target import Baseline, Target, known_targets, load_target, read_target
+from duomem.compile.library.build import building
+from duomem.compile.library.target import Target, Variant, known_targets, load_target, read_target
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.core.errors import UserError
 
 
 def build(model: Path, folder: Path, code: str, time_limit: float = 60, target: str = "host") -> list[dict[str, Any]]:
@@ -60,9 +60,9 @@ def test_unknown_target_names_the_known() -> None:
 
 
 def test_a_target_says_where_its_libraries_go() -> None:
-    old, new = Baseline("neon", {}, ()), Baseline("i8mm", {}, ("i8mm",))
+    old, new = Variant("neon", {}, ()), Variant("i8mm", {}, ("i8mm",))
     target = Target("pi", "cpu", "aarch64", (new, old))
-    assert [target.library(b) for b in target.baselines] == ["lib/cpu-aarch64-i8mm.so", "lib/cpu-aarch64-neon.so"]
+    assert [target.library(b) for b in target.variants] == ["lib/cpu-aarch64-i8mm.so", "lib/cpu-aarch64-neon.so"]
 
 
 WRITER = """
@@ -104,7 +104,7 @@ def test_compilers_are_stopped_when_the_rest_fails(tiny_model: Path, tmp_path: P
     ("text", "message"),
     [
         ("name = 'x'", "KeyError"),
-        ("name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nbaselines = []", "baselines"),
+        ("name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nbaselines = []", "variants"),
         (
             "name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nbaselines = "
             "[{name = 'a', llvm = {kind = 'llvm'}, cpu_features = ['avx9']}]",
@@ -125,8 +125,6 @@ def test_target_files_that_are_none(tmp_path: Path, text: str, message: str) -> 
     assert "x.toml" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("bits", "registers", "rows"), [(512, 32, 8), (256, 16, 3), (128, 32, 3), (128, 16, 1)]
-)
+@pytest.mark.parametrize(("bits", "registers", "rows"), [(512, 32, 8), (256, 16, 3), (128, 32, 3), (128, 16, 1)])
 def test_tiles_fit_the_registers(bits: int, registers: int, rows: int) -> None:
     assert Cpu(bits, registers).rows == rows

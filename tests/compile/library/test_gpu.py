@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.compile.library.gpu_limits import MAX_BINDING, MAX_HEAD, SCHEMES, check_gpu
-from duomem.compile.models.config import DecoderConfig
 from duomem.compile.library.target import load_target, read_target
+from duomem.compile.models.config import DecoderConfig
+from duomem.core.errors import UserError
 
 SMOLLM2 = DecoderConfig(
-    hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, vocab_size=49152,
-    num_key_value_heads=3, max_position_embeddings=8192, tie_word_embeddings=True,
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    vocab_size=49152,
+    num_key_value_heads=3,
+    max_position_embeddings=8192,
+    tie_word_embeddings=True,
 )
 
 
@@ -54,9 +60,7 @@ def test_other_schemes_are_refused(scheme: str) -> None:
         ({}, MAX_BINDING // 4 // 1536 + 1, "a layer's KV cache of 4 x 21846 tokens is .* lower --context"),
     ],
 )
-def test_a_tensor_above_what_every_adapter_binds_is_refused(
-    change: dict[str, Any], length: int, message: str
-) -> None:
+def test_a_tensor_above_what_every_adapter_binds_is_refused(change: dict[str, Any], length: int, message: str) -> None:
     with pytest.raises(UserError, match=f"{message}.*|maxStorageBufferBindingSize = 134217728") as error:
         check_gpu(replace(SMOLLM2, **change), "q4f32_1", length, "here")
     assert re.search(message, str(error.value)) and "maxStorageBufferBindingSize = 134217728" in str(error.value)
@@ -75,15 +79,15 @@ def test_heads_that_need_more_shared_memory_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("baseline", "message"),
+    ("variant", "message"),
     [
         ('device = "vulkan"\nname = "f32"\ncpu_features = []\nllvm = { kind = "llvm" }', "gpu: needed for every"),
         ('name = "f32"\ncpu_features = []\nllvm = { kind = "llvm" }\ngpu = { kind = "webgpu" }', "this is for cpu"),
     ],
 )
-def test_a_gpu_baseline_has_gpu_options_and_no_other(tmp_path: Path, baseline: str, message: str) -> None:
+def test_a_gpu_baseline_has_gpu_options_and_no_other(tmp_path: Path, variant: str, message: str) -> None:
     path = tmp_path / "x.toml"
-    path.write_text(f'name = "x"\ndevice = "cpu"\narch = "native"\n[[baselines]]\n{baseline}\n')
+    path.write_text(f'name = "x"\ndevice = "cpu"\narch = "native"\n[[variants]]\n{variant}\n')
     with pytest.raises(UserError, match=message):
         read_target(path)
 
@@ -92,13 +96,14 @@ def test_one_target_may_mix_devices(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text(
         'name = "x"\ndevice = "cpu"\narch = "aarch64"\nlink = "aarch64-linux-gnu.2.28"\n'
-        '[[baselines]]\nname = "neon"\ncpu_features = ["asimd"]\nllvm = { kind = "llvm" }\n'
-        '[[baselines]]\nname = "f32"\ndevice = "vulkan"\ncpu_features = []\nllvm = { kind = "llvm" }\n'
+        '[[variants]]\nname = "neon"\ncpu_features = ["asimd"]\nllvm = { kind = "llvm" }\n'
+        '[[variants]]\nname = "f32"\ndevice = "vulkan"\ncpu_features = []\nllvm = { kind = "llvm" }\n'
         'gpu = { kind = "webgpu" }\n'
     )
     target = read_target(path)
-    assert [target.library(baseline) for baseline in target.baselines] == [
-        "lib/cpu-aarch64-neon.so", "lib/vulkan-aarch64-f32.so"
+    assert [target.library(variant) for variant in target.variants] == [
+        "lib/cpu-aarch64-neon.so",
+        "lib/vulkan-aarch64-f32.so",
     ]
 
 
@@ -107,14 +112,29 @@ def test_the_library_holds_wgsl_that_small_gpus_take(tmp_path: Path, head_dim: i
     """At most 256 threads, no subgroups and 16 KB of shared memory: WebGPU's least limits."""
     from duomem.compile.library.worker import build
 
-    (baseline,) = load_target("vulkan").baselines
-    config = DecoderConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=1, num_attention_heads=4,
-                           num_key_value_heads=2, vocab_size=320, head_dim=head_dim)
+    (variant,) = load_target("vulkan").variants
+    config = DecoderConfig(
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=320,
+        head_dim=head_dim,
+    )
     library = tmp_path / "library.so"
-    build({
-        "config": config.to_json(), "scheme": "q4f32_1", "llvm": baseline.llvm, "gpu": baseline.gpu, "link": "",
-        "prefill_chunk": 64, "all_chunk": 64, "library": str(library),
-    })
+    build(
+        {
+            "config": config.to_json(),
+            "scheme": "q4f32_1",
+            "llvm": variant.llvm,
+            "gpu": variant.gpu,
+            "link": "",
+            "prefill_chunk": 64,
+            "all_chunk": 64,
+            "library": str(library),
+        }
+    )
     text = library.read_bytes().decode("latin-1")
     kernels = text.split("@compute")
     sizes = [tuple(map(int, found)) for found in re.findall(r"@workgroup_size\((\d+), (\d+), (\d+)\)", text)]

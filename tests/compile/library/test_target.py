@@ -1,4 +1,4 @@
-"""The libraries of the portable targets: each keeps to its baseline's instructions, and all compute the same."""
+"""The libraries of the portable targets: each keeps to its variant's instructions, and all compute the same."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from duomem.compile.library.build import building
+from duomem.compile.library.target import LLVM_NAMES, Variant, load_target
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.library.target import LLVM_NAMES, Baseline, load_target
 from duomem.core import cpu
-from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.core.cpu import cpu_arch, cpu_features
+from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.tvm_engine import TvmEngine
 
-BASELINES = [(target, b.name) for target in ("x86_64", "aarch64") for b in load_target(target).baselines]
+BASELINES = [(target, b.name) for target in ("x86_64", "aarch64") for b in load_target(target).variants]
 TOKENS = np.random.default_rng(5).integers(0, 256, 60).tolist()
 
 # What must not be, and what must be, in the assembly of each.
@@ -37,8 +37,8 @@ RULES: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-def baseline_of(target: str, name: str) -> Baseline:
-    return next(b for b in load_target(target).baselines if b.name == name)
+def baseline_of(target: str, name: str) -> Variant:
+    return next(b for b in load_target(target).variants if b.name == name)
 
 
 @pytest.mark.parametrize(("target", "name"), BASELINES)
@@ -48,12 +48,12 @@ def test_a_cpu_with_the_features_named_has_all_that_llvm_may_use(target: str, na
 
     from duomem.compile.library.worker import resolve_target
 
-    baseline = baseline_of(target, name)
-    resolved = resolve_target(baseline.llvm)
+    variant = baseline_of(target, name)
+    resolved = resolve_target(variant.llvm)
     has = tvm.get_global_func("target.target_has_feature")
     arm = {"asimd", "asimdhp", "fphp", "asimddp", "atomics", "asimdrdm", "sve", "sve2", "i8mm", "bf16"}
     family = {k: v for k, v in LLVM_NAMES.items() if (k in arm) == (target == "aarch64")}
-    assert {linux for linux, llvm in family.items() if has(llvm, resolved)} == set(baseline.cpu_features)
+    assert {linux for linux, llvm in family.items() if has(llvm, resolved)} == set(variant.cpu_features)
 
 
 def test_every_feature_of_x86_is_known_by_both_names() -> None:
@@ -62,7 +62,7 @@ def test_every_feature_of_x86_is_known_by_both_names() -> None:
 
 @pytest.mark.parametrize("target", ["x86_64", "aarch64"])
 def test_baselines_are_listed_best_first(target: str) -> None:
-    features = [set(b.cpu_features) for b in load_target(target).baselines]
+    features = [set(b.cpu_features) for b in load_target(target).variants]
     assert all(better > worse for better, worse in itertools.pairwise(features))
 
 
@@ -71,9 +71,9 @@ def test_baselines_are_listed_best_first(target: str) -> None:
 def test_the_code_keeps_to_its_baseline(tiny_model: Path, target: str, name: str, scheme: str) -> None:
     from duomem.compile.library.worker import compile_decoder, resolve_target
 
-    baseline = baseline_of(target, name)
+    variant = baseline_of(target, name)
     job: dict[str, Any] = {"config": Checkpoint(tiny_model).config.to_json(), "scheme": scheme}
-    executable = compile_decoder(job | {"prefill_chunk": 64, "all_chunk": 64}, resolve_target(baseline.llvm))
+    executable = compile_decoder(job | {"prefill_chunk": 64, "all_chunk": 64}, resolve_target(variant.llvm))
     text = assembly(executable.mod)
     assert "decode" in text and len(text) > 100_000
     forbidden, needed = RULES[name]

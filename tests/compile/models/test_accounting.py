@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.models.accounting import work
 from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.weights.quantize import store
 from duomem.device.engine.weights import read_tensor_cache
 
@@ -19,8 +19,21 @@ CONFIGS = {
     "untied": BASE,
     "tied": DecoderConfig(64, 96, 3, 4, 50, 2, 32, 64, tie_word_embeddings=True),
     "biases": DecoderConfig(64, 96, 3, 4, 50, 2, 32, 64, qkv_bias=True, stored_qkv=("c_attn",)),
-    "gemma": DecoderConfig(64, 96, 3, 4, 50, 2, 32, 64, tie_word_embeddings=True, qk_norm=True, sandwich_norms=True,
-                           sliding_window=5, sliding_layers=(True, False, True)),
+    "gemma": DecoderConfig(
+        64,
+        96,
+        3,
+        4,
+        50,
+        2,
+        32,
+        64,
+        tie_word_embeddings=True,
+        qk_norm=True,
+        sandwich_norms=True,
+        sliding_window=5,
+        sliding_layers=(True, False, True),
+    ),
 }
 SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
 

@@ -14,11 +14,11 @@ import pytest
 from families import GEMMA3_ROPE, LLAMA3, SIZES, VARIANTS, WINDOW, text_model
 
 from duomem.compile import bundle as writer
+from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.quantize import SCHEMES, dequantise, load_stored, quantise
+from duomem.compile.weights.quantize import SCHEMES, dequantize, load_stored, quantize
 from duomem.compile.weights.reference import load_reference, set_weight
-from duomem.compile.library.target import load_target
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 from duomem.device.engine.weights import read_tensor_cache
@@ -26,6 +26,8 @@ from duomem.device.engine.weights import read_tensor_cache
 BOUND = 1e-3
 CONTEXT = 160
 PROMPT, STEPS = 96, 32
+
+
 @pytest.fixture(scope="session")
 def family_model(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Path) -> Callable[[str], Path]:
     """family_model(variant) is the folder of its tiny model, written once."""
@@ -257,17 +259,17 @@ def test_calibrated_rounding_covers_every_matrix(
 
     def watched(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
         stored = real(w, hessian, scheme)
-        off = [dequantise(*s) - w for s in (stored, quantise(w, scheme))]
+        off = [dequantize(*s) - w for s in (stored, quantize(w, scheme))]
         errors.append([float(np.einsum("nk,kl,nl->", d, hessian, d, optimize=True)) for d in off])
         return stored
 
     real = gptq.gptq
     monkeypatch.setattr(gptq, "gptq", watched)
     checkpoint = Checkpoint(family_model(variant))
-    found = gptq.quantise_calibrated(checkpoint, gptq.Calibration((tuple(tokens()),), {}), scheme)
+    found = gptq.quantize_calibrated(checkpoint, gptq.Calibration((tuple(tokens()),), {}), scheme)
     matrices = {weight.name: weight for weight in checkpoint.config.weights() if weight.is_matrix}
     assert set(found) == set(matrices)
     for name, stored in found.items():
-        assert dequantise(*stored).shape == matrices[name].shape
+        assert dequantize(*stored).shape == matrices[name].shape
     rounded = len(matrices) - (not checkpoint.config.tie_word_embeddings)
     assert len(errors) == rounded and all(ours < plain for ours, plain in errors), errors

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.compile.models import FAMILIES, architecture_of, llama
 from duomem.compile.models.config import DecoderConfig
+from duomem.core.errors import UserError
 
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -117,8 +117,16 @@ def test_gemma3_gaps_are_filled_as_transformers_does() -> None:
     sizes = {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}
     theirs = Gemma3TextConfig(**sizes)
     ours = FAMILIES["Gemma3ForConditionalGeneration"].read_config({"text_config": sizes}, "config.json")
-    for name in ("vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim", "sliding_window",
-                 "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings"):
+    for name in (
+        "vocab_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "sliding_window",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+    ):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert ours.sliding_layers == tuple(kind == "sliding_attention" for kind in theirs.layer_types)
     assert ours.rope(5) == (theirs.rope_parameters["full_attention"]["rope_theta"], {})
@@ -166,8 +174,11 @@ def test_qwen2_in_transformers_5_says_that_every_layer_is_full() -> None:
 
 
 def test_a_family_stores_what_it_says_where_mlc_looks_for_it() -> None:
-    names = {name: [w.name for w in config_of(name, num_key_value_heads=4, head_dim=16).weights()]
-             for name in FAMILIES if name != "Gemma3ForConditionalGeneration"}
+    names = {
+        name: [w.name for w in config_of(name, num_key_value_heads=4, head_dim=16).weights()]
+        for name in FAMILIES
+        if name != "Gemma3ForConditionalGeneration"
+    }
     attention = "model.layers.1.self_attn."
     assert {attention + "c_attn", attention + "c_attn.bias"} <= set(names["Qwen2ForCausalLM"])
     assert {attention + "c_attn", attention + "q_norm.weight"} <= set(names["Qwen3ForCausalLM"])

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duomem.core.errors import UserError
+from duomem.compile.models import gemma3
 from duomem.compile.weights import checkpoint as module
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.models import gemma3
+from duomem.core.errors import UserError
 
 
 def all_tensors(folder: Path) -> dict[str, np.ndarray]:

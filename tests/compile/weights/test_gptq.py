@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from duomem.cli import compile as cli
+from duomem.compile import bundle as writer
+from duomem.compile.bundle import compile_bundle
+from duomem.compile.library.target import load_target
+from duomem.compile.weights import gptq as module
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
+from duomem.compile.weights.quantize import SCHEMES, dequantize, quantize, to_bfloat16
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Step, Trajectory
-from duomem.cli import compile as cli
-from duomem.compile import bundle as writer
-from duomem.compile.weights import gptq as module
-from duomem.compile.bundle import compile_bundle
-from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.gptq import Calibration, gptq, quantise_calibrated
-from duomem.compile.weights.quantize import SCHEMES, dequantise, quantise, to_bfloat16
-from duomem.compile.library.target import load_target
 from duomem.device.engine.bundle import read_bundle
 from duomem.memory_packs.build import build_pack
 
@@ -39,7 +39,7 @@ def matrix(n: int, k: int, seed: int = 1) -> np.ndarray:
 
 
 def output_error(x: np.ndarray, w: np.ndarray, stored: tuple[np.ndarray, np.ndarray]) -> float:
-    return float(np.linalg.norm(x @ (dequantise(*stored) - w).T))
+    return float(np.linalg.norm(x @ (dequantize(*stored) - w).T))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_outputs_are_nearer_than_with_plain_rounding(scheme: str, n: int, k: int
     assert q.dtype == np.uint32 and q.shape == (n, k * SCHEMES[scheme].bits // 32)
     assert scale.dtype == np.float32 and scale.shape == (n, k // 32)
     assert np.array_equal(scale, SCHEMES[scheme].round_scale(scale))
-    assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantise(w, scheme))
+    assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantize(w, scheme))
 
 
 def test_scales_are_rounded_as_the_scheme_stores_them() -> None:
@@ -65,8 +65,8 @@ def test_scales_are_rounded_as_the_scheme_stores_them() -> None:
 def test_rows_do_not_depend_on_each_other() -> None:
     """So that fused matrices are rounded as their parts would be."""
     x, w = correlated(256, 64), matrix(12, 64)
-    whole = dequantise(*gptq(w, x.T @ x, "q4f32_1"))
-    parts = [dequantise(*gptq(part, x.T @ x, "q4f32_1")) for part in (w[:5], w[5:])]
+    whole = dequantize(*gptq(w, x.T @ x, "q4f32_1"))
+    parts = [dequantize(*gptq(part, x.T @ x, "q4f32_1")) for part in (w[:5], w[5:])]
     assert np.allclose(whole, np.concatenate(parts), rtol=0, atol=1e-5)
 
 
@@ -91,13 +91,13 @@ def test_the_weights_given_are_left_as_they_are() -> None:
 def test_inputs_that_are_always_zero(live: int) -> None:
     x, w = np.zeros((16, 64), np.float32), matrix(4, 64)
     x[:, :live] = correlated(16, 32)[:, :live]
-    back = dequantise(*gptq(w, x.T @ x, "q4f32_1"))
+    back = dequantize(*gptq(w, x.T @ x, "q4f32_1"))
     assert np.all(np.isfinite(back)) and np.abs(back - w).max() < 1.0
 
 
 def test_zero_weights_stay_zero() -> None:
     x = correlated(64, 64)
-    assert not dequantise(*gptq(np.zeros((3, 64), np.float32), x.T @ x, "q4f32_1")).any()
+    assert not dequantize(*gptq(np.zeros((3, 64), np.float32), x.T @ x, "q4f32_1")).any()
 
 
 def calibration(checkpoint: Checkpoint, seed: int = 0) -> Calibration:
@@ -115,13 +115,13 @@ def test_every_matrix_computes_nearer_than_with_plain_rounding(
 
     def watched(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
         stored = gptq(w, hessian, "q4f32_1")
-        off = [dequantise(*s) - w for s in (stored, quantise(w, "q4f32_1"))]
+        off = [dequantize(*s) - w for s in (stored, quantize(w, "q4f32_1"))]
         errors.append([float(np.einsum("nk,kl,nl->", d, hessian, d, optimize=True)) for d in off])
         return stored
 
     monkeypatch.setattr(module, "gptq", watched)
     checkpoint = Checkpoint(make_model(tmp_path / "m", tie_word_embeddings=tied))
-    rounded = quantise_calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
+    rounded = quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
     matrices = {weight.name: weight for weight in checkpoint.config.weights() if len(weight.shape) == 2}
     assert set(rounded) == set(matrices)
     for name, (q, scale) in rounded.items():
@@ -146,8 +146,8 @@ def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: p
 
 def test_same_episodes_same_bytes(tiny_model: Path) -> None:
     checkpoint = Checkpoint(tiny_model)
-    first, second = (quantise_calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
-    other = quantise_calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
+    first, second = (quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
+    other = quantize_calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
     for name, stored in first.items():
         assert all(np.array_equal(a, b) for a, b in zip(stored, second[name], strict=True)), name
     assert any(not np.array_equal(first[name][0], other[name][0]) for name in first)
@@ -155,15 +155,26 @@ def test_same_episodes_same_bytes(tiny_model: Path) -> None:
 
 def test_a_foreign_tokenizer_is_found_out(tiny_model: Path) -> None:
     with pytest.raises(UserError, match="not this model's tokenizer"):
-        quantise_calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
+        quantize_calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
 
 
 def episode(i: int, split: str = "train") -> Trajectory:
     name = ("mug", "pen", "egg", "cup")[i % 4]
     goal = f"put a {name} in desk."
     steps = tuple(Step("You see.", ("look", c), c) for c in (f"take {name} 1", "move it to desk 1"))
-    return Trajectory(f"{i:064x}", f"group-{i}", split, "pick_and_place_simple", goal,
-                      f"You see a desk 1.\nYour task is to: {goal}", steps, "Done.", True, "expert/1", 0)
+    return Trajectory(
+        f"{i:064x}",
+        f"group-{i}",
+        split,
+        "pick_and_place_simple",
+        goal,
+        f"You see a desk 1.\nYour task is to: {goal}",
+        steps,
+        "Done.",
+        True,
+        "expert/1",
+        0,
+    )
 
 
 def write(path: Path, trajectories: list[Trajectory]) -> Path:
@@ -184,7 +195,11 @@ def command(*args: object) -> None:
 
 
 def test_the_bundle_tells_what_it_was_calibrated_on(
-    tiny_model: Path, tiny_bundle: Path, played: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
+    tiny_model: Path,
+    tiny_bundle: Path,
+    played: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextlib.contextmanager
@@ -220,11 +235,11 @@ def test_another_calibration_is_another_bundle(tiny_model: Path, tiny_bundle: Pa
 
 def test_what_training_held_out_is_not_calibrated_on(tiny_model: Path, played: Path, tmp_path: Path) -> None:
     student = Path(shutil.copytree(tiny_model, tmp_path / "student"))
-    for games, rooms, left in (([], [], 8), ([0, 3], [], 6), ([0], ["5", "6"], 5)):
-        held = {"games": [episode(i).game for i in games], "rooms": rooms}
+    for games, scenes, left in (([], [], 8), ([0, 3], [], 6), ([0], ["5", "6"], 5)):
+        held = {"games": [episode(i).game for i in games], "scenes": scenes}
         (student / "duomem.json").write_text(json.dumps({"held_out": held}))
         assert cli._calibration(played, None, student).record["episodes"] == left
-    (student / "duomem.json").write_text(json.dumps({"held_out": {"rooms": [str(i) for i in range(8)]}}))
+    (student / "duomem.json").write_text(json.dumps({"held_out": {"scenes": [str(i) for i in range(8)]}}))
     with pytest.raises(UserError, match="no won episode"):
         cli._calibration(played, None, student)
 
@@ -245,6 +260,5 @@ def test_wrong_use_is_one_line(tiny_model: Path, played: Path, tmp_path: Path) -
     with pytest.raises(UserError, match=r"--calibrate-pack.*--calibrate FILE"):
         command(tiny_model, "--calibrate-pack", played, *out)
     with pytest.raises(UserError, match="q0f32 rounds nothing"):
-        compile_bundle(tiny_model, load_target("host"), "q0f32", tmp_path / "b",
-                       calibration=Calibration(((1, 2),), {}))
+        compile_bundle(tiny_model, load_target("host"), "q0f32", tmp_path / "b", calibration=Calibration(((1, 2),), {}))
     assert not (tmp_path / "b").exists()

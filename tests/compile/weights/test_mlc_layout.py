@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from duomem.compile.weights import mlc_layout
-from duomem.compile.weights.quantize import Stored, to_bfloat16
+from duomem.compile.weights.quantize import PackedTensor, to_bfloat16
 from duomem.device.engine.weights import read_tensor_cache
 
 READ_WITH_TVM = """
@@ -19,20 +19,20 @@ numpy.savez(sys.argv[2], **{name: value.numpy() for name, value in params.items(
 """
 
 
-def tensors() -> list[Stored]:
+def tensors() -> list[PackedTensor]:
     rng = np.random.default_rng(0)
     return [
-        Stored.of("a.q_weight", rng.integers(0, 1 << 32, (300, 64), dtype=np.uint32), 300 * 512),
-        Stored.of("a.q_scale", to_bfloat16(rng.standard_normal((300, 16)).astype(np.float32)), 0, half=True),
-        Stored.of("norm.weight", rng.standard_normal(48).astype(np.float32)),
-        Stored.of("big.weight", rng.standard_normal((64, 512)).astype(np.float32)),
-        Stored.of("last.weight", rng.standard_normal((3, 5)).astype(np.float32)),
+        PackedTensor.of("a.q_weight", rng.integers(0, 1 << 32, (300, 64), dtype=np.uint32), 300 * 512),
+        PackedTensor.of("a.q_scale", to_bfloat16(rng.standard_normal((300, 16)).astype(np.float32)), 0, half=True),
+        PackedTensor.of("norm.weight", rng.standard_normal(48).astype(np.float32)),
+        PackedTensor.of("big.weight", rng.standard_normal((64, 512)).astype(np.float32)),
+        PackedTensor.of("last.weight", rng.standard_normal((3, 5)).astype(np.float32)),
     ]
 
 
 def test_round_trip_over_several_shards(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(mlc, "_SHARD_BYTES", 100_000)
-    mlc.write_weights(tensors(), tmp_path)
+    monkeypatch.setattr(mlc_layout, "_SHARD_BYTES", 100_000)
+    mlc_layout.write_weights(tensors(), tmp_path)
     assert len(list(tmp_path.glob("params_shard_*.bin"))) == 3
     records = read_tensor_cache(tmp_path)
     for tensor in tensors():
@@ -40,7 +40,7 @@ def test_round_trip_over_several_shards(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_tvm_reads_the_same_values(tmp_path: Path) -> None:
-    mlc.write_weights(tensors(), tmp_path)
+    mlc_layout.write_weights(tensors(), tmp_path)
     read = tmp_path / "read.npz"
     subprocess.run([sys.executable, "-c", READ_WITH_TVM, str(tmp_path), str(read)], check=True, timeout=120)
     values = np.load(read)
@@ -49,6 +49,6 @@ def test_tvm_reads_the_same_values(tmp_path: Path) -> None:
 
 
 def test_metadata_counts_bits(tmp_path: Path) -> None:
-    mlc.write_weights(tensors()[:2], tmp_path)
+    mlc_layout.write_weights(tensors()[:2], tmp_path)
     metadata = json.loads((tmp_path / "tensor-cache.json").read_text())["metadata"]
     assert metadata["BitsPerParam"] == 5.0 and metadata["ParamSize"] == 2

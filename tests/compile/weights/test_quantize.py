@@ -9,21 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from duomem.core.errors import UserError
-from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.models.config import DecoderConfig, Weight
+from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.weights.quantize import (
     SCHEMES,
-    Stored,
+    PackedTensor,
     check_scheme,
-    dequantise,
+    dequantize,
     load_stored,
-    quantise,
+    quantize,
     store,
-    store_quantised,
+    store_quantized,
     to_bfloat16,
 )
-from duomem.device.engine.tvm_engine import bundle
+from duomem.core.errors import UserError
+from duomem.device.engine import bundle
 from duomem.device.engine.weights import read_tensor_cache
 
 GROUPED = [name for name, scheme in SCHEMES.items() if scheme.bits]
@@ -44,7 +44,7 @@ def blocks(array: np.ndarray, rows: int = 7) -> Iterator[np.ndarray]:
     return (array[i : i + rows] for i in range(0, len(array), rows))
 
 
-def stored(weight: Weight, array: np.ndarray, scheme: str) -> list[Stored]:
+def stored(weight: Weight, array: np.ndarray, scheme: str) -> list[PackedTensor]:
     return list(store(weight, lambda: blocks(array), scheme))
 
 
@@ -56,9 +56,9 @@ def group_bound(w: np.ndarray, scheme: str) -> np.ndarray:
     w / r is within l (1 + e / r), so it is either rounded, off by r / 2, or cut to l, off by l e.
     """
     kind = SCHEMES[scheme]
-    s = np.abs(w).reshape(*w.shape[:1], -1, 32).max(axis=-1).astype(np.float64) / -kind.least
+    s = np.abs(w).reshape(*w.shape[:1], -1, 32).max(axis=-1).astype(np.float64) / -kind.qmin
     e = np.maximum(ROUNDING[kind.dtype] * s, SMALLEST_HALF if kind.dtype == "float16" else 0)
-    return np.maximum((s + e) / 2, -kind.least * e) * (1 + 1e-5)
+    return np.maximum((s + e) / 2, -kind.qmin * e) * (1 + 1e-5)
 
 
 def group_errors(w: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def group_errors(w: np.ndarray, back: np.ndarray) -> np.ndarray:
     return np.sqrt((error**2).mean(axis=-1))
 
 
-def mlc_dequantise(q: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
+def mlc_dequantize(q: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
     """MLC's formula one weight at a time: ((word >> bits (k % per word)) & mask - largest) * scale."""
     per_word, mask = 32 // bits, (1 << bits) - 1
     out = np.empty((q.shape[0], q.shape[1] * per_word), np.float32)
@@ -81,17 +81,17 @@ def mlc_dequantise(q: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [1.0, 3e-7, 2e4])
 def test_groups_are_within_the_bound(scheme: str, size: float) -> None:
     w = normal(64, 256) * np.float32(size)
-    q, scale = quantise(w, scheme)
+    q, scale = quantize(w, scheme)
     assert q.dtype == np.uint32 and q.shape == (64, 8 * SCHEMES[scheme].bits)
     assert scale.dtype == np.float32 and scale.shape == (64, 8)
-    assert np.all(group_errors(w, dequantise(q, scale)) <= group_bound(w, scheme))
+    assert np.all(group_errors(w, dequantize(q, scale)) <= group_bound(w, scheme))
 
 
 @pytest.mark.parametrize("scheme", GROUPED)
 @settings(max_examples=50, deadline=None)
 @given(w=hnp.arrays(np.float32, (2, 32), elements=st.floats(-1e5, 1e5, width=32, allow_subnormal=False)))
 def test_any_group_is_within_the_bound(scheme: str, w: np.ndarray) -> None:
-    back = dequantise(*quantise(w, scheme))
+    back = dequantize(*quantize(w, scheme))
     assert np.all(group_errors(w, back) <= group_bound(w, scheme) + 1e-30)
 
 
@@ -102,29 +102,29 @@ def test_error_is_below_the_plain_rule(seed: int) -> None:
     groups = w.reshape(-1, 32)
     scale = np.abs(groups).max(1, keepdims=True) / 7
     plain = float(((np.rint(groups / scale) * scale - groups) ** 2).sum())
-    assert float(((dequantise(*quantise(w, "q4f32_1")) - w) ** 2).sum()) < 0.8 * plain
+    assert float(((dequantize(*quantize(w, "q4f32_1")) - w) ** 2).sum()) < 0.8 * plain
 
 
 @pytest.mark.parametrize("scheme", ["q4f32_1", "q8f16_1"])
 def test_mlc_reads_what_is_written(scheme: str) -> None:
-    q, scale = quantise(normal(5, 64), scheme)
-    assert np.array_equal(mlc_dequantise(q, scale, SCHEMES[scheme].bits), dequantise(q, scale))
+    q, scale = quantize(normal(5, 64), scheme)
+    assert np.array_equal(mlc_dequantize(q, scale, SCHEMES[scheme].bits), dequantize(q, scale))
 
 
 @pytest.mark.parametrize("scheme", GROUPED)
 def test_every_level_is_used(scheme: str) -> None:
     bits = SCHEMES[scheme].bits
-    q, _ = quantise(normal(256, 256), scheme)
-    levels = (q[..., None] >> np.arange(0, 32, bits, dtype=np.uint32)) & np.uint32((1 << bits) - 1)
-    assert set(np.unique(levels)) == set(range(1 << bits))
+    q, _ = quantize(normal(256, 256), scheme)
+    codes = (q[..., None] >> np.arange(0, 32, bits, dtype=np.uint32)) & np.uint32((1 << bits) - 1)
+    assert set(np.unique(codes)) == set(range(1 << bits))
 
 
 def test_scales_survive_their_type() -> None:
     w = normal(8, 64)
-    _, scale = quantise(w, "q4f32_1")
+    _, scale = quantize(w, "q4f32_1")
     assert np.array_equal(scale, to_bfloat16(scale))
     for scheme in ("q4f16_1", "q8f16_1"):
-        _, scale = quantise(w, scheme)
+        _, scale = quantize(w, scheme)
         assert np.array_equal(scale, scale.astype(np.float16))
 
 
@@ -132,7 +132,7 @@ def test_scales_survive_their_type() -> None:
 def test_zero_groups_stay_zero(scheme: str) -> None:
     w = np.zeros((2, 64), np.float32)
     w[0, 40] = -3.0
-    assert np.array_equal(dequantise(*quantise(w, scheme)) != 0, w != 0)
+    assert np.array_equal(dequantize(*quantize(w, scheme)) != 0, w != 0)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -147,7 +147,7 @@ def test_round_trip_through_a_folder(scheme: str, tmp_path: Path) -> None:
         assert back.dtype == np.float32 and back.shape == weight.shape
         if kind.bits and weight.is_matrix:
             assert np.all(group_errors(array, back) <= group_bound(array, scheme))
-            assert np.array_equal(back, dequantise(*quantise(array, scheme)))
+            assert np.array_equal(back, dequantize(*quantize(array, scheme)))
         elif kind.dtype == "float32":
             assert np.array_equal(back, array)
         else:
@@ -251,10 +251,10 @@ def test_the_largest_float16_is_kept() -> None:
 
 def test_scales_from_outside_are_checked() -> None:
     """GPTQ's go through the same door."""
-    q, scale = quantise(normal(40, 96), "q4f16_1")
+    q, scale = quantize(normal(40, 96), "q4f16_1")
     scale[3, 1] = np.inf
     with pytest.raises(UserError, match="too large"):
-        list(store_quantised(MATRIX, q, scale, "q4f16_1"))
+        list(store_quantized(MATRIX, q, scale, "q4f16_1"))
 
 
 @pytest.mark.parametrize("scheme", GROUPED)

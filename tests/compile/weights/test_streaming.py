@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.models.config import Weight
-from duomem.compile.weights.quantize import dequantise, quantise
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.quantize import dequantize, quantize
 from duomem.device.engine.weights import read_tensor_cache
 
 LIMIT = 2 << 30
@@ -132,5 +132,5 @@ def check_embedding(weight: Weight, out: Path, scheme: str) -> None:
     else:
         q, scale = (records[weight.name + end].load() for end in (".q_weight", ".q_scale"))
         assert q.shape[0] == scale.shape[0] == weight.shape[0]
-        assert np.array_equal(dequantise(q[-MARKED:], scale[-MARKED:]), dequantise(*quantise(rows, scheme)))
+        assert np.array_equal(dequantize(q[-MARKED:], scale[-MARKED:]), dequantize(*quantize(rows, scheme)))
         assert not scale[-MARKED - 1].any()

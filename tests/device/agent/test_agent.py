@@ -13,17 +13,17 @@ from fakes import FakeEngine, Opinion, random_opinion, set_on
 
 from duomem.core.errors import UserError
 from duomem.core.trajectory import Trajectory
+from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.agent import Agent, Episode
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.alfworld.game import Game, load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
-from duomem.device.alfworld.env import Observation
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.agent.action_filter import Tabu
-from duomem.memory_packs.memory_format import write_memory
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.alfworld.env import Observation
+from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
-from duomem.train.memory_sampler import MemoryDraw
+from duomem.memory_packs.memory_format import write_memory
 from duomem.train.dataset import EpisodeDataset
+from duomem.train.memory_sampler import MemorySampler
 from duomem.train.teachers.teach import play_expert
 
 VOCAB = {"byte_tokenizer": 300, "smollm2": 49152}
@@ -52,14 +52,19 @@ def _expert(game: Game) -> Trajectory:
 
 def _stream(tokenizer: PromptTokenizer, trajectory: Trajectory, memories: Sequence[str] = ()) -> list[int]:
     """The tokens training makes of an episode."""
-    dataset = EpisodeDataset([trajectory], MemoryDraw([], 0, 0), tokenizer, 0, 100_000)
+    dataset = EpisodeDataset([trajectory], MemorySampler([], 0, 0), tokenizer, 0, 100_000)
     return list(dataset._encode(trajectory, memories).tokens)
 
 
-def _play(engine: FakeEngine, tokenizer: PromptTokenizer, game: Game, protocol: str = "constrained", **options: Any,
-          ) -> Episode:
+def _play(
+    engine: FakeEngine,
+    tokenizer: PromptTokenizer,
+    game: Game,
+    protocol: str = "constrained",
+    **options: Any,
+) -> Episode:
     agent = Agent(engine, tokenizer, "student:test", protocol, **options)
-    episode = agent.play(KitWorld(), game, "train")
+    episode = agent.play(AlfworldEnv(), game, "train")
     assert len(engine.open) == 1 and engine.open[0].tokens == tuple(tokenizer.system())
     agent.close()
     assert not engine.open
@@ -69,8 +74,9 @@ def _play(engine: FakeEngine, tokenizer: PromptTokenizer, game: Game, protocol: 
 @pytest.mark.parametrize("protocol", ["constrained", "free"])
 @pytest.mark.parametrize("kind", list(VOCAB))
 @pytest.mark.parametrize("with_memory", [True, False])
-def test_playing_feeds_the_tokens_training_saw(games: list[Game], kind: str, protocol: str, with_memory: bool,
-                                               request: pytest.FixtureRequest) -> None:
+def test_playing_feeds_the_tokens_training_saw(
+    games: list[Game], kind: str, protocol: str, with_memory: bool, request: pytest.FixtureRequest
+) -> None:
     tokenizer = PromptTokenizer(request.getfixturevalue(kind))
     expert = next(t for t in map(_expert, games) if all(s.action in s.admissible for s in t.steps))
     game = next(g for g in games if g.digest == expert.game)
@@ -84,7 +90,7 @@ def test_playing_feeds_the_tokens_training_saw(games: list[Game], kind: str, pro
     assert episode.trajectory == replace(expert, player="student:test")
     assert episode.ended == "won" and episode.memories == shown
     held = engine.closed[0]
-    assert list(held) == stream[:len(held)]
+    assert list(held) == stream[: len(held)]
     last = tokenizer.action(expert.steps[-1].action)
     assert len(stream) - len(last) <= len(held) < len(stream)
     assert _stream(tokenizer, episode.trajectory, [m.text() for m in shown]) == stream
@@ -100,8 +106,13 @@ def test_every_token_is_run_once_but_for_scoring(game: Game, tokenizer: PromptTo
 
 def test_the_student_alone_decides(game: Game, tokenizer: PromptTokenizer) -> None:
     """Another student, other commands; the same one, the same; each is the likeliest of the admissible."""
-    played = [[s.action for s in _play(FakeEngine(random_opinion(300, seed), 300), tokenizer, game,
-                                       max_steps=6).trajectory.steps] for seed in (1, 1, 2)]
+    played = [
+        [
+            s.action
+            for s in _play(FakeEngine(random_opinion(300, seed), 300), tokenizer, game, max_steps=6).trajectory.steps
+        ]
+        for seed in (1, 1, 2)
+    ]
     assert played[0] == played[1] != played[2]
 
 
@@ -115,7 +126,7 @@ def test_an_episode_that_runs_out_of_steps(game: Game, tokenizer: PromptTokenize
 
 @pytest.mark.parametrize("protocol", ["constrained", "free"])
 def test_a_full_context_ends_the_episode_as_lost(game: Game, tokenizer: PromptTokenizer, protocol: str) -> None:
-    head = len(tokenizer.system()) + len(tokenizer.head(KitWorld().reset(game).text))
+    head = len(tokenizer.system()) + len(tokenizer.head(AlfworldEnv().reset(game).text))
     for room in (-1, 0, 2, 150, 300):
         engine = FakeEngine(random_opinion(300), 300, context_length=head + room)
         episode = _play(engine, tokenizer, game, protocol)
@@ -125,7 +136,7 @@ def test_a_full_context_ends_the_episode_as_lost(game: Game, tokenizer: PromptTo
     assert episode.trajectory.steps
 
 
-class _BrokenWorld(KitWorld):
+class _BrokenWorld(AlfworldEnv):
     def step(self, command: str) -> Observation:
         raise KeyboardInterrupt
 
@@ -137,10 +148,10 @@ def test_no_session_stays_open_after_an_exception(game: Game, tokenizer: PromptT
         with pytest.raises(KeyboardInterrupt):
             agent.play(_BrokenWorld(), game, "train")
     assert len(engine.open) == 1
-    assert agent.play(KitWorld(), game, "train").trajectory.steps
+    assert agent.play(AlfworldEnv(), game, "train").trajectory.steps
 
 
-class _NotALFWorld(KitWorld):
+class _NotALFWorld(AlfworldEnv):
     def reset(self, game: Game) -> Observation:
         return replace(super().reset(game), text="You see: you see a fish. Your task is to: sing.")
 
@@ -156,13 +167,14 @@ def test_no_session_stays_open_after_an_intro_it_cannot_read(game: Game, tokeniz
     assert len(engine.open) == 1
 
 
-def test_the_system_text_is_prefilled_once(games: list[Game], tokenizer: PromptTokenizer,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_text_is_prefilled_once(
+    games: list[Game], tokenizer: PromptTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = FakeEngine(random_opinion(300), 300)
     agent = Agent(engine, tokenizer, "", "free", max_steps=1)
     monkeypatch.setattr(engine, "session", lambda: pytest.fail("a new session instead of a fork"))
     for game in games[:3]:
-        episode = agent.play(KitWorld(), game, "train")
+        episode = agent.play(AlfworldEnv(), game, "train")
         assert episode.prefilled == len(tokenizer.head(episode.trajectory.intro))
 
 
@@ -173,7 +185,7 @@ def _says(tokenizer: PromptTokenizer, text: str) -> Opinion:
     def opinion(context: tuple[int, ...]) -> np.ndarray:
         logits = np.zeros(300, np.float32)
         for n, token in enumerate(tokens):
-            if context[-n - len(prompt):] == (*prompt, *tokens[:n]):
+            if context[-n - len(prompt) :] == (*prompt, *tokens[:n]):
                 logits[token] = 9
         return logits
 
@@ -183,7 +195,7 @@ def _says(tokenizer: PromptTokenizer, text: str) -> Opinion:
 @pytest.mark.parametrize("junk", ["\n", " \n", " sing loudly\n", " go to nowhere 1\n", " \t\x00\n", "> > >\n"])
 def test_a_failed_command_stays_in_the_history(game: Game, tokenizer: PromptTokenizer, junk: str) -> None:
     engine = FakeEngine(_says(tokenizer, junk), 300)
-    episode = _play(engine, tokenizer, game, "free", max_steps=3, tabu=False)
+    episode = _play(engine, tokenizer, game, "free", max_steps=3, action_filter=False)
     assert [s.action for s in episode.trajectory.steps] == [junk.strip()] * 3
     assert [o for _, o in episode.trajectory.turns()] == ["Nothing happens."] * 3
     history = tokenizer.decode(engine.closed[0])
@@ -192,7 +204,7 @@ def test_a_failed_command_stays_in_the_history(game: Game, tokenizer: PromptToke
 
 def test_a_command_without_an_end_is_cut(game: Game, tokenizer: PromptTokenizer) -> None:
     engine = FakeEngine(lambda tokens: np.eye(1, 300, 65, dtype=np.float32)[0], 300)
-    episode = _play(engine, tokenizer, game, "free", max_steps=2, tabu=False)
+    episode = _play(engine, tokenizer, game, "free", max_steps=2, action_filter=False)
     written = tokenizer.decode([65] * 24)
     assert [s.action for s in episode.trajectory.steps] == [written] * 2
     assert f">{written}\nNothing happens. Not seen yet: " in tokenizer.decode(engine.closed[0])
@@ -201,7 +213,7 @@ def test_a_command_without_an_end_is_cut(game: Game, tokenizer: PromptTokenizer)
 def test_tokens_without_text_cost_a_step(game: Game, tokenizer: PromptTokenizer) -> None:
     """Ids beyond the tokenizer's (an end-of-text token) decode to nothing."""
     engine = FakeEngine(lambda tokens: np.eye(1, 300, 299, dtype=np.float32)[0], 300)
-    episode = _play(engine, tokenizer, game, "free", max_steps=2, tabu=False)
+    episode = _play(engine, tokenizer, game, "free", max_steps=2, action_filter=False)
     assert [s.action for s in episode.trajectory.steps] == ["", ""]
 
 
@@ -209,18 +221,22 @@ def test_tokens_without_text_cost_a_step(game: Game, tokenizer: PromptTokenizer)
 def test_what_was_in_vain_is_not_given_again(game: Game, tokenizer: PromptTokenizer, protocol: str) -> None:
     """A student that only ever wants to look: each thing it says instead is new, or brings something new."""
     looks = _says(tokenizer, " look\n")
-    played = {tabu: _play(FakeEngine(looks, 300), tokenizer, game, protocol, max_steps=6, tabu=tabu)
-              for tabu in (False, True)}
+    played = {
+        action_filter: _play(
+            FakeEngine(looks, 300), tokenizer, game, protocol, max_steps=6, action_filter=action_filter
+        )
+        for action_filter in (False, True)
+    }
     assert [s.action for s in played[False].trajectory.steps] == ["look"] * 6
-    tabu = Tabu(played[True].trajectory.intro)
+    action_filter = ActionFilter(played[True].trajectory.intro)
     for command, brought in played[True].trajectory.turns():
-        assert command not in tabu
-        tabu.told(command, brought)
+        assert command not in action_filter
+        action_filter.observe(command, brought)
     assert [s.action for s in played[True].trajectory.steps].count("look") < 6
 
 
 def test_a_list_of_which_all_is_tabu_is_chosen_from_as_ever(game: Game, tokenizer: PromptTokenizer) -> None:
-    class _Corner(KitWorld):
+    class _Corner(AlfworldEnv):
         def step(self, command: str) -> Observation:
             return replace(super().step("dance"), admissible=("look",))
 
@@ -229,12 +245,12 @@ def test_a_list_of_which_all_is_tabu_is_chosen_from_as_ever(game: Game, tokenize
 
 
 def test_a_memory_of_the_very_game_is_never_shown(games: list[Game], tokenizer: PromptTokenizer) -> None:
-    memories = [Memory(g.task, g.family, (f"step of {g.digest}",), g.digest, "") for g in games]
+    memories = [Memory(g.task, g.task_type, (f"step of {g.digest}",), g.digest, "") for g in games]
     for game in games[:6]:
         shown: list[Memory] = []
         engine = FakeEngine(random_opinion(300), 300)
         agent = Agent(engine, tokenizer, "", "constrained", memories, k=len(games), max_steps=1)
-        agent.play(KitWorld(), game, "train", on_start=lambda intro, found, shown=shown: shown.extend(found))
+        agent.play(AlfworldEnv(), game, "train", on_start=lambda intro, found, shown=shown: shown.extend(found))
         assert shown and game.digest not in {m.game for m in shown}
         assert game.digest not in tokenizer.decode(engine.closed[0])
         assert shown[0].text() in tokenizer.decode(engine.closed[0])
@@ -251,7 +267,7 @@ def test_as_many_memories_as_asked_for(games: list[Game], tokenizer: PromptToken
 def test_watching_sees_every_step(game: Game, tokenizer: PromptTokenizer) -> None:
     seen: list[tuple[str, str]] = []
     agent = Agent(FakeEngine(random_opinion(300), 300), tokenizer, "", "constrained", max_steps=3)
-    episode = agent.play(KitWorld(), game, "train", on_step=lambda command, o: seen.append((command, o.text)))
+    episode = agent.play(AlfworldEnv(), game, "train", on_step=lambda command, o: seen.append((command, o.text)))
     assert seen == episode.trajectory.turns()
 
 

@@ -43,7 +43,7 @@ def test_choose_score_and_brute_force_agree(continuations: list[list[int]], seed
     assert choice.log_likelihood == expected[choice.index]
     chosen = continuations[choice.index]
     assert 0 <= choice.cached <= len(chosen)
-    assert session.tokens == (*CONTEXT, *chosen[:choice.cached])
+    assert session.tokens == (*CONTEXT, *chosen[: choice.cached])
 
 
 def test_a_greedy_walk_would_choose_another() -> None:

@@ -12,13 +12,13 @@ from fakes import FakeEngine, random_opinion
 
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_bytes, sha256_file
-from duomem.core.resumable_jsonl import ResumableLines
+from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import read_trajectories
-from duomem.device.agent.agent import evaluate as evaluate_module
+from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
-from duomem.device.alfworld.game_files import find_games
-from duomem.device.agent.evaluate import Condition, Play, evaluate, load_agent, read_episodes, summarise
+from duomem.device.agent.evaluate import EvalConfig, PlayConfig, evaluate, load_agent, read_episodes, summarize
 from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
@@ -26,19 +26,26 @@ MEMORIES = [Memory("put a mug in desk.", "pick_and_place_simple", ("go to desk",
 
 
 @pytest.fixture
-def condition(tmp_path: Path, byte_tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> Condition:
+def config(tmp_path: Path, byte_tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> EvalConfig:
     """A bundle in name alone: its engine is a fake one."""
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "bundle.json").write_text("{}")
     write_pack(tmp_path / "a.dmpack", "a", "expert/1", "", MEMORIES)
 
-    def load(condition: Condition) -> Agent:
-        memories = read_pack(condition.pack).memories if condition.pack else ()
-        return Agent(FakeEngine(random_opinion(300), 300), PromptTokenizer(byte_tokenizer), "student:fake",
-                     condition.protocol, memories, condition.play.k, condition.play.max_steps)
+    def load(config: EvalConfig) -> Agent:
+        memories = read_pack(config.pack).memories if config.pack else ()
+        return Agent(
+            FakeEngine(random_opinion(300), 300),
+            PromptTokenizer(byte_tokenizer),
+            "student:fake",
+            config.protocol,
+            memories,
+            config.play.k,
+            config.play.max_steps,
+        )
 
     monkeypatch.setattr(evaluate_module, "load_agent", load)
-    return Condition(tmp_path / "bundle", tmp_path / "a.dmpack", "free", Play(max_steps=2))
+    return EvalConfig(tmp_path / "bundle", tmp_path / "a.dmpack", "free", PlayConfig(max_steps=2))
 
 
 @pytest.fixture
@@ -50,109 +57,121 @@ def _played(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def test_a_row_an_episode(condition: Condition, games: list[Path], tmp_path: Path) -> None:
+def test_a_row_an_episode(config: EvalConfig, games: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out" / "e.jsonl"
-    rows = evaluate(condition, games, "valid_seen", out, 1)
+    rows = evaluate(config, games, "valid_seen", out, 1)
     assert rows == read_episodes(out) and len(rows) == 6
     assert [row["game"] for row in rows] == [sha256_file(g) for g in games]
     assert {row["split"] for row in rows} == {"valid_seen"} and all(len(row["steps"]) <= 2 for row in rows)
     assert [t.game for t in read_trajectories(out)] == [row["game"] for row in rows]
     assert any(row["memories"] == [MEMORIES[0].id] for row in rows)
-    assert evaluate(condition, games, "valid_seen", out, 1) == rows
+    assert evaluate(config, games, "valid_seen", out, 1) == rows
 
 
 def test_an_interrupted_run_goes_on(
-    condition: Condition, games: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: EvalConfig, games: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = evaluate(condition, games, "valid_seen", tmp_path / "whole.jsonl", 1)
+    whole = evaluate(config, games, "valid_seen", tmp_path / "whole.jsonl", 1)
     out, played = tmp_path / "e.jsonl", []
 
-    def append(self: ResumableLines, row: dict[str, Any]) -> None:
+    def append(self: ResumableJsonl, row: dict[str, Any]) -> None:
         really_append(self, row)
         played.append(row)
         if len(played) == 3:
             raise KeyboardInterrupt
 
-    really_append = ResumableLines.append
+    really_append = ResumableJsonl.append
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ResumableLines, "append", append)
-        evaluate(condition, games, "valid_seen", out, 1)
+        patch.setattr(ResumableJsonl, "append", append)
+        evaluate(config, games, "valid_seen", out, 1)
     assert not out.exists()
-    rows = evaluate(condition, games, "valid_seen", out, 1)
+    rows = evaluate(config, games, "valid_seen", out, 1)
     assert rows[:3] == played and _played(rows) == _played(whole)
 
 
-def test_other_inputs_are_refused(condition: Condition, games: list[Path], tmp_path: Path) -> None:
+def test_other_inputs_are_refused(config: EvalConfig, games: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "e.jsonl"
-    evaluate(condition, games, "valid_seen", out, 1)
-    plays = [Play(max_steps=3), Play(2, 2), Play(1, 2, 512), Play(1, 2, device="cpu"), Play(1, 2, tabu=False)]
-    others = [replace(condition, pack=None), replace(condition, protocol="constrained"),
-              *(replace(condition, play=play) for play in plays)]
+    evaluate(config, games, "valid_seen", out, 1)
+    plays = [
+        PlayConfig(max_steps=3),
+        PlayConfig(2, 2),
+        PlayConfig(1, 2, 512),
+        PlayConfig(1, 2, device="cpu"),
+        PlayConfig(1, 2, action_filter=False),
+    ]
+    others = [
+        replace(config, pack=None),
+        replace(config, protocol="constrained"),
+        *(replace(config, play=play) for play in plays),
+    ]
     for other in others:
         with pytest.raises(UserError, match="made from other inputs"):
             evaluate(other, games, "valid_seen", out, 1)
     with pytest.raises(UserError, match="made from other inputs"):
-        evaluate(condition, games[:5], "valid_seen", out, 1)
-    (condition.bundle / "bundle.json").write_text("{ }")
+        evaluate(config, games[:5], "valid_seen", out, 1)
+    (config.bundle / "bundle.json").write_text("{ }")
     with pytest.raises(UserError, match="made from other inputs"):
-        evaluate(condition, games, "valid_seen", out, 1)
+        evaluate(config, games, "valid_seen", out, 1)
 
 
-def test_a_pack_that_tells_of_the_games_is_refused(condition: Condition, games: list[Path], tmp_path: Path) -> None:
+def test_a_pack_that_tells_of_the_games_is_refused(config: EvalConfig, games: list[Path], tmp_path: Path) -> None:
     """By digest, whatever the memory says of itself; on train games it is how self memory is made."""
     write_pack(tmp_path / "b.dmpack", "b", "expert/1", "", [replace(MEMORIES[0], game=sha256_file(games[1]))])
-    told = replace(condition, pack=tmp_path / "b.dmpack")
+    observe = replace(config, pack=tmp_path / "b.dmpack")
     for split in ("valid_seen", "valid_unseen"):
         with pytest.raises(UserError, match=rf"b\.dmpack: holds memories of 1 of these {split} games"):
-            evaluate(told, games, split, tmp_path / "e.jsonl", 1)
+            evaluate(observe, games, split, tmp_path / "e.jsonl", 1)
     assert not list(tmp_path.glob("e.jsonl*"))
-    assert len(evaluate(told, games[2:], "valid_seen", tmp_path / "e.jsonl", 1)) == 4
-    assert len(evaluate(told, games, "train", tmp_path / "t.jsonl", 1)) == 6
+    assert len(evaluate(observe, games[2:], "valid_seen", tmp_path / "e.jsonl", 1)) == 4
+    assert len(evaluate(observe, games, "train", tmp_path / "t.jsonl", 1)) == 6
 
 
-def test_missing_inputs(condition: Condition, games: list[Path], tmp_path: Path) -> None:
+def test_missing_inputs(config: EvalConfig, games: list[Path], tmp_path: Path) -> None:
     before = sorted(os.listdir(tmp_path))
-    for bad, said in ((replace(condition, bundle=tmp_path / "x"), "no such bundle"),
-                      (replace(condition, pack=tmp_path / "x"), "no such memory pack")):
+    for bad, said in (
+        (replace(config, bundle=tmp_path / "x"), "no such bundle"),
+        (replace(config, pack=tmp_path / "x"), "no such memory pack"),
+    ):
         with pytest.raises(UserError, match=said):
             evaluate(bad, games, "valid_seen", tmp_path / "e.jsonl", 1)
     with pytest.raises(UserError, match="no such game"):
-        evaluate(condition, [*games, tmp_path / "x"], "valid_seen", tmp_path / "e.jsonl", 1)
+        evaluate(config, [*games, tmp_path / "x"], "valid_seen", tmp_path / "e.jsonl", 1)
     with pytest.raises(UserError, match="no valid_seen games"):
-        evaluate(condition, [], "valid_seen", tmp_path / "e.jsonl", 1)
+        evaluate(config, [], "valid_seen", tmp_path / "e.jsonl", 1)
     assert sorted(os.listdir(tmp_path)) == before
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_bundle_that_cannot_be_loaded(condition: Condition, games: list[Path], tmp_path: Path, jobs: int,
-                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_cannot_be_loaded(
+    config: EvalConfig, games: list[Path], tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"bundle\.json: field format"):
-        evaluate(condition, games, "valid_seen", tmp_path / "e.jsonl", jobs)
+        evaluate(config, games, "valid_seen", tmp_path / "e.jsonl", jobs)
     assert sorted(os.listdir(tmp_path)) == ["a.dmpack", "bundle"]
 
 
 def test_a_student_of_another_prompt_is_refused(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate_module, "PROMPT_VERSION", 99)
     with pytest.raises(UserError, match=r"bundle\.json: field prompt_version is \d+, .* prompts in version 99"):
-        load_agent(Condition(tiny_bundle, None, "free", Play(max_steps=2)))
+        load_agent(EvalConfig(tiny_bundle, None, "free", PlayConfig(max_steps=2)))
 
 
 def test_a_compiled_student_plays(tiny_bundle: Path, games: list[Path], tmp_path: Path) -> None:
     """Its context of 256 bytes does not even hold the prompt, and that is how it ends."""
-    played = Condition(tiny_bundle, None, "free", Play(max_steps=2))
+    played = EvalConfig(tiny_bundle, None, "free", PlayConfig(max_steps=2))
     rows = evaluate(played, games[:2], "valid_seen", tmp_path / "e.jsonl", 1)
     assert [(row["ended"], row["won"]) for row in rows] == [("context", False)] * 2
     digest = sha256_file(tiny_bundle / "bundle.json")
     assert {row["player"] for row in rows} == {f"student:{digest[:12]}"}
 
 
-def _row(family: str, won: bool, steps: int = 10) -> dict[str, Any]:
-    return {"family": family, "won": won, "steps": [None] * steps, "seconds": 2.0, "prefilled": 70, "decoded": 30}
+def _row(task_type: str, won: bool, steps: int = 10) -> dict[str, Any]:
+    return {"task_type": task_type, "won": won, "steps": [None] * steps, "seconds": 2.0, "prefilled": 70, "decoded": 30}
 
 
 def test_scores_by_family() -> None:
-    scores = summarise([_row("b", True, 4), _row("a", False, 50), _row("b", True, 8), _row("b", False, 50)])
+    scores = summarize([_row("b", True, 4), _row("a", False, 50), _row("b", True, 8), _row("b", False, 50)])
     assert list(scores) == ["a", "b", "all"]
     assert (scores["b"].wins, scores["b"].n, scores["b"].steps) == (2, 3, pytest.approx(62 / 3))
     everything = scores["all"]
@@ -160,12 +179,20 @@ def test_scores_by_family() -> None:
     assert (everything.low, everything.high) == pytest.approx((0.1500, 0.8500), abs=1e-4)
     assert (everything.steps, everything.seconds, everything.tokens) == (28, 2, 100)
     assert everything.to_json()["low"] == 0.15
-    assert summarise([])["all"].to_json() == {"n": 0, "wins": 0, "success": 0.0, "low": 0.0, "high": 1.0, "steps": 0.0,
-                                              "seconds": 0.0, "tokens": 0.0}
+    assert summarize([])["all"].to_json() == {
+        "n": 0,
+        "wins": 0,
+        "success": 0.0,
+        "low": 0.0,
+        "high": 1.0,
+        "steps": 0.0,
+        "seconds": 0.0,
+        "tokens": 0.0,
+    }
 
 
-def test_a_record_tells_conditions_apart(condition: Condition) -> None:
-    record = condition.record()
-    assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(condition.pack or Path())
-    assert replace(condition, pack=None).record() == replace(condition, pack=None, play=Play(3, 2)).record()
-    assert record != replace(condition, play=Play(3, 2)).record()
+def test_a_record_tells_conditions_apart(config: EvalConfig) -> None:
+    record = config.record()
+    assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(config.pack or Path())
+    assert replace(config, pack=None).record() == replace(config, pack=None, play=PlayConfig(3, 2)).record()
+    assert record != replace(config, play=PlayConfig(3, 2)).record()

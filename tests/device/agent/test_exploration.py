@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.agent.exploration import Search, receptacles, summary
+from duomem.device.agent.exploration import ExplorationTracker, receptacles, summary
 
 INTRO = "You are in the middle of a room. Looking quickly around you, you see a desk 1, a drawer 2, and a drawer 1."
 
@@ -24,7 +24,7 @@ def test_places_without_a_number(name: str) -> None:
 
 
 def test_what_was_not_looked_into_is_told_only_where_nothing_new_was_said() -> None:
-    search = Search(INTRO)
+    search = ExplorationTracker(INTRO)
     desk = "You arrive at desk 1. On the desk 1, you see a pen 1."
     assert search.reminder("go to desk 1", desk) == ""
     assert search.reminder("go to drawer 1", "You arrive at drawer 1. The drawer 1 is closed.") == ""

@@ -11,9 +11,9 @@ from fakes import FakeEngine, Opinion, random_opinion
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.agent.constrained_decoding import log_softmax
 from duomem.device.agent.free_decoding import write
+from duomem.device.agent.prompt import PromptTokenizer
 
 CONTEXT = (3, 1, 2)
 WORDS = "abc"
@@ -38,7 +38,7 @@ def _words_of_two(tokenizer: PromptTokenizer, seed: int) -> Opinion:
     return opinion
 
 
-def _by_hand(tokenizer: PromptTokenizer, opinion: Opinion, tabu: set[str]) -> str:
+def _by_hand(tokenizer: PromptTokenizer, opinion: Opinion, action_filter: set[str]) -> str:
     """Greedy; then, as long as it is tabu, on from the likeliest beginning that no command tried has."""
     tried: list[str] = []
     while True:
@@ -54,18 +54,20 @@ def _by_hand(tokenizer: PromptTokenizer, opinion: Opinion, tabu: set[str]) -> st
             logits = opinion((*CONTEXT, *tokenizer.encode(word))) if word else opinion(CONTEXT)
             word += max(WORDS, key=lambda letter: logits[tokenizer.encode(letter)[0]])
         tried.append(word)
-        if word not in tabu:
+        if word not in action_filter:
             return word
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 999), tabu=st.sets(st.sampled_from(["".join(w) for w in itertools.product(WORDS, repeat=2)]),
-                                              max_size=8))
-def test_the_likeliest_turning_is_followed(tokenizer: PromptTokenizer, seed: int, tabu: set[str]) -> None:
+@given(
+    seed=st.integers(0, 999),
+    action_filter=st.sets(st.sampled_from(["".join(w) for w in itertools.product(WORDS, repeat=2)]), max_size=8),
+)
+def test_the_likeliest_turning_is_followed(tokenizer: PromptTokenizer, seed: int, action_filter: set[str]) -> None:
     opinion = _words_of_two(tokenizer, seed)
     session = FakeEngine(opinion, 300).session()
-    command, pending = write(session, session.prefill(CONTEXT), tokenizer, tabu)
-    assert command == _by_hand(tokenizer, opinion, tabu)
+    command, pending = write(session, session.prefill(CONTEXT), tokenizer, action_filter)
+    assert command == _by_hand(tokenizer, opinion, action_filter)
     assert (*session.tokens, *pending) == (*CONTEXT, *tokenizer.encode(command), tokenizer.newline)
 
 

@@ -14,19 +14,30 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-from duomem.device.alfworld.game_files import GAME_FILE
-from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.alfworld_env import KitWorld
-from duomem.train.games.official_env import OfficialWorld
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
+from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.game_files import GAME_FILE
+from duomem.train.games.official_env import OfficialEnv
 
 # How often a verb is drawn, where it applies, once if not named here. Knives are taken for preference, since
 # slicing needs one in hand.
-_WEIGHTS = {"go": 5, "take": 4, "move": 4, "open": 3, "close": 2, "examine": 2,
-            "use": 6, "slice": 6, "clean": 6, "heat": 6, "cool": 6}
+_WEIGHTS = {
+    "go": 5,
+    "take": 4,
+    "move": 4,
+    "open": 3,
+    "close": 2,
+    "examine": 2,
+    "use": 6,
+    "slice": 6,
+    "clean": 6,
+    "heat": 6,
+    "cool": 6,
+}
 _INVALID = ("", "Look", "go to", "go to nowhere 1", "take all", "open", "  look  ", "inventory.", "xyzzy")
 
-_official: OfficialWorld | None = None  # one a process: starting it anew leaks native memory
+_official: OfficialEnv | None = None  # one a process: starting it anew leaks native memory
 
 
 def compare(path: Path, random_steps: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
@@ -35,8 +46,8 @@ def compare(path: Path, random_steps: int, seed: int = 0) -> tuple[Counter[str],
     Returns how often each verb was played and the differences found, one line each.
     """
     global _official
-    _official = _official or OfficialWorld()
-    game, kit = load_game(path), KitWorld()
+    _official = _official or OfficialEnv()
+    game, kit = load_game(path), AlfworldEnv()
     rng = random.Random(f"{seed} {path.parent.parent.name} {path.parent.name}")
     mine, theirs = kit.reset(game), _official.reset(game)
     differences = _differences(path, "reset", mine, theirs)
@@ -68,7 +79,8 @@ def _differences(path: Path, command: str, mine: Observation, theirs: Observatio
     return [
         f"{path}: after {command!r}: {field.name}: kit {getattr(mine, field.name)!r}, "
         f"official {getattr(theirs, field.name)!r}"
-        for field in fields(Observation) if getattr(mine, field.name) != getattr(theirs, field.name)
+        for field in fields(Observation)
+        if getattr(mine, field.name) != getattr(theirs, field.name)
     ]
 
 
@@ -90,8 +102,10 @@ def main() -> None:
     begin = time.time()
     verbs, differences = compare_all(chosen, steps, seed)
     print(*differences, sep="\n")
-    print(f"{len(chosen)} games, {sum(verbs.values())} steps, {len(differences)} differences, "
-          f"{time.time() - begin:.0f} s, {dict(verbs.most_common())}")
+    print(
+        f"{len(chosen)} games, {sum(verbs.values())} steps, {len(differences)} differences, "
+        f"{time.time() - begin:.0f} s, {dict(verbs.most_common())}"
+    )
 
 
 if __name__ == "__main__":

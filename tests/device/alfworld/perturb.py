@@ -9,8 +9,20 @@ from pathlib import Path
 
 from duomem.device.alfworld.game import Game
 
-_STATES = ("isclean", "ishot", "iscool", "issliced", "istoggled", "toggleable", "cleanable", "heatable",
-           "coolable", "sliceable", "pickupable", "isreceptacleobject")
+_STATES = (
+    "isclean",
+    "ishot",
+    "iscool",
+    "issliced",
+    "istoggled",
+    "toggleable",
+    "cleanable",
+    "heatable",
+    "coolable",
+    "sliceable",
+    "pickupable",
+    "isreceptacleobject",
+)
 
 
 def perturb(game: Game, out: Path, seed: int) -> Path:

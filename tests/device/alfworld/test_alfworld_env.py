@@ -1,4 +1,4 @@
-"""The kit's engine by itself: walkthroughs, goals, what a won game does, speed."""
+"""duomem's engine by itself: walkthroughs, goals, what a won game does, speed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from duomem.device.alfworld.game_files import SPLITS, find_games
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import Game, load_game, parse_game
-from duomem.device.alfworld.goal import FAMILIES
-from duomem.device.alfworld.alfworld_env import KitWorld
+from duomem.device.alfworld.game_files import SPLITS, find_games
+from duomem.device.alfworld.goal import TASK_TYPES
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +20,16 @@ def games(generated_games: Path) -> list[Game]:
 
 
 def _wins(game: Game) -> None:
-    world = KitWorld()
-    seen = world.reset(game)
+    env = AlfworldEnv()
+    seen = env.reset(game)
     for command in game.walkthrough:
         assert not seen.won and not seen.done and command in seen.admissible
-        seen = world.step(command)
+        seen = env.step(command)
     assert seen.won and seen.done
 
 
 def test_generated_walkthroughs_win(games: list[Game]) -> None:
-    assert {game.family for game in games} == set(FAMILIES)
+    assert {game.task_type for game in games} == set(TASK_TYPES)
     for game in games:
         _wins(game)
 
@@ -37,7 +37,7 @@ def test_generated_walkthroughs_win(games: list[Game]) -> None:
 def test_real_walkthroughs_win(real_games: list[Path]) -> None:
     for path in real_games:
         game = load_game(path)
-        assert path.parts[-3].startswith(game.family)
+        assert path.parts[-3].startswith(game.task_type)
         _wins(game)
 
 
@@ -47,54 +47,52 @@ def test_half_a_walkthrough_does_not_win(games: list[Game]) -> None:
         for left_out in range(len(game.walkthrough)):
             if game.walkthrough[left_out].startswith(("go ", "open ")):
                 continue
-            world = KitWorld()
-            seen = world.reset(game)
-            for command in game.walkthrough[:left_out] + game.walkthrough[left_out + 1:]:
-                seen = world.step(command)
+            env = AlfworldEnv()
+            seen = env.reset(game)
+            for command in game.walkthrough[:left_out] + game.walkthrough[left_out + 1 :]:
+                seen = env.step(command)
             assert not seen.won
 
 
 def test_observations(games: list[Game]) -> None:
     for game in games:
-        world = KitWorld()
-        first = world.reset(game)
+        env = AlfworldEnv()
+        first = env.reset(game)
         assert first.text.startswith("-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room.")
         assert first.text.endswith(f"Your task is to: {game.task}")
         assert list(first.admissible) == sorted(set(first.admissible))
-        nothing = world.step("dance")
+        nothing = env.step("dance")
         assert nothing.text == "Nothing happens." and nothing.admissible == first.admissible
-        assert world.step("  inventory\n").text == "You are not carrying anything."
-        assert world.step("help").text == game.help
-        assert world.step(game.walkthrough[0]).text.startswith("You arrive at ")
-        assert world.reset(game) == first
+        assert env.step("  inventory\n").text == "You are not carrying anything."
+        assert env.step("help").text == game.help
+        assert env.step(game.walkthrough[0]).text.startswith("You arrive at ")
+        assert env.reset(game) == first
 
 
 def test_winning_does_not_end_the_game(games: list[Game]) -> None:
     """As in the official engine, which goes on: taking the object away again loses the goal."""
-    game = next(game for game in games if game.family == "pick_and_place_simple")
-    world = KitWorld()
-    world.reset(game)
+    game = next(game for game in games if game.task_type == "pick_and_place_simple")
+    env = AlfworldEnv()
+    env.reset(game)
     for command in game.walkthrough:
-        seen = world.step(command)
+        seen = env.step(command)
     thing, _, target = game.walkthrough[-1].removeprefix("move ").partition(" to ")
-    seen = world.step(f"take {thing} from {target}")
+    seen = env.step(f"take {thing} from {target}")
     assert not seen.won and not seen.done
-    assert world.step(game.walkthrough[-1]).won
+    assert env.step(game.walkthrough[-1]).won
 
 
 def test_goal_is_evaluated_as_written(games: list[Game]) -> None:
-    """Not by family: a place goal that also asks for the object to be at a location is just that."""
-    game = next(game for game in games if game.family == "pick_and_place_simple")
+    """Not by task type: a place goal that also asks for the object to be at a location is just that."""
+    game = next(game for game in games if game.task_type == "pick_and_place_simple")
     fields = json.loads(game.path.read_bytes())
     placed = "(inReceptacle ?o ?r)"
-    fields["pddl_problem"] = fields["pddl_problem"].replace(
-        placed, f"{placed} (objectAtLocation ?o {game.start})"
-    )
+    fields["pddl_problem"] = fields["pddl_problem"].replace(placed, f"{placed} (objectAtLocation ?o {game.start})")
     changed = parse_game(json.dumps(fields).encode(), game.path)
-    assert changed.family == "pick_and_place_simple"
-    world = KitWorld()
-    world.reset(changed)
-    assert not any(world.step(command).won for command in changed.walkthrough)
+    assert changed.task_type == "pick_and_place_simple"
+    env = AlfworldEnv()
+    env.reset(changed)
+    assert not any(env.step(command).won for command in changed.walkthrough)
 
 
 def test_fast_enough(games: list[Game]) -> None:
@@ -102,12 +100,12 @@ def test_fast_enough(games: list[Game]) -> None:
     begin = time.process_time()
     loaded = [load_game(game.path) for game in games]
     assert (time.process_time() - begin) / len(loaded) < 0.05
-    world, steps = KitWorld(), 0
+    env, steps = AlfworldEnv(), 0
     begin = time.process_time()
     for _ in range(5):
         for game in loaded:
-            world.reset(game)
+            env.reset(game)
             for command in game.walkthrough:
-                world.step(command)
+                env.step(command)
                 steps += 1
     assert steps / (time.process_time() - begin) > 5000

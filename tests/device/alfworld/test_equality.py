@@ -1,4 +1,4 @@
-"""KitWorld says and does what the official engine says and does, step by step, on any game.
+"""AlfworldEnv says and does what the official engine says and does, step by step, on any game.
 
 Two to three minutes on two idle cores, nearly all of it in the official engine.
 """
@@ -15,10 +15,10 @@ import pytest
 from compare import compare_all
 from perturb import perturb
 
-from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.goal import FAMILIES
-from duomem.train.games.official_env import OfficialWorld
+from duomem.device.alfworld.game_files import SPLITS, find_games
+from duomem.device.alfworld.goal import TASK_TYPES
+from duomem.train.games.official_env import OfficialEnv
 
 pytestmark = pytest.mark.skipif(
     find_spec("textworld") is None or find_spec("fast_downward") is None or find_spec("alfworld") is None,
@@ -26,37 +26,54 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _of_each_family(paths: list[Path], count: int) -> list[Path]:
-    """`count` games a family, drawn with a fixed seed."""
+def _of_each_task_type(paths: list[Path], count: int) -> list[Path]:
+    """`count` games a task type, drawn with a fixed seed."""
     rng = random.Random(0)
-    return [path for family in FAMILIES
-            for path in rng.sample([path for path in paths if family in str(path)], count)]
+    return [
+        path
+        for task_type in TASK_TYPES
+        for path in rng.sample([path for path in paths if task_type in str(path)], count)
+    ]
 
 
 def test_real_games(real_games: list[Path]) -> None:
-    verbs, differences = compare_all(_of_each_family(real_games, 10), random_steps=18)
+    verbs, differences = compare_all(_of_each_task_type(real_games, 10), random_steps=18)
     assert not differences
-    assert {"go", "open", "close", "take", "move", "examine", "use", "clean", "heat", "cool", "inventory",
-            "look", "help", ""} <= set(verbs)
+    assert {
+        "go",
+        "open",
+        "close",
+        "take",
+        "move",
+        "examine",
+        "use",
+        "clean",
+        "heat",
+        "cool",
+        "inventory",
+        "look",
+        "help",
+        "",
+    } <= set(verbs)
 
 
 def test_official_world_resets_and_cleans_up(a_game: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)
-    arguments, game, world = list(sys.argv), load_game(a_game), OfficialWorld()
-    first = world.reset(game)
-    assert world.step(game.walkthrough[0]) != first
-    assert world.reset(game) == first
+    arguments, game, env = list(sys.argv), load_game(a_game), OfficialEnv()
+    first = env.reset(game)
+    assert env.step(game.walkthrough[0]) != first
+    assert env.reset(game) == first
     assert sys.argv == arguments and "ALFWORLD_DATA" not in os.environ
 
 
 def test_generated_games(generated_games: Path) -> None:
     paths = [path for split in SPLITS for path in find_games(generated_games, split)]
-    _, differences = compare_all(_of_each_family(paths, 2), random_steps=18)
+    _, differences = compare_all(_of_each_task_type(paths, 2), random_steps=18)
     assert not differences
 
 
 def test_games_with_odd_facts(generated_games: Path, tmp_path: Path) -> None:
-    paths = _of_each_family(find_games(generated_games, "train"), 1)
+    paths = _of_each_task_type(find_games(generated_games, "train"), 1)
     variants = [perturb(load_game(path), tmp_path, seed) for seed, path in enumerate(paths)]
     verbs, differences = compare_all(variants, random_steps=50)
     assert {"slice", "use", "clean", "heat", "cool", "open", "close"} <= set(verbs)

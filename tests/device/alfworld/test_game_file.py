@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import MAX_BYTES, load_game, parse_game
-from duomem.device.alfworld.alfworld_env import KitWorld
 
 _PATH = Path("some/game.tw-pddl")
 
@@ -46,7 +46,7 @@ def test_reads_what_the_file_says(a_game: Path) -> None:
     assert game.path == a_game and game.digest == sha256_file(a_game)
     assert f"Your task is to: {game.task}" in fields["grammar"]
     assert list(game.walkthrough) == fields["walkthrough"]
-    assert game.family == "pick_clean_then_place_in_recep"
+    assert game.task_type == "pick_clean_then_place_in_recep"
     _, thing, _, target, _ = a_game.parts[-3].split("-")
     assert (game.goal.object_type, game.goal.target_type) == (thing.lower(), target.lower())
     assert game.help.startswith("Available commands:")
@@ -59,11 +59,27 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
             load_game(path)
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"{", b"[]", b"7", b"null", b'"game"', b"{}", b"\xff\xfe{}", b"\x00" * 50, b"[" * 100_000,
-    b'{"a":' * 100_000, b'{"n": ' + b"9" * 10_000 + b"}", b'{"n": 1e999999}', b'{"pddl_domain": "\\ud800"}',
-    b" " * (MAX_BYTES + 1),
-], ids=lambda data: repr(data[:12]))
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b"null",
+        b'"game"',
+        b"{}",
+        b"\xff\xfe{}",
+        b"\x00" * 50,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"n": ' + b"9" * 10_000 + b"}",
+        b'{"n": 1e999999}',
+        b'{"pddl_domain": "\\ud800"}',
+        b" " * (MAX_BYTES + 1),
+    ],
+    ids=lambda data: repr(data[:12]),
+)
 def test_not_a_game(data: bytes) -> None:
     _refused(data)
 
@@ -74,10 +90,18 @@ def test_wrong_field(a_game: Path, field: str, value: Any) -> None:
     _refused(_with(a_game, **{field: value}))
 
 
-@pytest.mark.parametrize("changes", [
-    {"walkthrough": "look"}, {"walkthrough": [1]}, {"walkthrough": ["look"] * 1001}, {"walkthrough": ["x" * 501]},
-    {"solvable": False}, {"solvable": "yes"},
-], ids=lambda changes: str(changes)[:30])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"walkthrough": "look"},
+        {"walkthrough": [1]},
+        {"walkthrough": ["look"] * 1001},
+        {"walkthrough": ["x" * 501]},
+        {"solvable": False},
+        {"solvable": "yes"},
+    ],
+    ids=lambda changes: str(changes)[:30],
+)
 def test_wrong_walkthrough_or_unsolvable(a_game: Path, changes: dict[str, Any]) -> None:
     assert next(iter(changes)) in _refused(_with(a_game, **changes))
 
@@ -86,39 +110,41 @@ def test_walkthrough_may_be_missing(a_game: Path) -> None:
     assert parse_game(_with(a_game, walkthrough=None), _PATH).walkthrough == ()
 
 
-@pytest.mark.parametrize(("old", "new", "said"), [
-    ("(:init", "(:init (sings agent1)", "'sings'"),
-    ("(:init", "(:init (openable agent1)", "openable"),
-    ("(:init", "(:init (openable nobody)", "openable"),
-    ("(:init", "(:init (openable (agent1))", "openable"),
-    ("(:init", "(:init (not (openable agent1))", "'not'"),
-    ("(:init", "(:init ()", "not a fact"),
-    ("(:init", "(:init word", "not a fact"),
-    ("(:init", "(:start", "its parts"),
-    ("(:domain alfred)", "(:domain blocks)", "domain alfred"),
-    ("(:objects", "(:objects agent2 - agent", "one agent"),
-    ("(:objects", "(:objects agent1 - agent", "twice"),
-    ("(:objects", "(:objects a/b - object", "not an id"),
-    ("(:objects", "(:objects (a) - object", "parentheses"),
-    ("(:objects", "(:objects x - receptacle", "receptacle"),
-    ("(receptacleAtLocation", "(openable", "wrong types"),
-    ("(isClean ?o)", "(isHungry ?o)", "'ishungry'"),
-    ("(isClean ?o)", "(isClean ?z)", "isclean"),
-    ("(isClean ?o)", "(isClean ?o ?o)", "isclean"),
-    ("(isClean ?o)", "(forall (?z - object) (isClean ?z))", "'forall'"),
-    ("(isClean ?o)", "(or (isClean ?o))", "'or'"),
-    ("(isClean ?o)", "(isClean (?o))", "parentheses"),
-    ("(isClean ?o)", "()", "bare word"),
-    ("(isClean ?o)", "(isClean ?o) (isHot ?o)", "family"),
-    ("(isClean ?o)", "(exists (?o - object) (isClean ?o))", "twice"),
-    ("(isClean ?o)", "(isClean ?o) (not (= ?o agent1))", "two variables"),
-    ("(isClean ?o)", "(isClean ?o) " * 20, "too long"),
-    ("(isClean ?o)", "(exists (?a - object ?b - object ?c - object ?d - object) (isClean ?o))",
-     "too large"),
-    ("(isClean ?o)", "(" * 80 + "isClean ?o" + ")" * 80, "deeper"),
-    ("(inReceptacle ?o ?r)", "(cleanable ?o)", "family"),
-    ("(:goal", "(:goal (and) (and)", "one goal"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("(:init", "(:init (sings agent1)", "'sings'"),
+        ("(:init", "(:init (openable agent1)", "openable"),
+        ("(:init", "(:init (openable nobody)", "openable"),
+        ("(:init", "(:init (openable (agent1))", "openable"),
+        ("(:init", "(:init (not (openable agent1))", "'not'"),
+        ("(:init", "(:init ()", "not a fact"),
+        ("(:init", "(:init word", "not a fact"),
+        ("(:init", "(:start", "its parts"),
+        ("(:domain alfred)", "(:domain blocks)", "domain alfred"),
+        ("(:objects", "(:objects agent2 - agent", "one agent"),
+        ("(:objects", "(:objects agent1 - agent", "twice"),
+        ("(:objects", "(:objects a/b - object", "not an id"),
+        ("(:objects", "(:objects (a) - object", "parentheses"),
+        ("(:objects", "(:objects x - receptacle", "receptacle"),
+        ("(receptacleAtLocation", "(openable", "wrong types"),
+        ("(isClean ?o)", "(isHungry ?o)", "'ishungry'"),
+        ("(isClean ?o)", "(isClean ?z)", "isclean"),
+        ("(isClean ?o)", "(isClean ?o ?o)", "isclean"),
+        ("(isClean ?o)", "(forall (?z - object) (isClean ?z))", "'forall'"),
+        ("(isClean ?o)", "(or (isClean ?o))", "'or'"),
+        ("(isClean ?o)", "(isClean (?o))", "parentheses"),
+        ("(isClean ?o)", "()", "bare word"),
+        ("(isClean ?o)", "(isClean ?o) (isHot ?o)", "task_type"),
+        ("(isClean ?o)", "(exists (?o - object) (isClean ?o))", "twice"),
+        ("(isClean ?o)", "(isClean ?o) (not (= ?o agent1))", "two variables"),
+        ("(isClean ?o)", "(isClean ?o) " * 20, "too long"),
+        ("(isClean ?o)", "(exists (?a - object ?b - object ?c - object ?d - object) (isClean ?o))", "too large"),
+        ("(isClean ?o)", "(" * 80 + "isClean ?o" + ")" * 80, "deeper"),
+        ("(inReceptacle ?o ?r)", "(cleanable ?o)", "task_type"),
+        ("(:goal", "(:goal (and) (and)", "one goal"),
+    ],
+)
 def test_wrong_problem(a_game: Path, old: str, new: str, said: str) -> None:
     message = _refused(_edited(a_game, old, new))
     assert said in message and "pddl_problem" in message
@@ -130,16 +156,19 @@ def test_truncated_anywhere(a_game: Path) -> None:
         _refused(data[:end])
 
 
-@pytest.mark.parametrize(("field", "old", "new"), [
-    ("pddl_domain", "(not (holdsAny ?a))", ""),
-    ("grammar", "You arrive at", "You walk to"),
-    ("grammar", "take {o} from {r}", "grab {o} from {r}"),
-    ("grammar", "Your task is to: ", "Task: "),
-    ("grammar", "Your task is to: ", "Your task is to: #eval# "),
-    ("grammar", "Your task is to: ", "Your task is to: {__import__('os')} "),
-    ("grammar", "action help {", "action aid {"),
-    ("grammar", "#help.feedback#", "#look.feedback#"),
-])
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [
+        ("pddl_domain", "(not (holdsAny ?a))", ""),
+        ("grammar", "You arrive at", "You walk to"),
+        ("grammar", "take {o} from {r}", "grab {o} from {r}"),
+        ("grammar", "Your task is to: ", "Task: "),
+        ("grammar", "Your task is to: ", "Your task is to: #eval# "),
+        ("grammar", "Your task is to: ", "Your task is to: {__import__('os')} "),
+        ("grammar", "action help {", "action aid {"),
+        ("grammar", "#help.feedback#", "#look.feedback#"),
+    ],
+)
 def test_other_rules_are_refused(a_game: Path, field: str, old: str, new: str) -> None:
     text = json.loads(a_game.read_bytes())[field]
     assert old in text
@@ -153,16 +182,23 @@ def _play_a_little(data: bytes) -> None:
     except UserError as e:
         assert "\n" not in str(e)
         return
-    world, rng = KitWorld(), random.Random(0)
-    seen = world.reset(game)
+    env, rng = AlfworldEnv(), random.Random(0)
+    seen = env.reset(game)
     for command in (*game.walkthrough, *[None] * 10):
-        seen = world.step(rng.choice(seen.admissible) if command is None else command)
+        seen = env.step(rng.choice(seen.admissible) if command is None else command)
 
 
-_fuzz = settings(max_examples=150, deadline=None, derandomize=True,
-                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-_edits = st.lists(st.tuples(st.floats(0, 1), st.sampled_from(["drop", "twice", "swap", "put"]),
-                            st.binary(min_size=1, max_size=6)), min_size=1, max_size=6)
+_fuzz = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+_edits = st.lists(
+    st.tuples(st.floats(0, 1), st.sampled_from(["drop", "twice", "swap", "put"]), st.binary(min_size=1, max_size=6)),
+    min_size=1,
+    max_size=6,
+)
 
 
 def _edit(parts: list[Any], edits: list[tuple[float, str, bytes]], made: Callable[[bytes], Any]) -> list[Any]:
@@ -200,8 +236,12 @@ def test_fuzz_words_of_the_problem(a_game: Path, edits: list[tuple[float, str, b
 
 
 @_fuzz
-@given(field=st.sampled_from(["pddl_domain", "grammar", "pddl_problem", "walkthrough", "solvable"]),
-       value=st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                          lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    field=st.sampled_from(["pddl_domain", "grammar", "pddl_problem", "walkthrough", "solvable"]),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+)
 def test_fuzz_fields(a_game: Path, field: str, value: Any) -> None:
     _play_a_little(_with(a_game, **{field: value}))

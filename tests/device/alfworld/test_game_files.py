@@ -24,9 +24,16 @@ def test_absent_and_unknown_split(tmp_path: Path) -> None:
 
 def test_leaves_out_what_alfworld_leaves_out(a_game: Path, tmp_path: Path) -> None:
     kept = tmp_path / "train" / a_game.parts[-3] / "trial_1" / a_game.name
-    for folder in (kept.parent, *(tmp_path / "train" / name / "trial_1" for name in (
-        "pick_and_place_with_movable_recep-Fork-Bowl-Fridge-1", "pick_and_place_simple-AppleSliced-None-Fridge-1",
-    ))):
+    for folder in (
+        kept.parent,
+        *(
+            tmp_path / "train" / name / "trial_1"
+            for name in (
+                "pick_and_place_with_movable_recep-Fork-Bowl-Fridge-1",
+                "pick_and_place_simple-AppleSliced-None-Fridge-1",
+            )
+        ),
+    ):
         folder.mkdir(parents=True)
         shutil.copy(a_game, folder)
     unsolvable = tmp_path / "train" / a_game.parts[-3] / "trial_2" / a_game.name
@@ -55,5 +62,7 @@ def test_order_of_roots(generated_games: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_describe_path() -> None:
     assert describe_path(Path("train/look_at_obj_in_light-CD-None-DeskLamp-304/t/game.tw-pddl")) == (
-        "look_at_obj_in_light", "304")
+        "look_at_obj_in_light",
+        "304",
+    )
     assert describe_path(Path("elsewhere/t/game.tw-pddl")) == ("unknown", "")

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.bench.bench import OURS, Peer, Settings, run_bench
+from duomem.device.bench.bench import OURS, Baseline, Settings, run_bench
 from duomem.device.bench.report import report
-from duomem.device.engine.cost import Work
 from duomem.device.engine.bundle import Bundle, read_bundle
+from duomem.device.engine.cost import DecoderCost
 
 SETTINGS = Settings(prompt=70, gen=8, repetitions=2, threads=(1, 2), contexts=(0, 40, 249))
-LIAR = '''
+LIAR = """
 import sys
 import numpy as np
 from duomem.device.bench.bench_engine import TvmPlayer, load
-from duomem.device.bench.worker import serve
+from duomem.device.engine.coster import serve
 
 class Liar(TvmPlayer):
     def logits(self, tokens):
@@ -32,7 +32,7 @@ def lie(options):
     return player
 
 serve(lie)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def bundle(tiny_bundle: Path) -> Bundle:
     return read_bundle(tiny_bundle)
 
 
-def twin(bundle: Bundle, name: str = "twin", module: str = "duomem.device.bench.bench_engine") -> Peer:
+def twin(bundle: Bundle, name: str = "twin", module: str = "duomem.device.bench.bench_engine") -> Baseline:
     """The bundle itself as another engine."""
-    return Peer(name, module, {"folder": str(bundle.folder), "device": "cpu"}, {"twin": True})
+    return Baseline(name, module, {"folder": str(bundle.folder), "device": "cpu"}, {"twin": True})
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +67,43 @@ def test_the_schema_is_version_1(result: dict[str, Any]) -> None:
     versus = {"median": "number", "pairs": ["number"]}
     names = (OURS, "first", "second")
     run, test = found["runs"][0], found["runs"][0]["tests"][0]
-    assert list(found) == ["benchmark", "version", "time", "machine", "bundle", "files", "work", "settings", "runs",
-                           "notes"]
+    assert list(found) == [
+        "benchmark",
+        "version",
+        "time",
+        "machine",
+        "bundle",
+        "files",
+        "work",
+        "settings",
+        "runs",
+        "notes",
+    ]
     assert list(run) == ["threads", "others_cores", "peaks", "start", "peak_rss", "engines", "agreement", "tests"]
     assert _keys(run["start"]) == {
-        "prompt_tokens": "number", "load_seconds": ["number"], "prefill_seconds": ["number"],
-        "first_token_seconds": "number", "warm_prefill_seconds": "number"}
+        "prompt_tokens": "number",
+        "load_seconds": ["number"],
+        "prefill_seconds": ["number"],
+        "first_token_seconds": "number",
+        "warm_prefill_seconds": "number",
+    }
     assert _keys(run["peak_rss"]) == dict.fromkeys(names, "number")
     assert _keys(run["agreement"]["first"]) == dict.fromkeys(("tokens", "mean_kl", "same_best"), "number")
     assert _keys(test) == {
-        "test": "str", "tokens": "number", "context": "NoneType", "engines": dict.fromkeys(names, rates),
-        "versus": dict.fromkeys(names[1:], versus), "best_peer": "str", "ratio": "number",
-        "work": dict.fromkeys(("flops", "bytes", "flops_per_second", "bytes_per_second", "flop_utilisation",
-                               "bandwidth_utilisation"), "number")}
+        "test": "str",
+        "tokens": "number",
+        "context": "NoneType",
+        "engines": dict.fromkeys(names, rates),
+        "versus": dict.fromkeys(names[1:], versus),
+        "best_baseline": "str",
+        "ratio": "number",
+        "work": dict.fromkeys(
+            ("flops", "bytes", "flops_per_second", "bytes_per_second", "flop_utilisation", "bandwidth_utilisation"),
+            "number",
+        ),
+    }
     assert set(run["peaks"]) == {"flops", "read", "memory", "memory_buffer", "before", "after"}
-    assert Work.from_json(found["work"], "result").to_json() == found["work"]
+    assert DecoderCost.from_json(found["work"], "result").to_json() == found["work"]
     assert set(found["files"]) == {"weights", "libraries", "all"}
 
 
@@ -90,7 +112,7 @@ def test_every_test_ran_for_every_number_of_threads(result: dict[str, Any]) -> N
     for run in result["runs"]:
         assert [test["test"] for test in run["tests"]] == ["pp70", "tg8", "tg8@0", "tg8@40"]
         for test in run["tests"]:
-            assert len(test["engines"][OURS]["seconds"]) == 4, "two repetitions in turns with each of two peers"
+            assert len(test["engines"][OURS]["seconds"]) == 4, "two repetitions in turns with each of two baselines"
             assert len(test["engines"]["first"]["seconds"]) == 2
     assert result["notes"] == ["context 249 left out: 8 more tokens do not fit the bundle's 256"]
 
@@ -98,21 +120,22 @@ def test_every_test_ran_for_every_number_of_threads(result: dict[str, Any]) -> N
 def test_ratios_are_of_the_pairs_that_were_timed(result: dict[str, Any]) -> None:
     for test in (test for run in result["runs"] for test in run["tests"]):
         ours = test["engines"][OURS]["seconds"]
-        for mine, peer in ((ours[:2], "first"), (ours[2:], "second")):
-            theirs = test["engines"][peer]["seconds"]
-            assert test["versus"][peer]["pairs"] == [b / a for a, b in zip(mine, theirs, strict=True)]
+        for mine, baseline in ((ours[:2], "first"), (ours[2:], "second")):
+            theirs = test["engines"][baseline]["seconds"]
+            assert test["versus"][baseline]["pairs"] == [b / a for a, b in zip(mine, theirs, strict=True)]
         assert test["ratio"] == min(v["median"] for v in test["versus"].values())
-        assert test["ratio"] == test["versus"][test["best_peer"]]["median"]
+        assert test["ratio"] == test["versus"][test["best_baseline"]]["median"]
 
 
 def test_achieved_rates_follow_from_work_and_speed(result: dict[str, Any], bundle: Bundle) -> None:
-    work = Work.from_json(bundle.manifest["work"], "bundle.json")
+    work = DecoderCost.from_json(bundle.manifest["work"], "bundle.json")
     run = result["runs"][0]
     prefill, _, _, deep = run["tests"]
     speed = prefill["engines"][OURS]["mean"]
     assert prefill["work"]["flops_per_second"] == pytest.approx(work.prefill_flops(70) * speed / 70)
     assert prefill["work"]["flop_utilisation"] == pytest.approx(
-        prefill["work"]["flops_per_second"] / run["peaks"]["flops"])
+        prefill["work"]["flops_per_second"] / run["peaks"]["flops"]
+    )
     moved = sum(work.decode_bytes(40 + i) for i in range(8))
     assert deep["work"]["bytes_per_second"] == pytest.approx(moved * deep["engines"][OURS]["mean"] / 8)
     assert deep["work"]["bytes"] > run["tests"][1]["work"]["bytes"]

@@ -7,29 +7,29 @@ from collections.abc import Callable
 
 import pytest
 
-from duomem.device.bench.interleave import rates, ratios, take_turns
+from duomem.device.bench.interleave import interleave, rates, ratios
 
 
 def _engine(name: str, seconds: list[float], log: list[str]) -> Callable[[], float]:
     left = iter(seconds)
 
-    def turn() -> float:
+    def timed_run() -> float:
         log.append(name)
         return next(left)
 
-    return turn
+    return timed_run
 
 
 def test_turns_alternate_after_one_warm_up_of_each() -> None:
     log: list[str] = []
-    turns = [_engine("A", [9, 1, 2, 3], log), _engine("B", [90, 10, 20, 30], log)]
-    assert take_turns(turns, 3, lambda: log.append("tick")) == [[1, 2, 3], [10, 20, 30]]
+    timed_runs = [_engine("A", [9, 1, 2, 3], log), _engine("B", [90, 10, 20, 30], log)]
+    assert interleave(timed_runs, 3, lambda: log.append("tick")) == [[1, 2, 3], [10, 20, 30]]
     assert log == ["A", "tick", "B", "tick"] * 4
 
 
 def test_one_engine_alone() -> None:
     log: list[str] = []
-    assert take_turns([_engine("A", [9, 1, 2], log)], 2) == [[1, 2]]
+    assert interleave([_engine("A", [9, 1, 2], log)], 2) == [[1, 2]]
     assert log == ["A"] * 3
 
 
@@ -40,15 +40,21 @@ def test_an_engine_that_fails_ends_the_turns() -> None:
         raise RuntimeError("engine")
 
     with pytest.raises(RuntimeError, match="engine"):
-        take_turns([_engine("A", [1, 2, 3], log), broken], 2)
+        interleave([_engine("A", [1, 2, 3], log), broken], 2)
     assert log == ["A"]
 
 
 def test_rates_are_of_each_repetition_not_of_the_mean_second() -> None:
     found = rates(100, [1.0, 2.0, 4.0])
     each = [100.0, 50.0, 25.0]
-    assert found == {"mean": statistics.mean(each), "sd": statistics.stdev(each), "median": 50.0, "min": 25.0,
-                     "max": 100.0, "seconds": [1.0, 2.0, 4.0]}
+    assert found == {
+        "mean": statistics.mean(each),
+        "sd": statistics.stdev(each),
+        "median": 50.0,
+        "min": 25.0,
+        "max": 100.0,
+        "seconds": [1.0, 2.0, 4.0],
+    }
     assert rates(100, [2.0])["sd"] == 0
 
 

@@ -13,11 +13,11 @@ import pytest
 from duomem.core.errors import UserError
 from duomem.device.bench.worker import Worker
 
-FAKE = '''
+FAKE = """
 import os, signal, subprocess, sys, time
 import numpy as np
 from duomem.core.errors import UserError
-from duomem.device.bench.worker import serve
+from duomem.device.engine.coster import serve
 
 class Player:
     def facts(self):
@@ -37,11 +37,11 @@ def load(options):
     if options.get("bad"):
         raise UserError("no such file: give another")
     if options.get("broken"):
-        raise ValueError("a fault of the player")
+        raise ValueError("a fault of the engine")
     return Player()
 
 serve(load)
-'''
+"""
 
 
 @pytest.fixture
@@ -92,8 +92,10 @@ def test_a_dead_child_is_one_line_with_its_reason(fake: str, options: dict[str, 
 
 def test_peak_memory_is_the_childs_own(fake: str) -> None:
     """Not that of the process that started it, which Linux's ru_maxrss would remember."""
-    code = ("import sys, numpy as np\nfrom duomem.device.bench.worker import Worker\n"
-            "a = np.ones(80_000_000)\n"
-            "with Worker('fake', 'fake_player', {}, 1) as w: print(w.peak_rss())")
+    code = (
+        "import sys, numpy as np\nfrom duomem.device.engine.coster import Worker\n"
+        "a = np.ones(80_000_000)\n"
+        "with Worker('fake', 'fake_player', {}, 1) as w: print(w.peak_rss())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300e6

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.engine.cost import Attention, Work
+from duomem.device.engine.cost import AttentionCost, DecoderCost
 
-WORK = Work(1000, 200, 30, (Attention(3, 0, 8, 16), Attention(2, 4, 8, 16)))
+WORK = DecoderCost(1000, 200, 30, (AttentionCost(3, 0, 8, 16), AttentionCost(2, 4, 8, 16)))
 
 
 def test_json_is_there_and_back() -> None:
-    assert Work.from_json(json.loads(json.dumps(WORK.to_json())), "bundle.json") == WORK
+    assert DecoderCost.from_json(json.loads(json.dumps(WORK.to_json())), "bundle.json") == WORK
 
 
 def test_a_full_layer_sees_all_tokens_and_a_sliding_one_its_window() -> None:
@@ -52,5 +52,5 @@ def _broken() -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(("field", "value"), _broken())
 def test_a_wrong_field_is_named(field: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
-        Work.from_json(value, "bundle.json")
+        DecoderCost.from_json(value, "bundle.json")
     assert str(caught.value).startswith(f"bundle.json: field work.{field} is missing or not ")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.engine.tvm_engine import tvm_engine as engine_module
-from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
+from duomem.device.engine import tvm_engine as engine_module
 from duomem.device.engine.session import ContextFull
+from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 pytest.importorskip("torch", reason="the tiny bundle is compiled from a transformers model")
 ALL_PAGES = 4 * 256 // 16 + 1  # TVM adds one

@@ -10,9 +10,9 @@ import pytest
 from bundles import write_bundle
 
 from duomem.core.errors import UserError
-from duomem.device.engine.tvm_engine import gpu as adapter_module
-from duomem.device.engine.gpu import SOFTWARE, Adapter, adapters, choose_adapter, software_allowed
+from duomem.device.engine import gpu as gpu_module
 from duomem.device.engine.bundle import Library, read_bundle
+from duomem.device.engine.gpu import SOFTWARE, Gpu, choose_gpu, gpus, software_allowed
 
 CPU = {"file": "lib/cpu.so", "mcpu": "generic", "cpu_features": []}
 GPU = {"file": "lib/vulkan.so", "device": "vulkan", "mcpu": "generic", "cpu_features": []}
@@ -60,7 +60,7 @@ class _Tvm:
         self.found = found
 
     def get_global_func(self, name: str, allow_missing: bool) -> Any:
-        assert name == "duomem_vulkan.adapters" and allow_missing
+        assert name == "duomem_vulkan.gpus" and allow_missing
         return None if self.found is None else lambda: self.found
 
 
@@ -71,20 +71,20 @@ def reported(index: int, name: str, software: bool) -> dict[str, Any]:
 
 def test_the_first_gpu_is_chosen() -> None:
     tvm = _Tvm([reported(0, "a GPU", False), reported(1, "llvmpipe", True)])
-    assert adapters(tvm) == [Adapter(0, "a GPU", False, 1 << 27), Adapter(1, "llvmpipe", True, 1 << 27)]
-    assert choose_adapter(tvm, software=True) == choose_adapter(tvm, software=False) == adapters(tvm)[0]
+    assert gpus(tvm) == [Gpu(0, "a GPU", False, 1 << 27), Gpu(1, "llvmpipe", True, 1 << 27)]
+    assert choose_gpu(tvm, software=True) == choose_gpu(tvm, software=False) == gpus(tvm)[0]
 
 
 def test_why_there_is_none_is_said() -> None:
     software = _Tvm([reported(0, "llvmpipe", True)])
-    assert choose_adapter(software, software=True).software
+    assert choose_gpu(software, software=True).software
     with pytest.raises(UserError, match=rf"only a software rasteriser \(llvmpipe\).*{SOFTWARE}=1"):
-        choose_adapter(software, software=False)
+        choose_gpu(software, software=False)
     with pytest.raises(UserError, match="no Vulkan adapter"):
-        choose_adapter(_Tvm([]), software=True)
+        choose_gpu(_Tvm([]), software=True)
     with pytest.raises(UserError, match="duomem-vulkan is missing"):
-        choose_adapter(_Tvm(None), software=True)
-    assert adapters(_Tvm(None)) == []
+        choose_gpu(_Tvm(None), software=True)
+    assert gpus(_Tvm(None)) == []
 
 
 @pytest.mark.parametrize(("value", "allowed"), [("1", True), ("0", False), ("", False)])
@@ -94,11 +94,11 @@ def test_the_environment_allows_software(monkeypatch: pytest.MonkeyPatch, value:
 
 
 def test_a_driver_that_crashes_or_hangs_is_no_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_module, "_PROBE", "import os; os.abort()")
-    assert not adapter_module.has_adapter()
-    monkeypatch.setattr(adapter_module, "_PROBE", "import time; time.sleep(60)")
-    monkeypatch.setattr(adapter_module, "_PROBE_LIMIT", 0.5)
-    assert not adapter_module.has_adapter()
+    monkeypatch.setattr(gpu_module, "_PROBE", "import os; os.abort()")
+    assert not gpu_module.has_gpu()
+    monkeypatch.setattr(gpu_module, "_PROBE", "import time; time.sleep(60)")
+    monkeypatch.setattr(gpu_module, "_PROBE_LIMIT", 0.5)
+    assert not gpu_module.has_gpu()
 
 
 def test_a_gpu_library_takes_matrices_transposed(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ MANIFEST: dict[str, Any] = {
         "vocab_size": 300,
         "eos_token_ids": [2],
     },
-    "quantisation": "q4f32_1",
+    "quantization": "q4f32_1",
     "prompt_version": 1,
     "context": {"length": 256, "prefill_chunk": 64, "page_size": 16, "kv_bytes_per_token": 512},
     "target": {
@@ -125,9 +125,7 @@ def link_folder(folder: Path) -> None:
     (folder / "model").symlink_to(folder.parent / "model")
 
 
-@pytest.mark.parametrize(
-    "change", [add_link, link_folder, lambda folder: os.mkfifo(folder / "model" / "pipe")]
-)
+@pytest.mark.parametrize("change", [add_link, link_folder, lambda folder: os.mkfifo(folder / "model" / "pipe")])
 def test_links_and_special_files_are_refused(bundle: Path, change: Callable[[Path], None]) -> None:
     change(bundle)
     refused(bundle, "is a link or special file")
@@ -172,8 +170,8 @@ def test_paths_outside_the_folders_are_refused(bundle: Path, name: str) -> None:
         ("version", 3),
         ("version", True),
         ("version", "2"),
-        ("quantisation", "q9"),
-        ("quantisation", 4),
+        ("quantization", "q9"),
+        ("quantization", 4),
         ("prompt_version", "one"),
         ("prompt_version", -1),
         ("inputs", "x"),

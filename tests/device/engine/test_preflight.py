@@ -13,7 +13,7 @@ import pytest
 from bundles import write_bundle
 
 from duomem.core.errors import UserError
-from duomem.device.engine.tvm_engine import preflight
+from duomem.device.engine import preflight
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.preflight import (
     RUNTIME,
@@ -29,8 +29,13 @@ from duomem.device.engine.preflight import (
 )
 
 MEBI = 1 << 20
-SIZES = {"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 3,
-         "head_dim": 64}
+SIZES = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+}
 
 
 @pytest.fixture
@@ -54,8 +59,16 @@ def test_a_models_sizes_count() -> None:
     assert workspace_bytes(SIZES, 49152, 512) == 4 * (512 * (3 * 576 + 2 * 12 * 64 + 3 * 1536) + 3 * 64 * 49152)
     assert workspace_bytes(SIZES, 49152, 8) < workspace_bytes(SIZES, 49152, 512)
     assert workspace_bytes({**SIZES, "hidden_size": "many"}, 10, 1) < workspace_bytes(SIZES, 10, 1)
-    assert weights_bytes({"model/params_shard_12.bin": {"size": 5}, "model/tokenizer.json": {"size": 9},
-                          "packs/params_shard_0.bin": {"size": 9}}) == 5
+    assert (
+        weights_bytes(
+            {
+                "model/params_shard_12.bin": {"size": 5},
+                "model/tokenizer.json": {"size": 9},
+                "packs/params_shard_0.bin": {"size": 9},
+            }
+        )
+        == 5
+    )
     assert kv_bytes({"page_size": 16, "kv_bytes_per_token": 2}, 1, 1) == 2 * 16 * 2
 
 
@@ -65,12 +78,15 @@ def test_enough_is_enough(bundle: Bundle) -> None:
     check_memory(need, Limit(need.total, "free memory"), bundle, 4096, 4)
 
 
-@pytest.mark.parametrize(("share", "free", "limit"), [
-    (None, None, None),  # Vulkan
-    (0.25, 5 * MEBI, Limit(5 * MEBI, "free memory of the GPU")),  # a CUDA card
-    (0.98, 5 * MEBI, None),  # a Jetson: its GPU has the CPU's memory, where what is cached is free too
-    (0.7, None, "all of the GPU's memory"),  # a Mac: as much of the CPU's memory as macOS lets it use
-])
+@pytest.mark.parametrize(
+    ("share", "free", "limit"),
+    [
+        (None, None, None),  # Vulkan
+        (0.25, 5 * MEBI, Limit(5 * MEBI, "free memory of the GPU")),  # a CUDA card
+        (0.98, 5 * MEBI, None),  # a Jetson: its GPU has the CPU's memory, where what is cached is free too
+        (0.7, None, "all of the GPU's memory"),  # a Mac: as much of the CPU's memory as macOS lets it use
+    ],
+)
 def test_what_a_gpu_has(share: float | None, free: int | None, limit: Limit | str | None) -> None:
     total = None if share is None else int(share * (preflight.all_memory() or 0))
     found = gpu_memory(SimpleNamespace(total_global_memory=total, available_global_memory=free))
@@ -121,28 +137,46 @@ def test_free_memory(tmp_path: Path) -> None:
 
 
 def test_the_tightest_control_group_of_version_2(tmp_path: Path) -> None:
-    root = _system(tmp_path, {
-        **MEMORY, "proc/self/cgroup": "0::/user/agent\n",
-        "sys/fs/cgroup/user/agent/memory.max": "max\n", "sys/fs/cgroup/user/agent/memory.current": "1\n",
-        "sys/fs/cgroup/user/memory.max": "500000000\n", "sys/fs/cgroup/user/memory.current": "450000000\n",
-        "sys/fs/cgroup/user/memory.stat": "anon 1\nfile 9\ninactive_file 40000000\n"})
+    root = _system(
+        tmp_path,
+        {
+            **MEMORY,
+            "proc/self/cgroup": "0::/user/agent\n",
+            "sys/fs/cgroup/user/agent/memory.max": "max\n",
+            "sys/fs/cgroup/user/agent/memory.current": "1\n",
+            "sys/fs/cgroup/user/memory.max": "500000000\n",
+            "sys/fs/cgroup/user/memory.current": "450000000\n",
+            "sys/fs/cgroup/user/memory.stat": "anon 1\nfile 9\ninactive_file 40000000\n",
+        },
+    )
     assert available_memory(root) == Limit(90_000_000, "control group /user")
 
 
 def test_control_groups_of_version_1(tmp_path: Path) -> None:
     """In a container: its own group is mounted at the top, whatever the path says."""
-    root = _system(tmp_path, {
-        **MEMORY, "proc/self/cgroup": "9:name=systemd:/\n4:memory:/docker/abc\n0::/\n",
-        "sys/fs/cgroup/memory/memory.limit_in_bytes": "1000000000\n",
-        "sys/fs/cgroup/memory/memory.usage_in_bytes": "1200000000\n"})
+    root = _system(
+        tmp_path,
+        {
+            **MEMORY,
+            "proc/self/cgroup": "9:name=systemd:/\n4:memory:/docker/abc\n0::/\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "1000000000\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "1200000000\n",
+        },
+    )
     assert available_memory(root) == Limit(0, "control group /")
     (root / "sys/fs/cgroup/memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
     assert available_memory(root) == Limit(3000000 << 10, "free memory")
 
 
 def test_odd_files_are_passed_over(tmp_path: Path) -> None:
-    root = _system(tmp_path, {"proc/meminfo": "MemAvailable: lots\n", "sys/fs/cgroup/memory.max": "-1",
-                              "proc/self/cgroup": "0::/../../x\nnonsense\n:::\n"})
+    root = _system(
+        tmp_path,
+        {
+            "proc/meminfo": "MemAvailable: lots\n",
+            "sys/fs/cgroup/memory.max": "-1",
+            "proc/self/cgroup": "0::/../../x\nnonsense\n:::\n",
+        },
+    )
     (root / "sys/fs/cgroup/memory.current").write_bytes(b"\xff\xfe")
     limit = available_memory(root)
     assert limit is not None and limit.name == "all of its memory"

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.alfworld.game_files import SPLITS, describe_path, find_games
 from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.goal import FAMILIES
+from duomem.device.alfworld.game_files import SPLITS, describe_path, find_games
+from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.train.games import wheel
 from duomem.train.games.generate import MANIFEST, Generator, generate
 from duomem.train.games.goals import possible_goals
 from duomem.train.games.layouts import UNSEEN_PLANS, plans_of
 
-# As in the official games, whose sentences are one of two a family.
+# As in the official games, whose sentences are one of two a task type.
 _SENTENCES = {
     "pick_and_place_simple": r"put (a \w+ in|some \w+ on) \w+\.",
     "look_at_obj_in_light": r"(look at \w+ under|examine the \w+ with) the desklamp\.",
@@ -77,8 +77,10 @@ def test_refuses_a_folder_of_something_else(generated_games: Path, tmp_path: Pat
 
 
 def test_splits_by_floor_plan(generator: Generator) -> None:
-    plans = {split: {int(generator.make(split, index).path.parts[0].split("-")[-1]) for index in range(60)}
-             for split in SPLITS}
+    plans = {
+        split: {int(generator.make(split, index).path.parts[0].split("-")[-1]) for index in range(60)}
+        for split in SPLITS
+    }
     assert plans["valid_unseen"] <= UNSEEN_PLANS
     assert not (plans["train"] | plans["valid_seen"]) & UNSEEN_PLANS
     assert len(plans["train"]) > 30
@@ -91,12 +93,11 @@ def test_real_unseen_plans_are_kept_apart(real_games: list[Path]) -> None:
 def test_sentences_and_names(generated_games: Path) -> None:
     for split in SPLITS:
         paths = find_games(generated_games, split)
-        assert Counter(describe_path(path)[0] for path in paths) == dict.fromkeys(FAMILIES, len(paths) // 6)
+        assert Counter(describe_path(path)[0] for path in paths) == dict.fromkeys(TASK_TYPES, len(paths) // 6)
         for path in paths:
             game = load_game(path)
-            assert re.fullmatch(_SENTENCES[game.family], game.task)
-            assert path.parts[-3].startswith(
-                f"{game.family}-") and game.goal.object_type in path.parts[-3].lower()
+            assert re.fullmatch(_SENTENCES[game.task_type], game.task)
+            assert path.parts[-3].startswith(f"{game.task_type}-") and game.goal.object_type in path.parts[-3].lower()
             assert json.loads(path.read_bytes())["solvable"] is True
 
 
@@ -127,8 +128,8 @@ def test_rooms_are_furnished_and_cluttered(generator: Generator) -> None:
 def test_every_family_is_possible_somewhere(generated_games: Path) -> None:
     files = wheel.find_wheel()
     for split in ("train", "valid_unseen"):
-        for family in FAMILIES:
-            assert any(possible_goals(files, plan, family) for plan in plans_of(files, split))
+        for task_type in TASK_TYPES:
+            assert any(possible_goals(files, plan, task_type) for plan in plans_of(files, split))
 
 
 def test_without_the_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

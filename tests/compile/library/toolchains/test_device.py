@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from duomem.core.errors import UserError
-from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.library.gpu_limits import MAX_BINDING, check_gpu
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.core.errors import UserError
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.tvm_engine import RUNTIME_DEVICES, TvmEngine
 

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from duomem.core.errors import UserError
-from duomem.compile.library.toolchains.embedded import DeviceModule, read_code, read_modules, repack, unpack, with_binary
+from duomem.compile.library.toolchains.embedded import (
+    DeviceModule,
+    read_code,
+    read_modules,
+    repack,
+    unpack,
+    with_binary,
+)
 from duomem.compile.library.toolchains.fatbin import read_fatbin
 from duomem.compile.library.toolchains.nvcc import check_fatbin
+from duomem.core.errors import UserError
 
 KERNELS = ("matvec_kernel", "norm_kernel")
 

@@ -12,15 +12,16 @@ import tvm
 from tvm import te
 from tvm.s_tir import dlight
 
-from duomem.core.errors import UserError
 from duomem.compile.library.build import building
-from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.library.target import TARGETS, Target, load_target, read_target
+from duomem.compile.library.target import Target, load_target, read_target
 from duomem.compile.library.toolchains import nvcc
 from duomem.compile.library.toolchains.embedded import HOST, read_code, read_modules
 from duomem.compile.library.toolchains.export import check_library, export, gpu_target
 from duomem.compile.library.toolchains.fatbin import read_fatbin
 from duomem.compile.library.toolchains.link import linker
+from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.configs import target_files
+from duomem.core.errors import UserError
 
 NO_ZIG = importlib.util.find_spec("ziglang") is None
 pytestmark = pytest.mark.skipif(NO_ZIG, reason="ziglang is not installed: pip install duomem[compile]")
@@ -31,8 +32,8 @@ DYLIB, ARM64, CODE_SIGNATURE, BUILD_VERSION = 6, 0x0100000C, 0x1D, 0x32
 
 def small_kernel(target: Target) -> tuple[Any, dict[str, Any]]:
     """(an executable with one kernel for the GPU of `target`, the target file's gpu table)."""
-    baseline = next(baseline for baseline in target.baselines if baseline.gpu)
-    tvm_target = gpu_target(baseline.gpu, baseline.llvm)
+    variant = next(variant for variant in target.variants if variant.gpu)
+    tvm_target = gpu_target(variant.gpu, variant.llvm)
     x = te.placeholder((4096,), "float32", "x")
 
     def double(i: Any) -> Any:
@@ -42,7 +43,7 @@ def small_kernel(target: Target) -> tuple[Any, dict[str, Any]]:
     with tvm_target:
         module = tvm.IRModule({"double": function.with_attr("global_symbol", "double")})
         module = dlight.ApplyDefaultSchedule(dlight.gpu.Fallback())(module)
-        return tvm.compile(module, target=tvm_target), baseline.gpu
+        return tvm.compile(module, target=tvm_target), variant.gpu
 
 
 def load_commands(data: bytes) -> dict[int, bytes]:
@@ -102,7 +103,7 @@ def test_a_library_for_another_gpu_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_cuda_target_file_with_a_field_missing(tmp_path: Path, old: str, new: str, message: str) -> None:
-    text = (TARGETS / "cuda.toml").read_text()
+    text = target_files()["cuda"].read_text()
     assert old in text
     (tmp_path / "cuda.toml").write_text(text.replace(old, new))
     with pytest.raises(UserError, match=f"cuda.toml: not a target file .*{message}"):
@@ -122,7 +123,7 @@ def test_no_nvcc_is_said_before_anything_is_compiled(
 
 def test_a_macs_decoders_are_signed_dylibs_one_with_metal_source(tmp_path: Path, tiny_model: Path) -> None:
     target = load_target("metal")
-    assert load_target("macos").baselines == target.baselines[1:]
+    assert load_target("macos").variants == target.variants[1:]
     (tmp_path / "lib").mkdir()
     with building(Checkpoint(tiny_model), "q4f32_1", target, 64, tmp_path) as finish:
         gpu, cpu = finish()
@@ -138,7 +139,7 @@ def test_a_macs_decoders_are_signed_dylibs_one_with_metal_source(tmp_path: Path,
     modules = read_modules(tmp_path / cpu["file"])
     assert [module.kind for module in modules] == ["relax.VMExecutable", HOST]
     library = tmp_path / gpu["file"]
-    kernels = check_library(library, target.baselines[0].gpu)
+    kernels = check_library(library, target.variants[0].gpu)
     assert {"batch_decode_paged_kv_kernel", "batch_prefill_paged_kv_kernel"} <= set(kernels)
     (module,) = (module for module in read_modules(library) if module.kind == "metal")
     assert all(b"#include <metal_stdlib>" in code for code in read_code(module).code.values())
@@ -154,4 +155,4 @@ def test_ios_decoder_as_an_archive_of_a_system_library(tmp_path: Path, tiny_mode
     assert data.startswith(b"!<arch>\n") and library.suffix == ".a"
     assert data.count(struct.pack("<IIII", 0xFEEDFACF, ARM64, 0, 1)) == 2  # object files: host code, device code
     assert b"duomem___tvm_ffi__library_bin" in data
-    assert all(name.startswith("duomem_") for name in check_library(library, target.baselines[0].gpu))
+    assert all(name.startswith("duomem_") for name in check_library(library, target.variants[0].gpu))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from duomem.core.errors import UserError
 from duomem.compile.library.toolchains import nvcc
 from duomem.compile.library.toolchains.fatbin import read_fatbin
+from duomem.core.errors import UserError
 
 needs_nvcc = pytest.mark.skipif(nvcc.missing() is not None, reason=nvcc.missing() or "")
 SOURCE = """
