@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from duomem.core.errors import DeployError
 from duomem.core.files import atomic_open
 
 TIMEOUT = 600.0
