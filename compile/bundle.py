@@ -52,25 +52,33 @@ _TOOLS = ("duomem", "apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers", "torc
 
 
 def compile_bundle(
-    model_dir: Path,
-    target: Target,
+    model_dir: Path | str,
+    target: Target | str,
     scheme: str,
-    out: Path,
+    out: Path | str,
     context_length: int | None = None,
     calibration: Calibration | None = None,
     min_agreement: float | None = None,
 ) -> tuple[Bundle, bool]:
-    """Compile the model in `model_dir` for `target` into the folder `out`; (bundle, whether it is new).
+    """Compile a model folder for a target into a bundle, and check it against the reference model.
 
-    scheme: one of device.bundle.SCHEMES. context_length: KV budget in tokens, by default the model's own but at
-    most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
-    rounded by itself, one in memory at a time. min_agreement: see gate.check_parity. A target without a CPU library
-    for this machine is checked through proxy libraries (see _proxies) too, which do not go into the bundle, and where
-    there is an emulator for it there (see emulated). `gate` lists the libraries that ran nowhere as `unchecked`. A
-    valid bundle of the same inputs in `out` is left alone.
-    Raises CompileError on a model, scheme, context or calibration that does not fit, or that a GPU's kernels do not
-    compute, if `out` holds something else than a bundle, if the compiler fails, and if the parity gate does.
+    model_dir: Hugging Face folder with safetensors. target: a Target, or its name ("host").
+    scheme: how weights are stored ("q4f32_1"; see device.engine.bundle.SCHEMES). out: folder to write.
+    context_length: KV budget in tokens, by default the model's own but at most 4096.
+    calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is rounded by itself, one
+    in memory at a time. min_agreement: see gate.check_parity.
+
+    A target without a CPU library for this machine is checked through proxy libraries (see _proxies) too, which do
+    not go into the bundle, and where there is an emulator for it there (see emulated). The manifest's `gate` lists
+    the libraries that ran nowhere as `unchecked`. A valid bundle of the same inputs in `out` is left alone.
+
+    Returns (bundle, whether it is new).
+    Raises ConfigError for an unknown target; ModelError on a model folder that is incomplete or of an unknown kind;
+    CompileError on a scheme, context or calibration that does not fit, or that a GPU's kernels do not compute, if
+    `out` holds something else than a bundle, and if the compiler fails; GateError if the parity gate does.
     """
+    model_dir, out = Path(model_dir), Path(out)
+    target = load_target(target) if isinstance(target, str) else target
     checkpoint, length = check_inputs(model_dir, scheme, context_length, calibration)
     if kinds := {variant.gpu["kind"] for variant in target.variants if variant.gpu}:
         check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)

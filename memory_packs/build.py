@@ -15,15 +15,23 @@ from duomem.memory_packs.pack import Pack, write_pack
 
 
 def build_pack(
-    trajectories: Path, out: Path, name: str, memory_format: str = "script", max_steps: int = MAX_STEPS
+    trajectories: Path | str,
+    out: Path | str,
+    name: str,
+    memory_format: str = "script",
+    max_steps: int = MAX_STEPS,
 ) -> Pack:
-    """Write the memories of the won episodes in `trajectories` to the pack `out`, in file order.
+    """Write a memory of every won episode to a pack, in file order.
 
-    memory_format, max_steps: see write_memory.
+    trajectories: file of one player's train episodes. out: .dmpack file to write. name: goes into the pack.
+    memory_format: "script", "trajectory", "script+trajectory" or "avoid" (see write_memory).
+    max_steps: most steps of a memory, what follows them is left out.
 
-    Raises PackError if an episode is not of the train split, if players are mixed, or if no episode was
-    played at all. A file without a win gives an empty pack: that is a result too.
+    Returns the pack. A file without a win gives an empty one.
+    Raises PackError if players are mixed or no episode was played, TrajectoryError if an episode is not of the
+    train split.
     """
+    trajectories, out = Path(trajectories), Path(out)
     memories = []
     players = set()
     for trajectory in read_train_trajectories(trajectories):

@@ -14,8 +14,10 @@ from duomem.core.files import digest_of
 
 @dataclass(frozen=True)
 class Memory:
-    """task: the goal sentence it was written for; steps: what reached it, a phrase a step; game, group: where it
-    comes from (see Trajectory), so that it can be left out.
+    """One procedural memory.
+
+    task: the goal sentence it was written for. task_type: of ALFWorld's six. steps: what reached the goal, a phrase
+    a step. game, group: where it comes from (see Trajectory), so that it can be left out.
     """
 
     task: str
@@ -34,6 +36,7 @@ class Memory:
         return " ".join([self.task, *(f"{i}. {step};" for i, step in enumerate(self.steps, 1))])
 
     def to_json(self) -> dict[str, Any]:
+        """As a JSON object, one line of a pack."""
         return asdict(self)
 
 

@@ -14,12 +14,14 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import PackError
 from duomem.core.files import parse_json, sha256_bytes, write_bytes
 from duomem.memory_packs.memory import Memory, memory_from_json
+from duomem.memory_packs.retriever import Retriever
 
 FORMAT = "duomem-pack"
 SCHEMA = 1
@@ -37,8 +39,10 @@ _LONG_END = b"PK\x06\x07"
 
 @dataclass(frozen=True)
 class Pack:
-    """name; author: who played what the memories tell ("expert/1", "student:NAME"); source: digest of the
-    trajectory file; digest: sha256 of the pack file, hex.
+    """Procedural memories as one file.
+
+    name: given when it was built. author: who played what the memories tell ("expert/1", "student:NAME").
+    source: SHA-256 of the trajectory file, hex. digest: SHA-256 of the pack file, hex.
     """
 
     name: str
@@ -46,6 +50,22 @@ class Pack:
     source: str
     memories: tuple[Memory, ...]
     digest: str
+
+    @classmethod
+    def load(cls, path: Path | str) -> Pack:
+        """Read and verify a .dmpack file; nothing is extracted. Raises PackError naming the file and the fault."""
+        return read_pack(path)
+
+    def search(self, task: str, k: int = 1) -> list[tuple[float, Memory]]:
+        """The `k` memories nearest to a goal sentence ("put a clean mug in desk."), best first.
+
+        Returns pairs (nearness in (0, 1], memory), fewer than `k` where nothing shares a word.
+        """
+        return self._retriever.search(task, k)
+
+    @cached_property
+    def _retriever(self) -> Retriever:
+        return Retriever(self.memories)
 
 
 def write_pack(path: Path, name: str, author: str, source: str, memories: Sequence[Memory]) -> Pack:
@@ -73,7 +93,7 @@ def write_pack(path: Path, name: str, author: str, source: str, memories: Sequen
     return pack
 
 
-def read_pack(path: Path) -> Pack:
+def read_pack(path: Path | str) -> Pack:
     """Read and verify a pack. Raises PackError naming the file and what is wrong; nothing is extracted."""
     path = Path(path)
     try:

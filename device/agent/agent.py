@@ -9,18 +9,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from duomem.core.errors import BundleError
+from duomem.core.files import sha256_input
 from duomem.core.trajectory import Step, Trajectory
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.constrained_decoding import choose
 from duomem.device.agent.free_decoding import write
-from duomem.device.agent.prompt import PromptTokenizer, Transcript, goal_sentence
+from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer, Transcript, goal_sentence
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Env, Observation
 from duomem.device.alfworld.game import Game
+from duomem.device.alfworld.game_files import split_of
+from duomem.device.engine.bundle import MANIFEST
 from duomem.device.engine.session import ContextFull, Engine, Session
 from duomem.memory_packs.memory import Memory
+from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import Retriever
 
 PROTOCOLS = ("constrained", "free")
@@ -33,8 +40,10 @@ does not hold yet)."""
 
 @dataclass(frozen=True)
 class Episode:
-    """trajectory: what was played; memories: what was shown; seconds: wall time; prefilled, decoded: tokens
-    run through the student; ended: "won", "steps" (none left) or "context" (none left).
+    """One played game and what it cost.
+
+    trajectory: what was played. memories: what was shown. seconds: wall time. prefilled, decoded: tokens run
+    through the student. ended: "won", "steps" (none left) or "context" (none left).
     """
 
     trajectory: Trajectory
@@ -43,6 +52,16 @@ class Episode:
     prefilled: int
     decoded: int
     ended: str
+
+    @property
+    def won(self) -> bool:
+        """Whether the goal was reached."""
+        return self.trajectory.won
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands given, in order."""
+        return tuple(step.action for step in self.trajectory.steps)
 
 
 class _Meter:
@@ -147,18 +166,58 @@ class Agent:
             self._system.close()
             raise
 
+    @classmethod
+    def load(
+        cls,
+        bundle: Path | str,
+        *,
+        pack: Path | str | None = None,
+        protocol: str = "constrained",
+        k: int = 1,
+        max_steps: int = MAX_STEPS,
+        context_length: int | None = None,
+        device: str = "auto",
+        action_filter: bool = True,
+    ) -> Agent:
+        """Load a compiled bundle, and the memories it plays with.
+
+        bundle: folder written by `compile_bundle`. pack: .dmpack file, None for no memories.
+        protocol: "constrained" picks the likeliest admissible command, "free" writes the command token by token.
+        k: memories shown. max_steps: most steps an episode. context_length: most tokens an episode may take, the
+        bundle's own by default. device: "auto", "cpu", "vulkan", "cuda" or "metal".
+        action_filter: whether commands that brought nothing new are passed over.
+        Raises BundleError, PackError, or DeviceError if this machine cannot run the bundle.
+        """
+        from duomem.device.engine.tvm_engine import TvmEngine
+
+        bundle = Path(bundle)
+        memories = () if pack is None else read_pack(pack).memories
+        engine = TvmEngine.load(bundle, device, context_length)
+        if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
+            raise BundleError(
+                f"{bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
+                f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem"
+            )
+        player = f"student:{sha256_input(bundle / MANIFEST, 'bundle')[:12]}"
+        tokenizer = PromptTokenizer(bundle / "model")
+        return cls(engine, tokenizer, player, protocol, memories, k, max_steps, action_filter)
+
     def play(
         self,
-        env: Env,
         game: Game,
-        split: str,
+        split: str | None = None,
+        env: Env | None = None,
         on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
         on_step: Callable[[str, Observation], None] = lambda command, observation: None,
     ) -> Episode:
-        """Play `game` to the end. `on_start` is called with the intro and the memories shown, `on_step` after
-        every command with what it brought. A memory of this very game is never shown.
+        """Play `game` to the end. A memory of this very game is never shown.
+
+        split: recorded in the trajectory, by default the one the game's folder names (see `split_of`).
+        env: the engine to play in, a new AlfworldEnv by default. on_start: called with the intro and the memories
+        shown. on_step: called after every command with what it brought.
         """
         started = time.perf_counter()
+        env = env or AlfworldEnv()
         observation = env.reset(game)
         intro = observation.text
         memories = self._recall(goal_sentence(intro), game.digest)
@@ -185,7 +244,7 @@ class Agent:
         trajectory = Trajectory(
             game.digest,
             game.path.parent.parent.name,
-            split,
+            split or split_of(game.path),
             game.task_type,
             game.task,
             intro,

@@ -20,8 +20,7 @@ from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.stats import wilson
 from duomem.core.trajectory import TRAIN_SPLIT, from_json
 from duomem.device.agent.agent import Agent, Episode
-from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
-from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.alfworld.game import load_game
 from duomem.device.engine.bundle import MANIFEST
 from duomem.memory_packs.pack import read_pack
@@ -29,8 +28,10 @@ from duomem.memory_packs.pack import read_pack
 
 @dataclass(frozen=True)
 class PlayConfig:
-    """How an episode goes, whichever student plays it. k: memories shown; max_steps: of an episode; context_length:
-    most tokens it may take, the bundle's own if None; device: see TvmEngine.load; tabu: see Agent.
+    """How an episode goes, whichever student plays it.
+
+    k: memories shown. max_steps: most steps of an episode. context_length: most tokens it may take, the bundle's
+    own if None. device, action_filter: see Agent.load.
     """
 
     k: int = 1
@@ -42,11 +43,15 @@ class PlayConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What an evaluation is of. bundle: compiled student; pack: its memories, None for none; protocol: of Agent."""
+    """What an evaluation is of.
+
+    bundle: folder of a compiled student. pack: its memories, None for none. protocol: see Agent.load. play: how
+    an episode goes.
+    """
 
     bundle: Path
-    pack: Path | None
-    protocol: str
+    pack: Path | None = None
+    protocol: str = "constrained"
     play: PlayConfig = PlayConfig()
 
     def record(self) -> dict[str, Any]:
@@ -66,28 +71,8 @@ class EvalConfig:
 
 
 def load_agent(config: EvalConfig) -> Agent:
-    """The agent of a condition, its engine loaded from the bundle. Raises UserError."""
-    from duomem.device.engine.tvm_engine import TvmEngine
-
-    play = config.play
-    engine = TvmEngine.load(config.bundle, play.device, play.context_length)
-    if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
-        raise UserError(
-            f"{config.bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
-            f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem"
-        )
-    memories = () if config.pack is None else read_pack(config.pack).memories
-    digest = sha256_input(config.bundle / MANIFEST, "bundle")
-    return Agent(
-        engine,
-        PromptTokenizer(config.bundle / "model"),
-        f"student:{digest[:12]}",
-        config.protocol,
-        memories,
-        play.k,
-        play.max_steps,
-        play.action_filter,
-    )
+    """The agent of a condition, its engine loaded from the bundle. Raises what Agent.load raises."""
+    return Agent.load(config.bundle, pack=config.pack, protocol=config.protocol, **asdict(config.play))
 
 
 def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
@@ -108,7 +93,7 @@ def _setup(config: EvalConfig, split: str, processes: int) -> None:
 def _play(path: Path) -> dict[str, Any]:
     if _agent is None:
         raise RuntimeError("_setup has not run in this process")
-    return episode_row(_agent.play(AlfworldEnv(), load_game(path), _split))
+    return episode_row(_agent.play(load_game(path), _split))
 
 
 def episode_row(episode: Episode) -> dict[str, Any]:
@@ -143,10 +128,13 @@ def episode_file(folder: Path, config: EvalConfig, games: Sequence[Path], split:
     return folder / f"{digest_of(inputs_of(config, games, split))[:16]}.jsonl"
 
 
-def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, jobs: int) -> list[dict[str, Any]]:
-    """Play `games` and write one row an episode to the file `out`, in their order; returns the rows.
+def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, jobs: int = 1) -> list[dict[str, Any]]:
+    """Play `games` and write one row an episode to a file, in their order.
 
-    An interrupted run of the same inputs is resumed, a finished one only read. Raises UserError.
+    games: files, as find_games lists them. split: which one they are of. out: episode file to write (.jsonl).
+    jobs: processes. An interrupted run of the same inputs is resumed, a finished one only read.
+
+    Returns the rows, for `summarize`. Raises UserError without games, or if the pack holds memories of them.
     """
     inputs = inputs_of(config, games, split)
     if not games:
@@ -184,7 +172,11 @@ def _refuse_known(config: EvalConfig, games: Sequence[Path], split: str) -> None
 
 @dataclass(frozen=True)
 class Score:
-    """wins of n with the 95 % Wilson interval; means over the episodes."""
+    """Success over episodes.
+
+    n, wins: episodes played and won. success: share of them that were won. low, high: its 95 % Wilson interval.
+    steps, seconds, tokens: means over the episodes; tokens are those run through the student.
+    """
 
     n: int
     wins: int
@@ -196,11 +188,12 @@ class Score:
     tokens: float
 
     def to_json(self) -> dict[str, Any]:
+        """As a JSON object, numbers to four decimals."""
         return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
 def summarize(rows: Iterable[dict[str, Any]]) -> dict[str, Score]:
-    """Score by task type, sorted, and under "all" for the whole."""
+    """Score of the rows of `evaluate` by task type, sorted, and under "all" of the whole."""
     groups: dict[str, list[dict[str, Any]]] = {}
     everything = list(rows)
     for row in everything:

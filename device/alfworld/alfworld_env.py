@@ -43,8 +43,10 @@ Action = tuple[Any, ...]  # a method and its arguments
 
 
 class AlfworldEnv:
-    """Implements env.Env. Winning does not lock the game: as in the official engine, commands still work,
-    and `done` and `won` say whether the goal holds now.
+    """One ALFWorld game at a time, played by text commands (keeps `Env`).
+
+    Winning does not lock the game: as in the official engine, commands still work, and `done` and `won` say whether
+    the goal holds now.
     """
 
     def reset(self, game: Game) -> Observation:

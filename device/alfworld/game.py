@@ -113,8 +113,8 @@ class Game:
         }
 
 
-def load_game(path: Path) -> Game:
-    """Read and check one game file.
+def load_game(path: Path | str) -> Game:
+    """Read and check one game file, a game.tw-pddl.
 
     Raises GameError naming the file, the field and what to do, for anything that is not a playable game of
     the six task types under the known rules.

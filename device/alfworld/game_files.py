@@ -39,7 +39,7 @@ def resolve_root(games: Path | None) -> Path:
     return root
 
 
-def split_folder(root: Path, split: str) -> Path | None:
+def split_folder(root: Path | str, split: str) -> Path | None:
     """The folder of one split under `root`, or None. Raises GameError for an unknown split."""
     if split not in SPLITS:
         raise GameError(f"{split!r} is not a split: choose one of {', '.join(SPLITS)}")
@@ -49,9 +49,12 @@ def split_folder(root: Path, split: str) -> Path | None:
     return None
 
 
-def find_games(root: Path, split: str) -> list[Path]:
-    """The game files of one split, sorted by path. As in alfworld, games with movable receptacles or slicing
-    and games marked unsolvable are left out; traj_data.json is not needed. An absent split has no games.
+def find_games(root: Path | str, split: str) -> list[Path]:
+    """The game files of one split, sorted by path.
+
+    root: folder of games in the layout of alfworld-download. split: "train", "valid_seen" or "valid_unseen".
+    As in alfworld, games with movable receptacles or slicing and games marked unsolvable are left out.
+    traj_data.json is not needed. An absent split has no games. Raises GameError for an unknown split.
     """
     folder = split_folder(root, split)
     if folder is None:
@@ -75,6 +78,14 @@ def _is_unsolvable(path: Path) -> bool:
             return b'"solvable": false' in f.read()
     except OSError as e:
         raise GameError(f"{path}: cannot read this game ({e.strerror or e}): check its permissions") from None
+
+
+def split_of(path: Path) -> str:
+    """The split whose folder a game file lies in, as ROOT/SPLIT/TASK/TRIAL/game.tw-pddl names it; "unknown" in
+    another layout, without opening the file.
+    """
+    name = path.parent.parent.parent.name
+    return name if name in SPLITS else "unknown"
 
 
 def describe_path(path: Path) -> tuple[str, str]:

@@ -54,10 +54,19 @@ class Library:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A compiled student on disk. Every path in `files` exists below `folder` with the digest it names."""
+    """A compiled student on disk.
+
+    folder: where it lies. manifest: bundle.json as read; every path in its `files` exists below `folder` with the
+    digest it names.
+    """
 
     folder: Path
     manifest: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Bundle:
+        """Read the bundle in `folder` and verify every file of it. Raises BundleError naming file, field and fix."""
+        return read_bundle(folder)
 
     @property
     def model_dir(self) -> Path:
@@ -143,7 +152,7 @@ class Bundle:
         return tuple(self.manifest["model"]["eos_token_ids"])
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: Path | str) -> Bundle:
     """Verify the bundle in `folder` and return it.
 
     Checks, in this order: bundle.json's schema, that the folder holds exactly the listed regular files

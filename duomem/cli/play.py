@@ -35,13 +35,12 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> None:
     from duomem.device.agent.evaluate import load_agent
-    from duomem.device.alfworld.alfworld_env import AlfworldEnv
     from duomem.device.alfworld.game import load_game
 
     game = load_game(_find(args))
     agent = load_agent(config(args))
     page = _Page(sys.stdout.isatty(), args.watch)
-    episode = agent.play(AlfworldEnv(), game, args.split, page.on_start, page.on_step)
+    episode = agent.play(game, args.split, on_start=page.on_start, on_step=page.on_step)
     page.end(
         f"{'won' if episode.trajectory.won else 'lost'}",
         f"in {len(episode.trajectory.steps)} steps, {episode.seconds:.1f} s, "

@@ -15,7 +15,6 @@ from typing import Any
 from duomem.core.cpu import cpu_features
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
 from duomem.device.engine.bundle import read_bundle
 from duomem.device.engine.tvm_engine import TvmEngine
@@ -36,7 +35,7 @@ def play(bundle_dir: Path, game: Path, steps: int) -> dict[str, Any]:
         session.close()
         begin = time.perf_counter()
         agent = Agent(engine, tokenizer, "student", "constrained", max_steps=steps)
-        episode = agent.play(AlfworldEnv(), load_game(game), "train")
+        episode = agent.play(load_game(game), "train")
         found[library.file] = {
             "logits": [row.tolist() for row in logits],
             "actions": [step.action for step in episode.trajectory.steps],

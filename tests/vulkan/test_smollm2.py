@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.device.engine.bundle import Bundle, list_files
@@ -128,12 +127,12 @@ def test_an_episode_is_the_cpus(engines: dict[str, TvmEngine], games: list[Path]
     agents = {name: Agent(engine, tokenizer, "student", "free", max_steps=20) for name, engine in engines.items()}
     won = []
     for game in games:
-        episode = agents["cpu"].play(AlfworldEnv(), load_game(game), "valid_seen")
+        episode = agents["cpu"].play(load_game(game), "valid_seen")
         if episode.trajectory.won:
             won.append((len(episode.trajectory.steps), game, episode))
     assert won
     _, game, expected = min(won, key=lambda entry: entry[0])
-    played = agents["vulkan"].play(AlfworldEnv(), load_game(game), "valid_seen")
+    played = agents["vulkan"].play(load_game(game), "valid_seen")
     assert played.trajectory.won and played.trajectory.steps == expected.trajectory.steps
     assert (played.prefilled, played.decoded) == (expected.prefilled, expected.decoded)
     for agent in agents.values():

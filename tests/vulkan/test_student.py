@@ -229,7 +229,6 @@ def test_an_episode_takes_the_cpus_actions(
     from duomem.compile.library.target import load_target
     from duomem.device.agent.agent import Agent
     from duomem.device.agent.prompt import PromptTokenizer
-    from duomem.device.alfworld.alfworld_env import AlfworldEnv
     from duomem.device.alfworld.game import load_game
     from duomem.device.alfworld.game_files import find_games
 
@@ -241,7 +240,7 @@ def test_an_episode_takes_the_cpus_actions(
         engine = TvmEngine.load(tmp_path / target, device, max_sessions=3)
         tokenizer = PromptTokenizer(engine.bundle.tokenizer_file)
         agent = Agent(engine, tokenizer, "student", "constrained", max_steps=STEPS)
-        episode = agent.play(AlfworldEnv(), game, "train")
+        episode = agent.play(game, "train")
         played.append([(step.action, step.observation) for step in episode.trajectory.steps])
     assert len(played[0]) == STEPS and played[0] == played[1]
 

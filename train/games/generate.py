@@ -13,6 +13,7 @@ from pathlib import Path
 
 from duomem.core.errors import GameError
 from duomem.core.files import read_json, write_bytes, write_json
+from duomem.core.progress import progress
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import parse_game
 from duomem.device.alfworld.game_files import DATA_FOLDER, GAME_FILE, SPLITS
@@ -112,6 +113,18 @@ def generate(out: Path, seed: int, counts: Mapping[str, int]) -> Iterator[bool]:
                 write_bytes(path, game.data)
             yield is_new
     write_json(out / MANIFEST, {**wanted, "complete": True})
+
+
+def generate_games(out: Path | str, seed: int = 0, train: int = 600, seen: int = 60, unseen: int = 60) -> int:
+    """Make ALFWorld games of all six task types, in the layout of alfworld-download.
+
+    out: folder to write. seed: another one makes other games. train, seen, unseen: games of the splits train,
+    valid_seen and valid_unseen. The same arguments give the same bytes; an interrupted set is completed.
+
+    Returns how many games are new. Raises GameError if `out` holds something else, or without the alfworld wheel.
+    """
+    counts = {"train": train, "valid_seen": seen, "valid_unseen": unseen}
+    return sum(progress(generate(Path(out), seed, counts), "games", total=sum(counts.values()), unit="game"))
 
 
 def _check_manifest(out: Path, wanted: Mapping[str, object]) -> bool:

@@ -64,7 +64,7 @@ def _play(
     **options: Any,
 ) -> Episode:
     agent = Agent(engine, tokenizer, "student:test", protocol, **options)
-    episode = agent.play(AlfworldEnv(), game, "train")
+    episode = agent.play(game, "train")
     assert len(engine.open) == 1 and engine.open[0].tokens == tuple(tokenizer.system())
     agent.close()
     assert not engine.open
@@ -146,9 +146,9 @@ def test_no_session_stays_open_after_an_exception(game: Game, tokenizer: PromptT
     agent = Agent(engine, tokenizer, "", "constrained")
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            agent.play(_BrokenWorld(), game, "train")
+            agent.play(game, "train", _BrokenWorld())
     assert len(engine.open) == 1
-    assert agent.play(AlfworldEnv(), game, "train").trajectory.steps
+    assert agent.play(game, "train").trajectory.steps
 
 
 class _NotALFWorld(AlfworldEnv):
@@ -161,7 +161,7 @@ def test_no_session_stays_open_after_an_intro_it_cannot_read(game: Game, tokeniz
     agent = Agent(engine, tokenizer, "", "free")
     for _ in range(3):
         with pytest.raises(UserError, match="a place without a number"):
-            agent.play(_NotALFWorld(), game, "train")
+            agent.play(game, "train", _NotALFWorld())
         with pytest.raises(UserError, match="a place without a number"):
             agent.converse(_NotALFWorld().reset(game).text, game.digest)
     assert len(engine.open) == 1
@@ -174,7 +174,7 @@ def test_the_system_text_is_prefilled_once(
     agent = Agent(engine, tokenizer, "", "free", max_steps=1)
     monkeypatch.setattr(engine, "session", lambda: pytest.fail("a new session instead of a fork"))
     for game in games[:3]:
-        episode = agent.play(AlfworldEnv(), game, "train")
+        episode = agent.play(game, "train")
         assert episode.prefilled == len(tokenizer.head(episode.trajectory.intro))
 
 
@@ -241,7 +241,7 @@ def test_a_list_of_which_all_is_tabu_is_chosen_from_as_ever(game: Game, tokenize
             return replace(super().step("dance"), admissible=("look",))
 
     agent = Agent(FakeEngine(_says(tokenizer, " look\n"), 300), tokenizer, "", "constrained", max_steps=4)
-    assert [s.action for s in agent.play(_Corner(), game, "train").trajectory.steps] == ["look"] * 4
+    assert [s.action for s in agent.play(game, "train", _Corner()).trajectory.steps] == ["look"] * 4
 
 
 def test_a_memory_of_the_very_game_is_never_shown(games: list[Game], tokenizer: PromptTokenizer) -> None:
@@ -250,7 +250,7 @@ def test_a_memory_of_the_very_game_is_never_shown(games: list[Game], tokenizer: 
         shown: list[Memory] = []
         engine = FakeEngine(random_opinion(300), 300)
         agent = Agent(engine, tokenizer, "", "constrained", memories, k=len(games), max_steps=1)
-        agent.play(AlfworldEnv(), game, "train", on_start=lambda intro, found, shown=shown: shown.extend(found))
+        agent.play(game, "train", on_start=lambda intro, found, shown=shown: shown.extend(found))
         assert shown and game.digest not in {m.game for m in shown}
         assert game.digest not in tokenizer.decode(engine.closed[0])
         assert shown[0].text() in tokenizer.decode(engine.closed[0])
@@ -267,7 +267,7 @@ def test_as_many_memories_as_asked_for(games: list[Game], tokenizer: PromptToken
 def test_watching_sees_every_step(game: Game, tokenizer: PromptTokenizer) -> None:
     seen: list[tuple[str, str]] = []
     agent = Agent(FakeEngine(random_opinion(300), 300), tokenizer, "", "constrained", max_steps=3)
-    episode = agent.play(AlfworldEnv(), game, "train", on_step=lambda command, o: seen.append((command, o.text)))
+    episode = agent.play(game, "train", on_step=lambda command, o: seen.append((command, o.text)))
     assert seen == episode.trajectory.turns()
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from fakes import FakeEngine, random_opinion
 
-from duomem.core.errors import UserError
+from duomem.core.errors import BundleError, UserError
 from duomem.core.files import sha256_bytes, sha256_file
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import read_trajectories
+from duomem.device.agent import agent as agent_module
 from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, evaluate, load_agent, read_episodes, summarize
@@ -152,8 +153,8 @@ def test_a_bundle_that_cannot_be_loaded(
 
 
 def test_a_student_of_another_prompt_is_refused(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate_module, "PROMPT_VERSION", 99)
-    with pytest.raises(UserError, match=r"bundle\.json: field prompt_version is \d+, .* prompts in version 99"):
+    monkeypatch.setattr(agent_module, "PROMPT_VERSION", 99)
+    with pytest.raises(BundleError, match=r"bundle\.json: field prompt_version is \d+, .* prompts in version 99"):
         load_agent(EvalConfig(tiny_bundle, None, "free", PlayConfig(max_steps=2)))
 
 

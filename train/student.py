@@ -1,0 +1,58 @@
+"""Training and merging a student by the name of its config, as the Python API has it.
+
+The base model is converted or downloaded once, into `models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from duomem.core.cpu import usable_cores
+from duomem.train.base_model import resolve_base_model
+from duomem.train.config import find_config
+from duomem.train.merge import merge
+from duomem.train.trainer import TrainInputs, train
+
+MODELS = Path("runs/models")
+
+
+def train_student(
+    config: str,
+    trajectories: Sequence[Path | str],
+    packs: Sequence[Path | str],
+    out: Path | str,
+    *,
+    start: Path | str | None = None,
+    threads: int | None = None,
+    models: Path | str = MODELS,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Train a LoRA adapter on won episodes and write it to a folder.
+
+    config: name of a student ("smollm2-135m"), or path of a TOML file. trajectories: files of `duomem teach`.
+    packs: .dmpack files, whose memories are shown while training. out: adapter folder to write, in peft's format.
+    start: adapter folder to go on from, None for a new one. threads: of the CPU, by default one a core.
+    models: folder of converted base models. changes: fields of the config to replace (max_steps=100).
+
+    Returns the run's record: steps, tokens, loss, validation, seconds and more. An interrupted run of the same inputs
+    is resumed, a finished one left as it is.
+    Raises ConfigError, ModelError, TrajectoryError, PackError or TrainError.
+    """
+    student = replace(find_config(config), **changes)
+    base = resolve_base_model(student.model, Path(models))
+    inputs = TrainInputs(base, [*map(Path, trajectories)], [*map(Path, packs)], student, Path(start) if start else None)
+    return train(inputs, Path(out), threads or usable_cores())
+
+
+def merge_student(config: str, adapter: Path | str, out: Path | str, *, models: Path | str = MODELS) -> Path:
+    """Merge an adapter into its base model: a plain Hugging Face folder, which `compile_bundle` takes.
+
+    config: the student it was trained as. adapter: folder written by `train_student`. out: folder to write.
+    models: folder of converted base models.
+
+    Returns `out`. Raises ConfigError, or ModelError for an adapter that is damaged or does not fit the base.
+    """
+    return merge(resolve_base_model(find_config(config).model, Path(models)), Path(adapter), Path(out))
