@@ -13,6 +13,8 @@ import pytest
 from duomem import Pack, find_games, load_game, teach
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+CONTEXT = 2048
+"""Bytes: what the tiny model's tokens are."""
 
 
 def _run(name: str, *arguments: object) -> str:
@@ -29,7 +31,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., P
     """A bundle that compile_model.py made, with room for a game, and what it printed."""
     folder = tmp_path_factory.mktemp("examples")
     model = make_model(folder / "model", max_position_embeddings=4096)
-    return folder / "bundle", _run("compile_model.py", model, folder / "bundle", "--context", 4096)
+    out = folder / "bundle"
+    return out, _run("compile_model.py", model, out, "--scheme", "q0f32", "--context", CONTEXT)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +46,12 @@ def pack(tmp_path_factory: pytest.TempPathFactory, generated_games: Path) -> tup
 def test_every_example_is_listed_and_tested() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")}
     assert names == set(re.findall(r"^- \[(\w+\.py)\]\(\1\) ", (EXAMPLES / "README.md").read_text(), re.M))
-    assert names == set(re.findall(r'_run\("(\w+\.py)"', Path(__file__).read_text()))
+    assert names == set(re.findall(r'_run\(\s*"(\w+\.py)"', Path(__file__).read_text()))
 
 
 def test_compile_model(bundle: tuple[Path, str]) -> None:
     folder, printed = bundle
-    assert printed.startswith(f"{folder}: compiled, q4f32_1, 4096 tokens\nlibrary lib/cpu-")
+    assert printed.startswith(f"{folder}: compiled, q0f32, {CONTEXT} tokens\nlibrary lib/cpu-")
     assert re.search(r"^largest difference .*: \d\.\de-\d\d \(bound [\d.e-]+\)$", printed, re.M)
 
 
