@@ -6,7 +6,7 @@ The episode file it leaves is a trajectory file too, so a student's own rollouts
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from duomem.memory_packs.pack import read_pack
 @dataclass(frozen=True)
 class PlayConfig:
     """How an episode goes, whichever student plays it. k: memories shown; max_steps: of an episode; context_length:
-    most tokens it may take, the bundle's own if None; device: see TvmEngine.load; tabu: see Agent.
+    most tokens it may take, the bundle's own if None; device: see TvmEngine.load; action_filter: see Agent.
     """
 
     k: int = 1
@@ -42,7 +42,7 @@ class PlayConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What an evaluation is of. bundle: compiled student; pack: its memories, None for none; protocol: of Agent."""
+    """Who is evaluated, and how. bundle: compiled student; pack: its memories, None for none; protocol: see Agent."""
 
     bundle: Path
     pack: Path | None
@@ -66,7 +66,7 @@ class EvalConfig:
 
 
 def load_agent(config: EvalConfig) -> Agent:
-    """The agent of a condition, its engine loaded from the bundle. Raises UserError."""
+    """The agent that `config` describes, its engine loaded from the bundle. Raises UserError."""
     from duomem.device.engine.tvm_engine import TvmEngine
 
     play = config.play
@@ -96,19 +96,17 @@ def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
     return load_agent(config)
 
 
-_agent: Agent | None = None
-_split = ""
+@dataclass(frozen=True)
+class _EvalWorker:
+    """Makes the worker of one of `processes` processes: it plays the game in a file."""
 
+    config: EvalConfig
+    split: str
+    processes: int
 
-def _setup(config: EvalConfig, split: str, processes: int) -> None:
-    global _agent, _split
-    _agent, _split = load_worker_agent(config, processes), split
-
-
-def _play(path: Path) -> dict[str, Any]:
-    if _agent is None:
-        raise RuntimeError("_setup has not run in this process")
-    return episode_row(_agent.play(AlfworldEnv(), load_game(path), _split))
+    def __call__(self) -> Callable[[Path], dict[str, Any]]:
+        agent = load_worker_agent(self.config, self.processes)
+        return lambda path: episode_row(agent.play(AlfworldEnv(), load_game(path), self.split))
 
 
 def episode_row(episode: Episode) -> dict[str, Any]:
@@ -159,7 +157,7 @@ def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, j
         processes = max(1, min(jobs, len(left)))
         won = sum(row["won"] for row in lines.rows)
         with progress(None, config.protocol, len(games), "game", len(lines.rows)) as bar:
-            for row in map_processes(_play, left, jobs, _setup, (config, split, processes)):
+            for row in map_processes(_EvalWorker(config, split, processes), left, jobs):
                 lines.append(row)
                 won += row["won"]
                 bar.update(1)
@@ -196,6 +194,7 @@ class Score:
     tokens: float
 
     def to_json(self) -> dict[str, Any]:
+        """Its fields, shares and means to four decimals."""
         return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
