@@ -89,16 +89,18 @@ class _GoalByGoal(Policy):
         self._expert = Expert(intro, priors, task.goals[0])
 
     def act(self, observation: Observation, /) -> str:
+        """The expert's command."""
         return self._expert.act(observation)
 
     def observe(self, command: str, observation: Observation, /) -> None:
+        """Tell the expert, and the next goal with it where one is reached."""
         self._expert.observe(command, observation)
         if self._env.reached < len(self._goals):
             self._expert.pursue(self._goals[self._env.reached])
 
 
 def _play(game: Game, task: SyntheticTask, priors: Priors, max_steps: int, noise_rate: float, draws: str) -> Rollout:
-    """The expert at a synthetic task: it is told the goals, the student is told the memory. draws: seed of the noise."""
+    """The expert at a synthetic task: it is told the goals, a student is told a memory. draws: seed of the noise."""
     env = SyntheticEnv(task)
     observation = env.reset(game)
     acts = [act for goal in task.goals for act in goal.acts()]
