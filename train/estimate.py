@@ -15,7 +15,7 @@ from duomem.train.architecture import Architecture
 from duomem.train.config import StudentConfig
 
 EPISODE_TOKENS = 450
-"""Mean tokens of a training episode, those of the shipped run (SmolLM2's tokenizer, a third of them made up)."""
+"""Mean tokens of a training episode, those of the shipped run (SmolLM2's tokenizer, a third of the tasks synthetic)."""
 ACTION_SHARE = 0.2
 """Share of them that the student writes: only those reach the head."""
 UTILISATION = 0.35

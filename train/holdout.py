@@ -25,7 +25,7 @@ VALIDATED = 64
 
 
 def floor_plan(group: str) -> str:
-    """The floor plan's number in a task-and-room name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
+    """The floor plan's number in a task-and-scene name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
     return group.rpartition("-")[2]
 
 
@@ -76,7 +76,7 @@ def read_hold_out(folder: Path) -> HoldOut:
 
 
 def hold_out(trajectories: Sequence[Trajectory], games_share: float, scenes_share: float) -> HoldOut:
-    """Hold out these shares of the games and, of each kind of room, of the floor plans, rounded up."""
+    """Hold out these shares of the games and, of each kind of scene, of the floor plans, rounded up."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for t in trajectories:
         kinds[floor_plan(t.group)[:-2]].add(floor_plan(t.group))  # 1-30 kitchens, 201-230 living rooms, ...

@@ -152,13 +152,13 @@ class _Run:
         started = read_hold_out(inputs.start) if inputs.start else None
         self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_scenes)
         memories = [m for path in inputs.packs for m in read_pack(path).memories]
-        draw = MemorySampler(
+        sampler = MemorySampler(
             self._held.rest(memories), config.memory_prob, config.distractor_memory_prob, config.corrupted_memory_prob
         )
         tokenizer = PromptTokenizer(inputs.base)
 
         def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:
-            return EpisodeDataset(episodes, draw, tokenizer, config.seed, config.max_tokens)
+            return EpisodeDataset(episodes, sampler, tokenizer, config.seed, config.max_tokens)
 
         taught = dataset(self._held.rest(trajectories))
         if not len(taught):

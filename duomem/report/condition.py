@@ -56,6 +56,7 @@ class Run:
 
     @property
     def wins(self) -> int:
+        """Games won."""
         return sum(self.won.values())
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _WIDTH = 0.8
 _LABEL = 15
 """Letters a line under a group of bars."""
 _HANDLE = 7
-"""Letters that a legend's mark takes the room of."""
+"""Letters as wide as a legend's mark."""
 _LETTERS_AN_INCH = 11
 _DOTS = 150
 

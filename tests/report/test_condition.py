@@ -64,7 +64,7 @@ def _task_type(write: Callable[..., Path], name: str, outcomes: str, prefix: str
     return read_result(Condition(f"{name}, {series}", "expert", files, series=series, at=name))
 
 
-def test_families_are_pooled_and_same_games_are_not(write: Callable[..., Path]) -> None:
+def test_task_types_are_pooled_and_same_games_are_not(write: Callable[..., Path]) -> None:
     results = [
         _task_type(write, "heat", "WWW", "h", "pack"),
         _task_type(write, "cool", "L", "c", "pack"),

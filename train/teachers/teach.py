@@ -1,4 +1,4 @@
-"""`duomem teach`: the expert plays every game of a split and leaves a trajectory file.
+"""`duomem teach`: the expert plays every game of a split into a trajectory file.
 
 Parallel over cores, resumable, and the same bytes on every run.
 """
