@@ -42,7 +42,7 @@ class LoraTrainer:
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self._config = config
-        self._accelerator = Accelerator()
+        self._accelerator: Any = Accelerator()
         model = _with_adapter(load_causal_lm(base, config.dtype), config, start)
         if config.compile:
             _compile_layers(model.get_base_model().base_model)

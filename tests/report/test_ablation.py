@@ -83,16 +83,16 @@ ALL = (
 )
 
 
-def _conditions() -> dict[tuple[str, str], dict[str, Any]]:
+def _rungs() -> dict[tuple[str, str], dict[str, Any]]:
     return {
         (condition["panel"], condition["name"]): condition
         for condition in json.loads(Path("out/grid.json").read_text())["conditions"]
     }
 
 
-def test_every_condition(loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_rung(loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert _compare(*ALL) == 0
-    conditions = _conditions()
+    conditions = _rungs()
     taught = {name: condition["taught"] for (panel, name), condition in conditions.items() if panel == "free"}
     assert taught == {
         "base, no memory": "nothing",
@@ -118,10 +118,10 @@ def test_nothing_is_played_twice(loaded: list[EvalConfig]) -> None:
     """Nor under two names: a pack without memories plays as none does."""
     assert _compare(*ALL) == 0
     assert len(loaded) == 2 * (2 + 2 + 3) and len(set(loaded)) == len(loaded)
-    before = {key: condition["runs"] for key, condition in _conditions().items()}
+    before = {key: condition["runs"] for key, condition in _rungs().items()}
     assert before["free", "base, self memory"] == before["free", "base, no memory"]
     assert _compare(*ALL) == 0
-    assert len(loaded) == 14 and {key: condition["runs"] for key, condition in _conditions().items()} == before
+    assert len(loaded) == 14 and {key: condition["runs"] for key, condition in _rungs().items()} == before
 
 
 def test_stopped_it_goes_on(loaded: list[EvalConfig], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,17 +134,15 @@ def test_stopped_it_goes_on(loaded: list[EvalConfig], monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(Agent, "play", stop)
         assert _compare(*ALL) == 130
-    assert [name for _, name in _conditions()] == ["base, no memory", "base, self memory", "base, teacher memory"]
+    assert [name for _, name in _rungs()] == ["base, no memory", "base, self memory", "base, teacher memory"]
     assert _compare(*ALL) == 0
-    assert len(_conditions()) == 14 and len(loaded) == 15
+    assert len(_rungs()) == 14 and len(loaded) == 15
 
 
 def test_some_games_of_one_protocol(loaded: list[EvalConfig], generated_games: Path) -> None:
     task_type, *_, scene = find_games(generated_games, "valid_seen")[0].parts[-3].split("-")
     assert _compare(*ALL, "--protocol", "free", "--task-type", task_type, "--scene", scene) == 0
-    assert {panel for panel, _ in _conditions()} == {"free"} and {
-        condition["n"] for condition in _conditions().values()
-    } == {1}
+    assert {panel for panel, _ in _rungs()} == {"free"} and {condition["n"] for condition in _rungs().values()} == {1}
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def teach_synthetic(
     The other parameters, resuming and what it returns are those of `teach`. Raises TrainError.
     """
     if not games:
-        raise TrainError("no train games whose scenes a synthetic task could use: see `duomem games`")
+        raise TrainError("no train games whose scenes a synthetic task could use: see `duomem games list`")
     inputs = {"synthetic": number, "copies": _COPIES} | run_record(games, priors, max_steps, noise_rate, seed)
     worker = _SyntheticWorker(games, priors, max_steps, noise_rate, seed)
     return write_episodes(out, inputs, range(number), worker, jobs)

@@ -92,7 +92,7 @@ def _make_place_counter() -> Callable[[Path], Counts]:
 def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
     """Priors from these *train* games, kept in `file`. Raises TrainError without games."""
     if not games:
-        raise TrainError("no train games to learn the expert's priors from: see `duomem games`")
+        raise TrainError("no train games to learn the expert's priors from: see `duomem games list`")
     known = cached_priors(file, games)
     if known is not None:
         return known
@@ -124,7 +124,7 @@ def teach(
     if student:
         inputs["student"] = student.record()
     if not games:
-        raise TrainError(f"no {split} games to play: see `duomem games`")
+        raise TrainError(f"no {split} games to play: see `duomem games list`")
     processes = max(1, min(jobs, len(games)))
     worker = _ExpertWorker(priors, split, max_steps, noise_rate, seed, student, processes)
     return write_episodes(out, inputs, games, worker, jobs)
