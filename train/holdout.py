@@ -17,7 +17,7 @@ from duomem.core.files import digest_of, read_json
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 
-Told = TypeVar("Told", Trajectory, Memory)
+Source = TypeVar("Source", Trajectory, Memory)
 RECORD = "duomem.json"
 """What a run or a merging was made of, beside its weights."""
 VALIDATED = 64
@@ -48,9 +48,9 @@ class HoldOut:
         """Whether a game, or a memory of it, is kept from training."""
         return game in self.games or floor_plan(group) in self.scenes
 
-    def rest(self, told: Iterable[Told]) -> list[Told]:
-        """What of `told`, episodes or memories, is not kept from training."""
-        return [t for t in told if not self.has(t.game, t.group)]
+    def rest(self, sources: Iterable[Source]) -> list[Source]:
+        """What of `sources`, episodes or memories, is not kept from training."""
+        return [source for source in sources if not self.has(source.game, source.group)]
 
     def validation(self, trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
         """Held-out won episodes of known scenes ("games") and of scenes never seen ("scenes"), one a game."""

@@ -29,7 +29,7 @@ from duomem.train.dataset import Example
 from duomem.train.loss import ActionLoss, collate
 
 _GIVE_BACK_EVERY = 16
-"""Optimiser steps between returns of freed memory: at every step, touching it anew took a seventh of the time."""
+"""Optimiser steps between returns of freed memory: at every step, touching it again took a seventh of the time."""
 
 
 class LoraTrainer:

@@ -40,7 +40,7 @@ class MemorySampler:
         self._near: dict[str, list[Memory]] = {}
 
     def draw(self, trajectory: Trajectory, rng: random.Random) -> list[Memory] | None:
-        """Memories for one episode, in the order shown; None where the episode cannot be told what it needs."""
+        """Memories for one episode, in the order shown; None for a synthetic task without a memory of its template."""
         synthetic = trajectory.task_type.startswith(TASK_TYPE)
         near = self._candidates(trajectory, synthetic)
         if synthetic and not near:

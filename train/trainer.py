@@ -79,7 +79,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
         return done
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "adapter_config.json").is_file())):
         raise TrainError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
-    run = _Run(inputs, threads)
+    run = _TrainingRun(inputs, threads)
     state = load_checkpoint(work, record)
     if state:
         run.restore(state)
@@ -141,7 +141,7 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and all(found.get(k) == v for k, v in record.items()) else None
 
 
-class _Run:
+class _TrainingRun:
     """A training run: its data, its trainer, and how far it is."""
 
     def __init__(self, inputs: TrainInputs, threads: int) -> None:

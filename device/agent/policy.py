@@ -1,4 +1,4 @@
-"""The Policy contract: whoever chooses the commands of one episode, by what a player is told alone.
+"""The Policy contract: whoever chooses the commands of one episode, from what a player is told.
 
 The compiled model, the expert and whatever wraps them keep it; rollout.py runs it.
 """

@@ -13,7 +13,7 @@ from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, episode_file, evaluate
 from duomem.memory_packs.pack import Pack, read_pack
-from duomem.report.condition import Condition, Result, read_result
+from duomem.report.condition import Condition, ConditionResult, read_result
 
 NONE, SELF, TEACHER = "no memory", "self memory", "teacher memory"
 BASE, LORA = "base", "LoRA"
@@ -70,7 +70,7 @@ def plan(grid: AblationGrid, games: Sequence[Path], split: str, folder: Path) ->
 
 def run_grid(
     grid: AblationGrid, planned: Sequence[PlannedCondition], games: Sequence[Path], split: str, jobs: int
-) -> Iterator[Result]:
+) -> Iterator[ConditionResult]:
     """Play what is not played yet; yields each condition when it is done, after a protocol's students the teacher.
     Raises ReportError.
     """

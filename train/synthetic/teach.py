@@ -69,13 +69,13 @@ class _SyntheticWorker:
             draws = f"{self.seed}/{number}"
             played = _play(game, task, self.priors, self.max_steps, self.noise_rate, draws)
             task_type = f"{TASK_TYPE}{template}"
-            told = replace(
+            trajectory = replace(
                 played.trajectory(game, TRAIN_SPLIT, f"expert/{REVISION}", self.seed),
                 group=f"{task_type}-{floor_plan(game.path.parent.parent.name)}",
                 task_type=task_type,
                 goal=task.sentence,
             )
-            return told.to_json()
+            return trajectory.to_json()
 
         return play
 
@@ -100,7 +100,7 @@ class _GoalByGoal(Policy):
 
 
 def _play(game: Game, task: SyntheticTask, priors: Priors, max_steps: int, noise_rate: float, draws: str) -> Rollout:
-    """The expert at a synthetic task: it is told the goals, a student is told a memory. draws: seed of the noise."""
+    """The expert at a synthetic task: it knows the goals, a student has a memory. draws: seed of the noise."""
     env = SyntheticEnv(task)
     observation = env.reset(game)
     acts = [act for goal in task.goals for act in goal.acts()]
