@@ -1,4 +1,4 @@
-"""Writing a memory from a won episode, in one of the forms of DuoMem (arXiv 2606.29961).
+"""Writing a memory from a won episode, in one of the formats of DuoMem (arXiv 2606.29961).
 
 A script is free of instance numbers; a trajectory is what was played; lessons say what did nothing.
 """

@@ -1,4 +1,4 @@
-"""Episodes made up for training: short, and easy to learn."""
+"""Episodes written for training tests: short, and easy to learn."""
 
 from __future__ import annotations
 

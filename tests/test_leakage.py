@@ -85,8 +85,8 @@ def test_every_observation_is_one_of_its_own_train_game(name: str, made: Path, g
         assert texts == [*(step["observation"] for step in row["steps"]), row["last"]] and row["intro"] == texts[0]
 
 
-def test_made_up_tasks_play_in_rooms_of_train_games(made: Path, generated_games: Path) -> None:
-    """Their goals are nobody else's, their rooms list what the train game's lists."""
+def test_synthetic_tasks_play_in_scenes_of_train_games(made: Path, generated_games: Path) -> None:
+    """Their goals are nobody else's, their scenes list what the train game's lists."""
     games = {sha256_file(path): path for path in find_games(generated_games, "train")}
     for row in _rows(made / "synthetic.jsonl"):
         real = AlfworldEnv().reset(load_game(games[row["game"]])).text
@@ -94,7 +94,7 @@ def test_made_up_tasks_play_in_rooms_of_train_games(made: Path, generated_games:
         assert row["goal"] not in real and row["task_type"].startswith("synthetic")
 
 
-def test_layouts_and_rooms_of_generated_games(generated_games: Path) -> None:
+def test_layouts_and_scenes_of_generated_games(generated_games: Path) -> None:
     games = {split: [load_game(path) for path in find_games(generated_games, split)] for split in SPLITS}
     known = {_layout(game) for game in games["train"]}
     for split in VALIDATION:
@@ -105,7 +105,7 @@ def test_layouts_and_rooms_of_generated_games(generated_games: Path) -> None:
 
 
 def test_layouts_of_the_official_games(real_games: list[Path], real_train_games: list[Path]) -> None:
-    """137 of the 140 valid_seen games share task and room with a train game: what lies where tells them apart."""
+    """137 of the 140 valid_seen games share task and scene with a train game: what lies where tells them apart."""
     groups = {game.parts[-3] for game in real_games}
     alike = [game for game in real_train_games if game.parts[-3] in groups]
     assert len({game.parts[-3] for game in alike}) > 0.9 * len(groups)

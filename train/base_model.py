@@ -119,7 +119,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
 
     where: dict[str, Any] = {"gguf_file": gguf.name}
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **where)
-    config = AutoConfig.from_pretrained(gguf.parent, **where)
+    config: Any = AutoConfig.from_pretrained(gguf.parent, **where)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     config.dtype = "float32"

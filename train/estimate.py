@@ -15,7 +15,7 @@ from duomem.train.architecture import Architecture
 from duomem.train.config import StudentConfig
 
 EPISODE_TOKENS = 450
-"""Mean tokens of a training episode, those of the shipped run (SmolLM2's tokenizer, a third of them made up)."""
+"""Mean tokens of a training episode, those of the shipped run (SmolLM2's tokenizer, a third of the tasks synthetic)."""
 ACTION_SHARE = 0.2
 """Share of them that the student writes: only those reach the head."""
 UTILISATION = 0.35
@@ -29,7 +29,7 @@ _LOGIT_BYTES = 12
 
 
 @dataclass(frozen=True)
-class Gpu:
+class GpuSpec:
     """flops: peak of dense bfloat16 products with fp32 sums, operations a second; memory: bytes. Data sheets."""
 
     name: str
@@ -38,12 +38,12 @@ class Gpu:
 
 
 GPUS = (
-    Gpu("L4", 121e12, 24e9),
-    Gpu("RTX 3090", 71e12, 24e9),
-    Gpu("RTX 4090", 165e12, 24e9),
-    Gpu("A100", 312e12, 80e9),
-    Gpu("H100", 989e12, 80e9),
-    Gpu("H200", 989e12, 141e9),
+    GpuSpec("L4", 121e12, 24e9),
+    GpuSpec("RTX 3090", 71e12, 24e9),
+    GpuSpec("RTX 4090", 165e12, 24e9),
+    GpuSpec("A100", 312e12, 80e9),
+    GpuSpec("H100", 989e12, 80e9),
+    GpuSpec("H200", 989e12, 141e9),
 )
 
 
@@ -76,7 +76,7 @@ def training_flops(architecture: Architecture, config: StudentConfig) -> float:
     return 4 * (weights + architecture.trainable(config.rank, config.target_modules)) * training_tokens(config)
 
 
-def training_hours(architecture: Architecture, config: StudentConfig, gpu: Gpu) -> float | None:
+def training_hours(architecture: Architecture, config: StudentConfig, gpu: GpuSpec) -> float | None:
     """Hours on one such GPU, None if it has too little memory."""
     if training_memory(architecture, config) > gpu.memory:
         return None

@@ -17,7 +17,7 @@ from duomem.core.files import digest_of, read_json
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 
-Told = TypeVar("Told", Trajectory, Memory)
+Source = TypeVar("Source", Trajectory, Memory)
 RECORD = "duomem.json"
 """What a run or a merging was made of, beside its weights."""
 VALIDATED = 64
@@ -25,7 +25,7 @@ VALIDATED = 64
 
 
 def floor_plan(group: str) -> str:
-    """The floor plan's number in a task-and-room name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
+    """The floor plan's number in a task-and-scene name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
     return group.rpartition("-")[2]
 
 
@@ -48,9 +48,9 @@ class HoldOut:
         """Whether a game, or a memory of it, is kept from training."""
         return game in self.games or floor_plan(group) in self.scenes
 
-    def rest(self, told: Iterable[Told]) -> list[Told]:
-        """What of `told`, episodes or memories, is not kept from training."""
-        return [t for t in told if not self.has(t.game, t.group)]
+    def rest(self, sources: Iterable[Source]) -> list[Source]:
+        """What of `sources`, episodes or memories, is not kept from training."""
+        return [source for source in sources if not self.has(source.game, source.group)]
 
     def validation(self, trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
         """Held-out won episodes of known scenes ("games") and of scenes never seen ("scenes"), one a game."""
@@ -76,7 +76,7 @@ def read_hold_out(folder: Path) -> HoldOut:
 
 
 def hold_out(trajectories: Sequence[Trajectory], games_share: float, scenes_share: float) -> HoldOut:
-    """Hold out these shares of the games and, of each kind of room, of the floor plans, rounded up."""
+    """Hold out these shares of the games and, of each kind of scene, of the floor plans, rounded up."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for t in trajectories:
         kinds[floor_plan(t.group)[:-2]].add(floor_plan(t.group))  # 1-30 kitchens, 201-230 living rooms, ...

@@ -29,7 +29,7 @@ from duomem.train.dataset import Example
 from duomem.train.loss import ActionLoss, collate
 
 _GIVE_BACK_EVERY = 16
-"""Optimiser steps between returns of freed memory: at every step, touching it anew took a seventh of the time."""
+"""Optimiser steps between returns of freed memory: at every step, touching it again took a seventh of the time."""
 
 
 class LoraTrainer:
@@ -42,7 +42,7 @@ class LoraTrainer:
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self._config = config
-        self._accelerator = Accelerator()
+        self._accelerator: Any = Accelerator()
         model = _with_adapter(load_causal_lm(base, config.dtype), config, start)
         if config.compile:
             _compile_layers(model.get_base_model().base_model)
@@ -69,8 +69,9 @@ class LoraTrainer:
         return self._accelerator.num_processes
 
     def update(self, micros: list[list[Example]], lr: float) -> float:
-        """One optimiser step on micro-batches, a multiple of `processes`, at learning rate `rate`; returns the
-        mean loss of a student's token over all of them.
+        """One optimiser step. micros: micro-batches, a multiple of `processes`. lr: learning rate.
+
+        Returns the mean loss of a target token over all of them.
         """
         num_target_tokens = sum(sum(e.loss_mask) for micro in micros for e in micro)
         mine = micros[self._accelerator.process_index :: self.processes]
@@ -79,9 +80,8 @@ class LoraTrainer:
             last = i + 1 == len(mine)
             with contextlib.nullcontext() if last else self._accelerator.no_sync(self._loss):
                 loss = self._loss(*collate(micro, self._accelerator.device))
-                self._accelerator.backward(
-                    loss * (self.processes / num_target_tokens)
-                )  # gradients are averaged over processes
+                # Gradients are averaged over processes.
+                self._accelerator.backward(loss * (self.processes / num_target_tokens))
             total += loss.detach()
         self._accelerator.clip_grad_norm_(self._named.values(), self._config.grad_clip)
         for group in self._optimizer.param_groups:
@@ -94,8 +94,8 @@ class LoraTrainer:
         return float(self._accelerator.reduce(total, "sum")) / num_target_tokens
 
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Mean loss of a student's token, and the share of actions of which every token is the likeliest one
-        given the teacher's own text before it (greedy under teacher forcing).
+        """{"loss": mean of a target token, "accuracy": share of actions of which every token is the likeliest one
+        given the teacher's own text before it (greedy under teacher forcing)}.
         """
         module = self._accelerator.unwrap_model(self._loss)
         loss, right, actions = 0.0, 0, 0

@@ -28,7 +28,7 @@ class ActionLoss(torch.nn.Module):
         self._dtype = getattr(torch, dtype)
 
     def forward(self, ids: torch.Tensor, loss_mask: torch.Tensor) -> torch.Tensor:
-        """Summed cross-entropy (fp32) of the tokens that `student` marks; ids int64 and student bool, both
+        """Summed cross-entropy (fp32) of the tokens that `loss_mask` marks. ids: int64, loss_mask: bool, both
         [rows, length], padded on the right: under a causal mask that needs no attention mask.
         """
         logits, targets = self._predict(ids, loss_mask)
@@ -52,7 +52,7 @@ class ActionLoss(torch.nn.Module):
 
 
 def collate(examples: Sequence[Example], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """(token ids, student marks) of `examples`, [rows, batches.padded_length], padded on the right with token 0."""
+    """(token ids, loss mask) of `examples`, [rows, batches.padded_length], padded on the right with token 0."""
     length = padded_length(examples)
     ids = torch.zeros((len(examples), length), dtype=torch.long)
     loss_mask = torch.zeros((len(examples), length), dtype=torch.bool)

@@ -1,6 +1,6 @@
-"""Which memories a training episode has in context: the right one, a noisy copy, none, a wrong one, or two of them.
+"""Which memories a training episode has in context: one for the task, a corrupted one, a distractor, two or none.
 
-Leave-one-out: never a memory of the same game, nor of the same task in the same room.
+Leave-one-out: never a memory of the same game, nor of the same task in the same scene.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _CANDIDATES = 4
 
 
 class MemorySampler:
-    """Draws memories for episodes. A synthetic task always has the memory of its own recipe: nobody can know it."""
+    """Draws memories for episodes. A synthetic task always has one of its own template."""
 
     def __init__(
         self, memories: Sequence[Memory], memory_prob: float, distractor_prob: float, corrupted_prob: float = 0.0
     ) -> None:
-        """`right_share`: chance of a memory near to the task; `wrong_share`: of one of any task, shown if it is of
-        another task type, so that the student learns to tell them apart; `noisy_share`: of the near ones that have a
-        step corrupted, so that it learns to doubt them, but a synthetic task's, which nothing else tells.
+        """memory_prob: chance of a memory near to the task. distractor_prob: of one of any task, shown if it is of
+        another task type: the student learns to tell them apart. corrupted_prob: that a near one has a corrupted
+        step: it learns to doubt them. A synthetic task's memory is never corrupted, nothing else tells how it goes.
         """
         self._memories = list(memories)
         self._memory_prob = memory_prob
@@ -40,7 +40,7 @@ class MemorySampler:
         self._near: dict[str, list[Memory]] = {}
 
     def draw(self, trajectory: Trajectory, rng: random.Random) -> list[Memory] | None:
-        """Memories for one episode, in the order shown; None where the episode cannot be told what it needs."""
+        """Memories for one episode, in the order shown; None for a synthetic task without a memory of its template."""
         synthetic = trajectory.task_type.startswith(TASK_TYPE)
         near = self._candidates(trajectory, synthetic)
         if synthetic and not near:
@@ -49,13 +49,13 @@ class MemorySampler:
         if drawn and not synthetic and self._corrupted_prob and rng.random() < self._corrupted_prob:
             drawn = [self._corrupted(drawn[0], rng)]
         if self._memories and self._distractor_prob and rng.random() < self._distractor_prob:
-            wrong = rng.choice(self._memories)
-            if wrong.task_type != trajectory.task_type and _is_other(wrong, trajectory):
-                drawn.insert(rng.randint(0, len(drawn)), wrong)
+            distractor = rng.choice(self._memories)
+            if distractor.task_type != trajectory.task_type and _is_other(distractor, trajectory):
+                drawn.insert(rng.randint(0, len(drawn)), distractor)
         return drawn
 
     def _corrupted(self, memory: Memory, rng: random.Random) -> Memory:
-        """A step of it left out, exchanged with the next, or replaced by one of another memory."""
+        """The memory with a step left out, exchanged with the next, or replaced by one of another memory."""
         steps = list(memory.steps)
         i = rng.randrange(len(steps))
         kind = rng.randrange(3)
@@ -68,7 +68,7 @@ class MemorySampler:
         return replace(memory, steps=tuple(steps))
 
     def _candidates(self, trajectory: Trajectory, synthetic: bool) -> list[Memory]:
-        """The nearest memories of other games; of a synthetic task all of its recipe."""
+        """The nearest memories of other games; for a synthetic task all of its template."""
         if synthetic:
             return [m for m in self._by_task_type[trajectory.task_type] if _is_other(m, trajectory)]
         key = trajectory.game
@@ -80,5 +80,5 @@ class MemorySampler:
 
 
 def _is_other(memory: Memory, trajectory: Trajectory) -> bool:
-    """Whether it tells neither of this game nor of the same task in the same room."""
+    """Whether it tells neither of this game nor of the same task in the same scene."""
     return memory.group != trajectory.group and memory.game != trajectory.game

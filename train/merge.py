@@ -57,7 +57,7 @@ def _merged(loaded: Any) -> Any:
 
     for module in loaded.modules():
         if isinstance(module, LoraLayer):
-            weight = module.get_base_layer().weight
+            weight: Any = module.get_base_layer().weight
             stored = weight.dtype
             weight.data = weight.data.float()
             module.merge()

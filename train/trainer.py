@@ -79,7 +79,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
         return done
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "adapter_config.json").is_file())):
         raise TrainError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
-    run = _Run(inputs, threads)
+    run = _TrainingRun(inputs, threads)
     state = load_checkpoint(work, record)
     if state:
         run.restore(state)
@@ -141,7 +141,7 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and all(found.get(k) == v for k, v in record.items()) else None
 
 
-class _Run:
+class _TrainingRun:
     """A training run: its data, its trainer, and how far it is."""
 
     def __init__(self, inputs: TrainInputs, threads: int) -> None:
@@ -152,13 +152,13 @@ class _Run:
         started = read_hold_out(inputs.start) if inputs.start else None
         self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_scenes)
         memories = [m for path in inputs.packs for m in read_pack(path).memories]
-        draw = MemorySampler(
+        sampler = MemorySampler(
             self._held.rest(memories), config.memory_prob, config.distractor_memory_prob, config.corrupted_memory_prob
         )
         tokenizer = PromptTokenizer(inputs.base)
 
         def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:
-            return EpisodeDataset(episodes, draw, tokenizer, config.seed, config.max_tokens)
+            return EpisodeDataset(episodes, sampler, tokenizer, config.seed, config.max_tokens)
 
         taught = dataset(self._held.rest(trajectories))
         if not len(taught):

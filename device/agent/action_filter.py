@@ -1,6 +1,6 @@
-"""Commands that would be given in vain, as far as the episode itself tells; no game file is opened.
+"""The action filter: commands withheld as no-op or repeated, as far as the episode itself tells.
 
-A tabu list in the sense of Glover (1986): it keeps a small student from circling and from counting on.
+It keeps a small model from circling, as the short-term memory of Glover (1986) does. No game file is opened.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ _ON_THE_WAY = re.compile(r"^You (?:arrive at|open the) [^.]*\. ")
 
 
 class ActionFilter:
-    """The list of one episode: `command in tabu`."""
+    """The commands withheld at this point of one episode: `command in action_filter`."""
 
     def __init__(self, intro: str) -> None:
         self._things = set(_THING.findall(intro))
         self._novelty = NoveltyTracker()
-        self._vain: set[str] = set()
+        self._without_effect: set[str] = set()
 
-    def observe(self, command: str, observation: str) -> None:
-        """Note a command and what it brought: anything new, and every command may be given again."""
-        self._things.update(_THING.findall(observation))
-        if self._novelty.is_new(_ON_THE_WAY.sub("", observation)):
-            self._vain.clear()
+    def observe(self, command: str, text: str) -> None:
+        """Note a command and the observation after it. Anything new, and no command is a repeated one any more."""
+        self._things.update(_THING.findall(text))
+        if self._novelty.observe(_ON_THE_WAY.sub("", text)):
+            self._without_effect.clear()
         else:
-            self._vain.add(command)
+            self._without_effect.add(command)
 
     def __contains__(self, command: object) -> bool:
-        """Whether a command brought nothing new, with nothing new seen since, or names a place or an object that
-        was never seen.
+        """Whether a command is withheld: it brought nothing new and nothing new was seen since, or it names a place
+        or an object that was never seen.
         """
-        return command in self._vain or not self._things.issuperset(_THING.findall(str(command)))
+        return command in self._without_effect or not self._things.issuperset(_THING.findall(str(command)))

@@ -1,4 +1,4 @@
-"""The likelihood of whole continuations under the student, sharing their common prefixes in the KV cache.
+"""Constrained decoding: the likelihood of whole continuations, sharing their common prefixes in the KV cache.
 
 `choose` finds the likeliest one exactly by best-first search; `score` computes them all.
 """

@@ -6,7 +6,7 @@ The episode file it leaves is a trajectory file too, so a student's own rollouts
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class EvalConfig:
 
 
 def load_agent(config: EvalConfig) -> Agent:
-    """The agent of a condition, its engine loaded from the bundle. Raises what Agent.load raises."""
+    """The agent that `config` describes, its engine loaded from the bundle. Raises what Agent.load raises."""
     return Agent.load(config.bundle, pack=config.pack, protocol=config.protocol, **asdict(config.play))
 
 
@@ -81,19 +81,17 @@ def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
     return load_agent(config)
 
 
-_agent: Agent | None = None
-_split = ""
+@dataclass(frozen=True)
+class _EvalWorker:
+    """Makes the worker of one of `processes` processes: it plays the game in a file."""
 
+    config: EvalConfig
+    split: str
+    processes: int
 
-def _setup(config: EvalConfig, split: str, processes: int) -> None:
-    global _agent, _split
-    _agent, _split = load_worker_agent(config, processes), split
-
-
-def _play(path: Path) -> dict[str, Any]:
-    if _agent is None:
-        raise RuntimeError("_setup has not run in this process")
-    return episode_row(_agent.play(load_game(path), _split))
+    def __call__(self) -> Callable[[Path], dict[str, Any]]:
+        agent = load_worker_agent(self.config, self.processes)
+        return lambda path: episode_row(agent.play(load_game(path), self.split))
 
 
 def episode_row(episode: Episode) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, j
     """
     inputs = inputs_of(config, games, split)
     if not games:
-        raise UserError(f"no {split} games to play: see `duomem games`")
+        raise UserError(f"no {split} games to play: see `duomem games list`")
     _refuse_known(config, games, split)
     with ResumableJsonl(out, inputs) as lines:
         if lines.done:
@@ -147,7 +145,7 @@ def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, j
         processes = max(1, min(jobs, len(left)))
         won = sum(row["won"] for row in lines.rows)
         with progress(None, config.protocol, len(games), "game", len(lines.rows)) as bar:
-            for row in map_processes(_play, left, jobs, _setup, (config, split, processes)):
+            for row in map_processes(_EvalWorker(config, split, processes), left, jobs):
                 lines.append(row)
                 won += row["won"]
                 bar.update(1)

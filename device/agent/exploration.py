@@ -1,4 +1,4 @@
-"""A room as an episode's first observation lists it: its places, and which of them were not looked into yet.
+"""A scene as an episode's first observation lists it: its receptacles, and which were not looked into yet.
 
 Everything here is read from what the player itself was told; no game file is opened.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from duomem.core.errors import GameError
 from duomem.core.trajectory import NOTHING_HAPPENS
 
-_ROOM = re.compile(r"you see (an? [^.\n]*)\.")
+_LISTED = re.compile(r"you see (an? [^.\n]*)\.")
 _INSTANCE = re.compile(r"[0-9]{1,6}")
 _SEPARATOR = re.compile(r", and an? |, an? |,? and an? ")
 _LOOKED = re.compile(r"(?:go to|open|examine) (.+)")
@@ -19,7 +19,7 @@ _LOOKED = re.compile(r"(?:go to|open|examine) (.+)")
 
 def receptacles(intro: str) -> list[str]:
     """The receptacles an intro lists, in its order: ["cabinet 2", "cabinet 1", "fridge 1"]."""
-    match = _ROOM.search(intro)
+    match = _LISTED.search(intro)
     if match is None:
         return []
     return [name.strip() for name in _SEPARATOR.split(match.group(1)[2:].lstrip())]
@@ -47,15 +47,15 @@ def _ranges(numbers: list[int]) -> str:
 
 
 class NoveltyTracker:
-    """What one episode was told so far."""
+    """The observations of one episode so far."""
 
     def __init__(self) -> None:
         self._texts: set[str] = set()
 
-    def is_new(self, observation: str) -> bool:
-        """Note an observation: whether it says what was not said before."""
-        new = observation != NOTHING_HAPPENS and observation not in self._texts
-        self._texts.add(observation)
+    def observe(self, text: str) -> bool:
+        """Note an observation. Returns whether it says something new."""
+        new = text != NOTHING_HAPPENS and text not in self._texts
+        self._texts.add(text)
         return new
 
 
@@ -66,13 +66,15 @@ class ExplorationTracker:
         self._unseen = receptacles(intro)
         self._novelty = NoveltyTracker()
 
-    def reminder(self, command: str, observation: str) -> str:
-        """Note a command and what it brought. Where that was nothing new, the places not looked into yet:
-        "Not seen yet: cabinet 3-6, drawer 1."; otherwise "".
+    def observe(self, command: str, text: str) -> str:
+        """Note a command and the observation after it.
+
+        Returns a reminder where the observation says nothing new, of the places not looked into yet: "Not seen
+        yet: cabinet 3-6, drawer 1."; otherwise "".
         """
         looked = _LOOKED.fullmatch(command)
-        if looked is not None and looked[1] in self._unseen and "you see" in observation:
+        if looked is not None and looked[1] in self._unseen and "you see" in text:
             self._unseen.remove(looked[1])
-        if self._novelty.is_new(observation) or not self._unseen:
+        if self._novelty.observe(text) or not self._unseen:
             return ""
         return f"Not seen yet: {summary(self._unseen)}."

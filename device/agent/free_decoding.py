@@ -1,6 +1,6 @@
-"""A command as the student writes it, token by token, with no list to choose from.
+"""Free decoding: a command as the model writes it, token by token, with no list to choose from.
 
-Greedy; where that writes a tabu command, the likeliest turning away from it is followed instead.
+Greedy; where that writes a withheld command, the likeliest branch away from it is followed instead.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _TRIES = 32
 
 @dataclass
 class _Node:
-    """A place on the way of a command. path: tokens so far; before: the place one token earlier; logits: [vocab],
-    of what follows; taken: the tokens followed from here.
+    """A prefix of a command. path: its tokens; before: the prefix one token shorter; logits: [vocab], of what
+    follows; taken: the tokens already followed from here.
     """
 
     path: tuple[int, ...]
@@ -39,25 +39,27 @@ class _Node:
         """Of the path, in nats."""
         return self.before.log_likelihood + self.before.log_probabilities[self.path[-1]] if self.before else 0.0
 
-    def turning(self) -> tuple[float, int]:
-        """The likeliest token not yet followed from here, with the log-likelihood of the path through it."""
+    def best_branch(self) -> tuple[float, int]:
+        """The likeliest token not yet followed from here, after the log-likelihood of the path through it."""
         left = self.log_probabilities.copy()
         left[self.taken] = -np.inf
         token = int(left.argmax())
         return self.log_likelihood + float(left[token]), token
 
 
-def write(
+def decode_command(
     session: Session,
     logits: np.ndarray,
     tokenizer: PromptTokenizer,
-    action_filter: Container[str],
+    withheld: Container[str],
 ) -> tuple[str, list[int]]:
-    """The command the student writes, and its tokens that the session does not hold yet, the newline included.
+    """The command the model writes, greedily up to a newline.
 
-    Greedy up to a newline. A command in `tabu` is not taken: the likeliest token that was passed over, anywhere on
-    the ways tried so far, is followed greedily, until a command is no tabu one; after 32 tries the student has its
-    first one. `logits`: float [vocab], after the session's last token.
+    logits: float [vocab], after the session's last token.
+    withheld: commands not to give. The likeliest token passed over so far, at any prefix, is then followed greedily,
+    until a command is not withheld; after 32 tries the first one is given all the same.
+
+    Returns (command, its tokens that the session does not hold yet, the newline included).
     """
     cursor = PrefixCursor(session, logits)
     nodes: list[_Node] = []
@@ -71,12 +73,12 @@ def write(
             path = (*path, int(before.logits.argmax()))
             before.taken.append(path[-1])
         tried.append(path)
-        if _text(tokenizer, path) not in action_filter:
+        if _text(tokenizer, path) not in withheld:
             break
         if len(tried) == _TRIES:
             path = tried[0]
             break
-        (_, token), before = max(((node.turning(), node) for node in nodes), key=lambda turn: turn[0][0])
+        (_, token), before = max(((node.best_branch(), node) for node in nodes), key=lambda branch: branch[0][0])
         path = (*before.path, token)
         before.taken.append(path[-1])
     tokens = _written(tokenizer, path)

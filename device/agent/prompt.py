@@ -48,24 +48,24 @@ def shorten(observation: str) -> str:
 
 
 def head(intro: str, memories: Sequence[str] = ()) -> str:
-    """What follows the system text: retrieved memories, then the task and the room."""
+    """What follows the system text: retrieved memories, then the task and the scene's receptacles."""
     lines = [f"Memory: {memory}\n" for memory in memories]
     return "".join([*lines, f"Task: {goal_sentence(intro)}\n", f"Room: {summary(receptacles(intro))}.\n>"])
 
 
 class Transcript:
-    """The texts of one episode in their order: `head`, then by turns an action and `turn` of what it brought."""
+    """The texts of one episode in order: `head`, then alternately an action and `turn` of what it brought."""
 
     def __init__(self, intro: str, memories: Sequence[str] = ()) -> None:
         self.head = head(intro, memories)
-        self._search = ExplorationTracker(intro)
+        self._exploration = ExplorationTracker(intro)
 
     def turn(self, command: str, observation: str) -> str:
         """The text between an action and the next one. An observation that says nothing new is followed by the
-        places not looked into yet, which a small student else loses count of.
+        places not looked into yet: a small student loses count of them.
         """
-        said = f"{shorten(observation)} {self._search.reminder(command, observation)}".strip()
-        return f"{said}\n>"
+        told = f"{shorten(observation)} {self._exploration.observe(command, observation)}".strip()
+        return f"{told}\n>"
 
 
 def action(command: str) -> str:
@@ -75,7 +75,7 @@ def action(command: str) -> str:
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of an episode; `student` marks the tokens the student writes (and is trained on)."""
+    """A piece of an episode. is_target: whether the student writes these tokens, and is trained on them."""
 
     tokens: tuple[int, ...]
     is_target: bool
@@ -121,9 +121,11 @@ class PromptTokenizer:
         return [*self._start, *self.encode(SYSTEM)]
 
     def head(self, intro: str, memories: Sequence[str] = ()) -> list[int]:
+        """Token ids of `head`."""
         return self.encode(head(intro, memories))
 
     def action(self, command: str) -> list[int]:
+        """Token ids of `action`."""
         return self.encode(action(command))
 
     def episode(
@@ -133,9 +135,10 @@ class PromptTokenizer:
         memories: Sequence[str] = (),
         noise_steps: Collection[int] = (),
     ) -> list[Segment]:
-        """A whole played episode: `steps` are (command, observation after it), of which those numbered in
-        `stumbles` (from 0) are not the student's own. The last observation is left out: nothing is written
-        after it.
+        """A whole played episode. The last observation is left out: nothing is written after it.
+
+        steps: (command, observation after it). noise_steps: numbers (from 0) of those that are no target: noise, or
+        another's.
         """
         transcript = Transcript(intro, memories)
         segments = [Segment(tuple(self.system() + self.encode(transcript.head)), False)]

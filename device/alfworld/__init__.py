@@ -1,4 +1,4 @@
-"""ALFWorld text games: reading game files, duomem's engine, and the official one behind one interface.
+"""ALFWorld text games: reading game files, and duomem's engine.
 
-duomem's engine runs anywhere Python runs; the official one (host, x86-64) is its reference.
+It runs anywhere Python runs. Its reference, the official engine, is host-only: train/games/official_env.py.
 """

@@ -6,10 +6,12 @@ docs/alfworld.md lists the quirks, tests/device/alfworld/test_equality.py compar
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect
 from collections.abc import Iterable
 from typing import Any
 
+from duomem.core.files import digest_of
 from duomem.core.trajectory import NOTHING_HAPPENS
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
@@ -39,7 +41,7 @@ _EXAMINED: tuple[tuple[tuple[str, ...], str], ...] = (
 _CHANGING = ("opened", "isclean", "ishot", "iscool", "istoggled", "issliced")
 _LASTING = ("toggleable", "sliceable")  # those that do not change and that `examine` tells
 
-Action = tuple[Any, ...]  # a method and its arguments
+Action = tuple[Any, ...]  # a method, not bound to an env so that clones share it, and its arguments
 
 
 class AlfworldEnv:
@@ -80,7 +82,23 @@ class AlfworldEnv:
         action = self._here.get(command) or self._leaving.get(command)
         if action is None:
             return self._observe(NOTHING_HAPPENS)
-        return self._observe(action[0](*action[1:]))
+        return self._observe(action[0](self, *action[1:]))
+
+    def clone(self) -> AlfworldEnv:
+        """Another env in the same state, in some microseconds: what no command changes is shared."""
+        twin = copy.copy(self)
+        twin._true = {predicate: set(things) for predicate, things in self._true.items()}
+        twin._contents = {receptacle: set(things) for receptacle, things in self._contents.items()}
+        twin._lying = {location: set(things) for location, things in self._lying.items()}
+        twin._taken = set(self._taken)
+        return twin
+
+    @property
+    def state_id(self) -> str:
+        """32 hex digits: a digest of the game and of everything that commands change."""
+        groups = (self._true, self._contents, self._lying)
+        sets = [{key: sorted(things) for key, things in group.items() if things} for group in groups]
+        return digest_of([self._game.digest, self._location, self._held, *sets, sorted(self._taken)])[:32]
 
     def _observe(self, text: str) -> Observation:
         return Observation(text.strip(), self._admissible, done=self._won, won=self._won)
@@ -115,34 +133,38 @@ class AlfworldEnv:
 
     def _commands_leaving(self) -> dict[str, Action]:
         return {
-            f"go to {self._game.names[receptacle]}": (self._go, receptacle)
+            f"go to {self._game.names[receptacle]}": (AlfworldEnv._go, receptacle)
             for receptacle, location in self._game.receptacle_location.items()
             if location != self._location
         }
 
     def _commands_here(self) -> dict[str, Action]:
         names, having, held = self._game.names, self._game.having, self._held
-        commands: dict[str, Action] = {"look": (self._look,), "inventory": (self._inventory,), "help": (self._help,)}
+        commands: dict[str, Action] = {
+            "look": (AlfworldEnv._look,),
+            "inventory": (AlfworldEnv._inventory,),
+            "help": (AlfworldEnv._help,),
+        }
         for receptacle in self._receptacles.get(self._location, ()):
             name = names[receptacle]
-            commands[f"examine {name}"] = (self._examine_receptacle, receptacle)
+            commands[f"examine {name}"] = (AlfworldEnv._examine_receptacle, receptacle)
             if receptacle in having("openable"):
                 if receptacle in self._true["opened"]:
-                    commands[f"close {name}"] = (self._close, receptacle)
+                    commands[f"close {name}"] = (AlfworldEnv._close, receptacle)
                 else:
-                    commands[f"open {name}"] = (self._open, receptacle)
+                    commands[f"open {name}"] = (AlfworldEnv._open, receptacle)
             for thing in self._contents[receptacle]:
                 if thing in having("toggleable"):
-                    commands[f"use {names[thing]}"] = (self._use, thing)
+                    commands[f"use {names[thing]}"] = (AlfworldEnv._use, thing)
                 if held is None and thing in having("pickupable") and self._is_accessible(receptacle):
-                    commands[f"take {names[thing]} from {name}"] = (self._take, thing, receptacle)
+                    commands[f"take {names[thing]} from {name}"] = (AlfworldEnv._take, thing, receptacle)
             if held is not None:
                 self._add_commands_holding(commands, held, receptacle)
         if held is not None:
-            commands[f"examine {names[held]}"] = (self._examine_object, held)
+            commands[f"examine {names[held]}"] = (AlfworldEnv._examine_object, held)
             if self._game.object_type.get(held) in _KNIVES:
                 for thing in self._lying.get(self._location, set()) & having("sliceable"):
-                    commands[f"slice {names[thing]} with {names[held]}"] = (self._slice, thing, held)
+                    commands[f"slice {names[thing]} with {names[held]}"] = (AlfworldEnv._slice, thing, held)
         return commands
 
     def _add_commands_holding(self, commands: dict[str, Action], held: str, receptacle: str) -> None:
@@ -150,13 +172,13 @@ class AlfworldEnv:
         kind, name, held_name = game.receptacle_type[receptacle], game.names[receptacle], game.names[held]
         fits = (kind, game.object_type.get(held)) in game.facts["cancontain"]
         if fits and self._is_accessible(receptacle):
-            commands[f"move {held_name} to {name}"] = (self._move, held, receptacle)
+            commands[f"move {held_name} to {name}"] = (AlfworldEnv._move, held, receptacle)
         if kind in game.cleaning_types and held in game.having("cleanable"):
-            commands[f"clean {held_name} with {name}"] = (self._clean, held, receptacle)
+            commands[f"clean {held_name} with {name}"] = (AlfworldEnv._clean, held, receptacle)
         if kind == "microwavetype" and held in game.having("heatable"):
-            commands[f"heat {held_name} with {name}"] = (self._heat, held, receptacle)
+            commands[f"heat {held_name} with {name}"] = (AlfworldEnv._heat, held, receptacle)
         if kind == "fridgetype" and held in game.having("coolable"):
-            commands[f"cool {held_name} with {name}"] = (self._cool, held, receptacle)
+            commands[f"cool {held_name} with {name}"] = (AlfworldEnv._cool, held, receptacle)
 
     def _is_accessible(self, receptacle: str) -> bool:
         return receptacle not in self._game.having("openable") or receptacle in self._true["opened"]

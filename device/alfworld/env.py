@@ -1,6 +1,7 @@
-"""The Env contract: reset a game, step it with text commands. Two engines keep it, with identical text.
+"""The Env contract: reset a game, step it with text commands, clone it, tell states apart.
 
-`AlfworldEnv` runs anywhere Python runs; `OfficialEnv` wraps alfworld + TextWorld as the reference.
+`AlfworldEnv` runs anywhere Python runs. On a host, train/ has the official engine behind the same contract, with the
+same text, and synthetic tasks in a game's scene.
 """
 
 from __future__ import annotations
@@ -35,4 +36,13 @@ class Env(Protocol):
 
     def step(self, command: str) -> Observation:
         """Play one command. An unknown or inapplicable one gives "Nothing happens." and costs a step."""
+        ...
+
+    def clone(self) -> Env:
+        """Another env in the same state; each is then stepped without a change to the other."""
+        ...
+
+    @property
+    def state_id(self) -> str:
+        """A digest of the game and the engine's state, in hex: equal for equal states, and for no others."""
         ...

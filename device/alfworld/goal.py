@@ -90,7 +90,7 @@ def _passes(check: tuple[str | int, ...], bound: list[str], is_true: Callable[[A
 
 @dataclass(frozen=True)
 class PddlGoal:
-    """task type: one of TASK_TYPES. object_type: what to bring or look at ("mug"). target_type: the receptacle to
+    """task_type: one of TASK_TYPES. object_type: what to bring or look at ("mug"). target_type: the receptacle to
     bring it to ("coffeemachine"), or the lamp to look under. queries: the goal is reached when all hold.
     """
 

@@ -1,6 +1,6 @@
 """Files that are either whole or absent: atomic writes, digests, JSON lines, hostile JSON reading.
 
-Every file the kit writes goes through here: temporary name, fsync, rename.
+Every file duomem writes goes through here: temporary name, fsync, rename.
 """
 
 from __future__ import annotations

@@ -17,49 +17,57 @@ from duomem.core.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_refused: BaseException | None = None
+_worker: Callable[[Any], Any] | None = None
+"""In a worker process, its worker: a pool's initializer has nowhere else to leave it. Always None in this one."""
 
 
-def _start(setup: Callable[..., None], arguments: Sequence[Any]) -> None:
-    """Set a worker up. What goes wrong is kept for its first item: a pool cannot hand it on from here."""
-    global _refused
+def _start(make_worker: Callable[[], Callable[[Any], Any]]) -> None:
+    """Make the process's worker. An error is kept for its first item: a pool cannot pass it on from here."""
+    global _worker
     try:
-        setup(*arguments)
+        _worker = make_worker()
     except Exception as e:
-        _refused = e
+        _worker = _Failed(e)
 
 
-def _call(function: Callable[[Any], Any], item: Any) -> Any:
-    if _refused is not None:
-        raise _refused
-    return function(item)
+class _Failed:
+    """The worker of a process in which none could be made."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __call__(self, item: Any) -> Any:
+        raise self._error
+
+
+def _call(item: Any) -> Any:
+    assert _worker is not None, "_start has not run in this process"
+    return _worker(item)
 
 
 def map_processes(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    jobs: int,
-    setup: Callable[..., None],
-    arguments: Sequence[Any] = (),
+    make_worker: Callable[[], Callable[[Item], Result]], items: Sequence[Item], jobs: int
 ) -> Iterator[Result]:
-    """Yield function(item) in the order of `items`. `setup(*arguments)` runs once in each process first.
+    """Yield worker(item) in the order of `items`, the worker of each process being what `make_worker()` gives there.
 
-    Function and setup must be importable by name. An exception in a worker, its setup included, is raised
-    here; a worker that dies is a UserError. Whatever ends this early ends the workers too.
+    make_worker: picklable, as a function of a module or a frozen dataclass with `__call__` is; the worker it makes,
+    and what that holds, never leaves its process. jobs: most processes.
+
+    Raises what a worker or its making raises; UserError for a worker that dies. Whatever ends this early ends the
+    workers too.
     """
     if not items:
         return
     if jobs <= 1:
-        setup(*arguments)
-        yield from map(function, items)
+        yield from map(make_worker(), items)
         return
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), _start, (setup, arguments))
+    pool = ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), _start, (make_worker,))
     try:
         # Workers inherit the mask: Ctrl-C is this process's to handle.
         unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            futures = [pool.submit(_call, function, item) for item in items]
+            futures = [pool.submit(_call, item) for item in items]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         for future in futures:

@@ -36,7 +36,7 @@ _TYPES: dict[str, type] = {
 @dataclass(frozen=True)
 class Step:
     """observation: what the player saw before acting; admissible: the commands that did something then;
-    stumble: the action was a mistake made on purpose, not the player's choice, and nothing to learn.
+    is_noise: the action was injected noise or another policy's, not the player's choice, and nothing to learn.
     """
 
     observation: str
@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """game: sha256 of the game file; group: its task-and-room folder (TASK-OBJ-MOVABLE-RECEP-SCENE);
+    """game: sha256 of the game file; group: its task-and-scene folder (TASK-OBJ-MOVABLE-RECEP-SCENE);
     player: who played and its revision ("expert/1", "student:NAME"); last: the observation after the
     last action.
     """

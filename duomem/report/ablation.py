@@ -1,4 +1,4 @@
-"""The grid: {none, self, teacher memory} x {base, LoRA} and the teacher, played on the same games.
+"""The ablation grid: {no, self, teacher memory} x {base, LoRA} and the teacher, played on the same games.
 
 Each condition's episodes are a file named by what it was made from: a grid stops and goes on anywhere.
 """
@@ -13,7 +13,7 @@ from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, episode_file, evaluate
 from duomem.memory_packs.pack import Pack, read_pack
-from duomem.report.condition import Condition, Result, read_result
+from duomem.report.condition import Condition, ConditionResult, read_result
 
 NONE, SELF, TEACHER = "no memory", "self memory", "teacher memory"
 BASE, LORA = "base", "LoRA"
@@ -47,14 +47,14 @@ class AblationGrid:
 
 @dataclass(frozen=True)
 class PlannedCondition:
-    """A condition to be played: the condition of each of its files."""
+    """A condition to be played. configs: the evaluation that each of its files is of."""
 
     condition: Condition
     configs: tuple[EvalConfig, ...]
 
 
 def plan(grid: AblationGrid, games: Sequence[Path], split: str, folder: Path) -> list[PlannedCondition]:
-    """The conditions in the order they are played and told; episodes go to `folder`. Raises ReportError for a missing
+    """The conditions in the order they are played; episodes go to `folder`. Raises ReportError for a missing
     bundle or pack, for a pack that another than the student or the teacher wrote, and if there is nothing to play.
     """
     if not grid.base and not grid.lora:
@@ -65,22 +65,22 @@ def plan(grid: AblationGrid, games: Sequence[Path], split: str, folder: Path) ->
         for series in (BASE, LORA)
         for memory in (NONE, SELF, TEACHER)
     ]
-    return [run_grid for run_grid in planned if run_grid.configs]
+    return [entry for entry in planned if entry.configs]
 
 
 def run_grid(
     grid: AblationGrid, planned: Sequence[PlannedCondition], games: Sequence[Path], split: str, jobs: int
-) -> Iterator[Result]:
+) -> Iterator[ConditionResult]:
     """Play what is not played yet; yields each condition when it is done, after a protocol's students the teacher.
     Raises ReportError.
     """
     digests = [sha256_input(game, "game") for game in games]
     for protocol in grid.protocols:
-        for step in planned:
-            if step.condition.panel == protocol:
-                for config, file in zip(step.configs, step.condition.files, strict=True):
+        for entry in planned:
+            if entry.condition.panel == protocol:
+                for config, file in zip(entry.configs, entry.condition.files, strict=True):
                     evaluate(config, games, split, file, jobs)
-                yield read_result(step.condition)
+                yield read_result(entry.condition)
         if grid.teacher is not None:
             condition = Condition("teacher", "is the " + TAUGHT[grid.taught], (grid.teacher,), panel=protocol)
             yield read_result(condition, digests)

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from duomem.core.stats import mcnemar
-from duomem.report.condition import Result
+from duomem.report.condition import ConditionResult
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Comparison:
         return asdict(self)
 
 
-def compare(results: Sequence[Result]) -> list[Comparison]:
+def compare(results: Sequence[ConditionResult]) -> list[Comparison]:
     """Every two conditions of a panel that differ in one thing, the series or the place on the axis, and each with what
     has no place there (the teacher), if they are of the same games.
     """
@@ -45,12 +45,12 @@ def compare(results: Sequence[Result]) -> list[Comparison]:
     ]
 
 
-def _differ_in_one(a: Result, b: Result) -> bool:
+def _differ_in_one(a: ConditionResult, b: ConditionResult) -> bool:
     same = (a.condition.series == b.condition.series, a.condition.at == b.condition.at)
     return a.condition.panel == b.condition.panel and (any(same) or None in (a.condition.at, b.condition.at))
 
 
-def _compared(a: Result, b: Result) -> Comparison:
+def _compared(a: ConditionResult, b: ConditionResult) -> Comparison:
     common = next((seed for seed in a.condition.seeds if seed in b.condition.seeds), None)
     first, second = (
         result.runs[result.condition.seeds.index(common) if common is not None else 0].won for result in (a, b)

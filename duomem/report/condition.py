@@ -56,6 +56,7 @@ class Run:
 
     @property
     def wins(self) -> int:
+        """Games won."""
         return sum(self.won.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Result:
+class ConditionResult:
     """A condition and its runs, all of the same games; each figure is the mean over the runs."""
 
     condition: Condition
@@ -136,7 +137,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def read_result(condition: Condition, games: Collection[str] | None = None) -> Result:
+def read_result(condition: Condition, games: Collection[str] | None = None) -> ConditionResult:
     """The condition's episodes, of `games` (digests) alone if given. Raises ReportError naming the file that is
     missing, damaged, lacks a game or is not of the same games as the first.
     """
@@ -146,7 +147,7 @@ def read_result(condition: Condition, games: Collection[str] | None = None) -> R
             raise ReportError(
                 f"{run.file}: is not of the same games as {runs[0].file}: give runs of one split and limit"
             )
-    return Result(condition, runs)
+    return ConditionResult(condition, runs)
 
 
 def read_run(file: Path, games: Collection[str] | None = None) -> Run:
@@ -179,12 +180,12 @@ def _mean_of(rows: Sequence[dict[str, Any]], *fields: str) -> float | None:
         return None
 
 
-def pooled(results: Sequence[Result]) -> list[Result]:
+def pooled(results: Sequence[ConditionResult]) -> list[ConditionResult]:
     """A condition "all" for each panel and series whose conditions are of other games each, as one for a task type is:
     all their games together, seed by seed, and in its name the mean of their shares. None for a series of one
     condition, or of the same games.
     """
-    groups: dict[tuple[str, str], list[Result]] = {}
+    groups: dict[tuple[str, str], list[ConditionResult]] = {}
     for result in results:
         if result.condition.at is not None:
             groups.setdefault((result.condition.panel, result.condition.series), []).append(result)
@@ -203,7 +204,9 @@ def pooled(results: Sequence[Result]) -> list[Result]:
             at=POOLED,
             files=tuple(file for result in group for file in result.condition.files),
         )
-        found.append(Result(condition, tuple(_joined(runs) for runs in zip(*(r.runs for r in group), strict=True))))
+        found.append(
+            ConditionResult(condition, tuple(_joined(runs) for runs in zip(*(r.runs for r in group), strict=True)))
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Conditions described in a TOML file: what `duomem report` tells of evaluations made by hand, as budget curves.
+"""Conditions described in a TOML file: what `duomem report` makes of single evaluations, as budget curves.
 
 title = "Success against training time"
 axis = "minutes of training"

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.files import atomic_open
-from duomem.report.condition import Result
+from duomem.report.condition import ConditionResult
 from duomem.report.table import Page
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Okabe and Ito's, which the colour-blind tell apart."""
+_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""Okabe and Ito's, which the color-blind tell apart."""
 _WIDTH = 0.8
 _LABEL = 15
 """Letters a line under a group of bars."""
 _HANDLE = 7
-"""Letters that a legend's mark takes the room of."""
+"""Letters as wide as a legend's mark."""
 _LETTERS_AN_INCH = 11
 _DOTS = 150
 
@@ -66,25 +66,25 @@ def _is_line(handle: Any) -> bool:
     return hasattr(handle, "get_linestyle")
 
 
-def _of_panel(results: Sequence[Result], panel: str) -> list[Result]:
+def _of_panel(results: Sequence[ConditionResult], panel: str) -> list[ConditionResult]:
     return [result for result in results if result.condition.panel == panel]
 
 
-def _places(results: Sequence[Result]) -> list[str | float]:
+def _places(results: Sequence[ConditionResult]) -> list[str | float]:
     return list(dict.fromkeys(result.condition.at for result in results if result.condition.at is not None))
 
 
-def _panel(axes: Any, results: Sequence[Result]) -> None:
+def _panel(axes: Any, results: Sequence[ConditionResult]) -> None:
     places = _places(results)
     series = list(dict.fromkeys(result.condition.series for result in results if result.condition.at is not None))
     curve = all(isinstance(place, (int, float)) for place in places)
     for number, name in enumerate(series):
         found = [result for result in results if result.condition.series == name and result.condition.at is not None]
-        colour = _COLOURS[number % len(_COLOURS)]
+        color = _COLORS[number % len(_COLORS)]
         if curve:
-            _curve(axes, found, colour)
+            _curve(axes, found, color)
         else:
-            _bars(axes, found, [places.index(place) for place in _places(found)], (number, len(series)), colour)
+            _bars(axes, found, [places.index(place) for place in _places(found)], (number, len(series)), color)
     for result in results:
         if result.condition.at is None:
             axes.axhline(100 * result.success, color="0.35", linestyle="--", label=result.condition.name)
@@ -95,7 +95,7 @@ def _panel(axes: Any, results: Sequence[Result]) -> None:
         axes.set_xticks(range(len(places)), names)
 
 
-def _errors(results: Sequence[Result]) -> list[list[float]]:
+def _errors(results: Sequence[ConditionResult]) -> list[list[float]]:
     """How far the interval goes down and up from each, in per cent."""
     return [
         [max(0.0, 100 * (r.success - r.interval[0])) for r in results],
@@ -103,7 +103,9 @@ def _errors(results: Sequence[Result]) -> list[list[float]]:
     ]
 
 
-def _bars(axes: Any, results: Sequence[Result], groups: Sequence[int], turn: tuple[int, int], colour: str) -> None:
+def _bars(
+    axes: Any, results: Sequence[ConditionResult], groups: Sequence[int], turn: tuple[int, int], color: str
+) -> None:
     """Bars in their groups; turn: (which bar of a group, of how many)."""
     number, count = turn
     width = _WIDTH / count
@@ -112,7 +114,7 @@ def _bars(axes: Any, results: Sequence[Result], groups: Sequence[int], turn: tup
         at,
         [100 * r.success for r in results],
         width * 0.94,
-        color=colour,
+        color=color,
         label=results[0].condition.series or None,
         yerr=_errors(results),
         ecolor="0.3",
@@ -131,13 +133,13 @@ def _bars(axes: Any, results: Sequence[Result], groups: Sequence[int], turn: tup
         )
 
 
-def _curve(axes: Any, results: Sequence[Result], colour: str) -> None:
+def _curve(axes: Any, results: Sequence[ConditionResult], color: str) -> None:
     ordered = sorted(results, key=lambda result: float(result.condition.at or 0))
     axes.errorbar(
         [float(r.condition.at or 0) for r in ordered],
         [100 * r.success for r in ordered],
         yerr=_errors(ordered),
-        color=colour,
+        color=color,
         label=results[0].condition.series or None,
         marker="o",
         capsize=2,

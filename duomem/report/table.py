@@ -9,7 +9,7 @@ from typing import Any
 
 from duomem.core.files import sha256_file
 from duomem.report.compare import Comparison
-from duomem.report.condition import Result
+from duomem.report.condition import ConditionResult
 
 FORMAT = "duomem-report"
 VERSION = 1
@@ -26,7 +26,7 @@ class Page:
     axis: str
     command: Sequence[str]
     facts: dict[str, Any]
-    results: Sequence[Result]
+    results: Sequence[ConditionResult]
     comparisons: Sequence[Comparison]
 
     def to_json(self) -> dict[str, Any]:
@@ -94,11 +94,11 @@ _NOTE = (
 )
 
 
-def _wins(result: Result) -> str:
+def _wins(result: ConditionResult) -> str:
     return f"{', '.join(str(run.wins) for run in result.runs)} of {result.n}"
 
 
-def _success(result: Result) -> str:
+def _success(result: ConditionResult) -> str:
     if len(result.runs) == 1:
         return f"{result.success:.1%}"
     return "{:.1%} ({:.1%} - {:.1%}, {} seeds)".format(result.success, *result.span, len(result.runs))

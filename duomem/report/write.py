@@ -9,12 +9,14 @@ from typing import Any
 from duomem.core.files import write_bytes, write_json
 from duomem.core.machine import machine_facts
 from duomem.report.compare import compare
-from duomem.report.condition import Result, pooled
+from duomem.report.condition import ConditionResult, pooled
 from duomem.report.figure import can_draw, write_figure
 from duomem.report.table import Page
 
 
-def make_page(title: str, axis: str, results: Sequence[Result], command: Sequence[str], facts: dict[str, Any]) -> Page:
+def make_page(
+    title: str, axis: str, results: Sequence[ConditionResult], command: Sequence[str], facts: dict[str, Any]
+) -> Page:
     """What `results` say, pooled and compared. axis: what the conditions' places are; facts: by name, those of this
     machine are added.
     """

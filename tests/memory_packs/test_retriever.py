@@ -72,7 +72,7 @@ def test_as_many_as_asked_for() -> None:
     assert [len(Retriever(TASKS).search("put a mug", k)) for k in (0, 1, 3, 99)] == [0, 1, 3, 5]
 
 
-def test_the_family_of_generated_tasks(tmp_path: Path, generated_games: Path) -> None:
+def test_the_task_type_of_generated_tasks(tmp_path: Path, generated_games: Path) -> None:
     """A memory of another game is of the right task type for nearly every task."""
     for _ in generate(tmp_path, 11, {"train": 120, "valid_seen": 30, "valid_unseen": 0}):
         pass

@@ -1,4 +1,4 @@
-"""Episode files made up: which games were won is what a report is made of."""
+"""Episode files written for tests: which games were won is what a report is made of."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from duomem.report.compare import compare
-from duomem.report.condition import Condition, Result, read_result
+from duomem.report.condition import Condition, ConditionResult, read_result
 
 
-def _result(write: Callable[..., Path], name: str, outcomes: str, **place: object) -> Result:
+def _result(write: Callable[..., Path], name: str, outcomes: str, **place: object) -> ConditionResult:
     return read_result(Condition(name, "", (write(f"{name}.jsonl", outcomes),), **place))  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ import pytest
 from duomem.core.errors import UserError
 from duomem.core.resumable_jsonl import sidecar_of
 from duomem.core.stats import wilson
-from duomem.report.condition import Condition, Result, pooled, read_result
+from duomem.report.condition import Condition, ConditionResult, pooled, read_result
 
 
 def test_one_file(write: Callable[..., Path]) -> None:
@@ -59,12 +59,12 @@ def test_files_it_refuses(write: Callable[..., Path], tmp_path: Path) -> None:
             read_result(Condition("a", "", files, ("",) * len(files)))
 
 
-def _task_type(write: Callable[..., Path], name: str, outcomes: str, prefix: str, series: str) -> Result:
+def _task_type(write: Callable[..., Path], name: str, outcomes: str, prefix: str, series: str) -> ConditionResult:
     files = (write(f"{name}-{series}.jsonl", outcomes, prefix),)
     return read_result(Condition(f"{name}, {series}", "expert", files, series=series, at=name))
 
 
-def test_families_are_pooled_and_same_games_are_not(write: Callable[..., Path]) -> None:
+def test_task_types_are_pooled_and_same_games_are_not(write: Callable[..., Path]) -> None:
     results = [
         _task_type(write, "heat", "WWW", "h", "pack"),
         _task_type(write, "cool", "L", "c", "pack"),

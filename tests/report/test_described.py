@@ -12,7 +12,7 @@ from duomem.cli.main import main
 from duomem.core.errors import UserError
 from duomem.report.described import read_description
 
-RUNG = '[[condition]]\nname = "a"\ntaught = "x"\nepisodes = ["a.jsonl"]\n'
+CONDITION = '[[condition]]\nname = "a"\ntaught = "x"\nepisodes = ["a.jsonl"]\n'
 
 
 def test_a_page_of_it(
@@ -22,7 +22,7 @@ def test_a_page_of_it(
     for name, outcomes in (("a.jsonl", "WLLL"), ("b.jsonl", "WWWL"), ("c.jsonl", "WWWW")):
         write(name, outcomes)
     (tmp_path / "budget.toml").write_text(
-        'title = "Budget"\naxis = "minutes"\n' + RUNG + 'series = "memory"\nat = 5\n'
+        'title = "Budget"\naxis = "minutes"\n' + CONDITION + 'series = "memory"\nat = 5\n'
         '[[condition]]\nname = "b"\ntaught = "x"\nepisodes = ["b.jsonl", "c.jsonl"]\nseries = "memory"\nat = 15.5\n'
     )
     assert main(["report", "budget.toml", "--out", "out"]) == 0
@@ -39,13 +39,13 @@ def test_a_page_of_it(
     [
         ("", r"holds no \[\[condition\]\]"),
         ("condition = 3", r"holds no \[\[condition\]\]"),
-        (f"titel = 'x'\n{RUNG}", "unknown field titel"),
-        (f"title = 3\n{RUNG}", "title and axis must be texts"),
+        (f"titel = 'x'\n{CONDITION}", "unknown field titel"),
+        (f"title = 3\n{CONDITION}", "title and axis must be texts"),
         ('[[condition]]\nname = "a"\ntaught = "x"', "condition 1: field episodes"),
-        (RUNG + "colour = 3", "condition 1: unknown field colour"),
-        (RUNG + "series = 3", "condition 1: field series must be a str"),
-        (RUNG + "at = true", "field at must be a str or int or float"),
-        (RUNG + 'seeds = ["0", "1"]', "1 episodes but 2 seeds"),
+        (CONDITION + "colour = 3", "condition 1: unknown field colour"),
+        (CONDITION + "series = 3", "condition 1: field series must be a str"),
+        (CONDITION + "at = true", "field at must be a str or int or float"),
+        (CONDITION + 'seeds = ["0", "1"]', "1 episodes but 2 seeds"),
         ('[[condition]]\nname = "a"\ntaught = "x"\nepisodes = []', "lists of texts"),
         ('[[condition]]\nname = "a"\ntaught = "x"\nepisodes = [3]', "lists of texts"),
     ],

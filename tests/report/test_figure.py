@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from duomem.report.condition import Condition, Result, read_result
+from duomem.report.condition import Condition, ConditionResult, read_result
 from duomem.report.figure import draw
 from duomem.report.table import Page
 
 pytest.importorskip("matplotlib", reason="pip install duomem[plot]")
 
 
-def _result(write: Callable[..., Path], outcomes: str, series: str, at: str | float | None, panel: str = "") -> Result:
+def _result(
+    write: Callable[..., Path], outcomes: str, series: str, at: str | float | None, panel: str = ""
+) -> ConditionResult:
     return read_result(
         Condition(
             f"{series}{at}", "", (write(f"{panel}{series}{at}.jsonl", outcomes),), panel=panel, series=series, at=at
@@ -22,7 +24,7 @@ def _result(write: Callable[..., Path], outcomes: str, series: str, at: str | fl
     )
 
 
-def _page(*results: Result) -> Page:
+def _page(*results: ConditionResult) -> Page:
     return Page("t", "where", [], {}, results, [])
 
 

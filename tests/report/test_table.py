@@ -43,7 +43,7 @@ def test_markdown(page: Page, tmp_path: Path) -> None:
     ) in lines
     assert "| teacher | itself | 8 of 8 | 100.0% | 67.6% - 100.0% | 4.5 | - | - |" in lines
     assert "| base | LoRA | 0 | 7 | 0.016 |" in lines
-    assert "duomem grid --out 'my runs'" in lines and "- games: 8 of valid_seen" in lines
+    assert "duomem compare --out 'my runs'" in lines and "- games: 8 of valid_seen" in lines
     digest = sha256_file(tmp_path / "l0.jsonl")[:16]
     assert f"| LoRA | free | 0 | {'b' * 16} | - | {'9' * 16} | {digest} |" in lines
     assert any(line.startswith("| LoRA | free | 7 | - |") for line in lines)
@@ -52,14 +52,14 @@ def test_markdown(page: Page, tmp_path: Path) -> None:
 def test_written(page: Page, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pip install duomem[plot]")
     write_page(tmp_path / "out", "compare", page)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["grid.json", "grid.md", "grid.png"]
-    assert json.loads((tmp_path / "out" / "grid.json").read_text()) == json.loads(json.dumps(page.to_json()))
-    assert "![The grid](grid.png)" in (tmp_path / "out" / "grid.md").read_text()
-    assert (tmp_path / "out" / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["compare.json", "compare.md", "compare.png"]
+    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == json.loads(json.dumps(page.to_json()))
+    assert "![The grid](compare.png)" in (tmp_path / "out" / "compare.md").read_text()
+    assert (tmp_path / "out" / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_matplotlib_there_is_no_picture(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duomem.report.write.can_draw", lambda: False)
     write_page(tmp_path / "out", "compare", page)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["grid.json", "grid.md"]
-    assert "![" not in (tmp_path / "out" / "grid.md").read_text()
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["compare.json", "compare.md"]
+    assert "![" not in (tmp_path / "out" / "compare.md").read_text()

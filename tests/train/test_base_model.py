@@ -42,9 +42,16 @@ def test_what_is_neither_folder_nor_hub_id(model: str, tmp_path: Path, monkeypat
 def test_every_shipped_student_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its hub id, dots and all."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base_model, "_download", Path)
-    models = {load_config(file).model for file in student_files().values()} - {BUILT_IN}
-    assert len(models) > 10 and {str(resolve_base_model(model, tmp_path)) for model in models} == models
+    asked: list[str] = []
+
+    def download(model: str) -> Path:
+        asked.append(model)
+        return tmp_path / "snapshot"
+
+    monkeypatch.setattr(base_model, "_download", download)
+    models = sorted({load_config(file).model for file in student_files().values()} - {BUILT_IN})
+    assert len(models) > 10 and all(model.count("/") == 1 for model in models)
+    assert {resolve_base_model(model, tmp_path) for model in models} == {tmp_path / "snapshot"} and asked == models
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

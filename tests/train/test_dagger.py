@@ -1,4 +1,4 @@
-"""A student begins, the expert takes over and wins; nothing the student played is learnt."""
+"""DAgger: a student plays first, the expert takes over and wins; nothing the student played is learnt."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from duomem.cli.main import main
 from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig
+from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.memory_sampler import MemorySampler
+from duomem.train.teachers.dagger import Dagger
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
 
@@ -43,7 +46,43 @@ def test_the_expert_takes_over_for_good(generated_games: Path, byte_tokenizer: P
     assert {t.player for t in played} == {"expert/2"}
 
 
-def test_a_full_context_is_a_reason_to_hand_over(generated_games: Path, byte_tokenizer: Path) -> None:
+class _Named(Policy):
+    """A policy of one command; told: the commands it was told of."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self.told: list[str] = []
+        self.closed = False
+
+    def act(self, observation: Observation, /) -> str:
+        return self._command
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        self.told.append(command)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_student_is_told_of_its_own_steps_the_expert_of_all() -> None:
+    """And stuck, a student is relieved sooner."""
+    lengths: dict[str, list[int]] = {}
+    for text in ("You see.", "Nothing happens."):
+        for seed in range(60):
+            student, expert = _Named("dance"), _Named("look")
+            policy, played = Dagger(student, expert, str(seed)), []
+            for _ in range(100):
+                played.append(policy.act(Observation(text, (), False, False)))
+                assert policy.is_noise == (played[-1] == "dance")
+                policy.observe(played[-1], Observation(text, (), False, False))
+            policy.close()
+            assert student.closed and expert.told == played and student.told == [c for c in played if c == "dance"]
+            assert played == ["dance"] * len(student.told) + ["look"] * (100 - len(student.told))
+            lengths.setdefault(text, []).append(len(student.told))
+    assert sum(lengths["Nothing happens."]) < sum(lengths["You see."]) / 4
+
+
+def test_the_expert_takes_over_where_the_context_is_full(generated_games: Path, byte_tokenizer: Path) -> None:
     game = load_game(find_games(generated_games, "train")[0])
     agent, engine = _agent(byte_tokenizer, "free", context=200)
     assert not any(step.is_noise for step in play_expert(game, {}, "train", 50, seed=0, agent=agent).steps)

@@ -71,7 +71,9 @@ def test_lost_episodes_are_left_out(played: list[Trajectory], tokenizer: PromptT
     assert len(_dataset([*lost, played[0]], [], tokenizer)) == 1
 
 
-def test_no_memory_of_the_game_or_of_its_task_in_its_room(played: list[Trajectory], tokenizer: PromptTokenizer) -> None:
+def test_no_memory_of_the_game_or_of_its_task_in_its_scene(
+    played: list[Trajectory], tokenizer: PromptTokenizer
+) -> None:
     """Even where there is none but those."""
     own = [Memory(t.goal, t.task_type, (f"own {t.game}",), t.game, "elsewhere") for t in played]
     twins = [Memory(t.goal, t.task_type, (f"own {t.game}",), f"{i:064x}", t.group) for i, t in enumerate(played)]

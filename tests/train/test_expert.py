@@ -34,7 +34,7 @@ def test_wins_generated_games(generated_games: Path, priors: dict[str, float], s
 
 
 def test_wins_real_games(real_games: list[Path], priors: dict[str, float]) -> None:
-    """With priors of generated rooms even; those of the real train games do better."""
+    """With priors of generated scenes even; those of the real train games do better."""
     assert len(real_games) == 140
     assert _wins(real_games, priors, "valid_seen") >= 0.95
 
@@ -52,10 +52,14 @@ def _parts(value: Any, seen: set[int]) -> list[Any]:
     return [value, *(part for i in inner for part in _parts(i, seen))]
 
 
+def _text_alone(observation: Observation) -> Observation:
+    return Observation(observation.text, (), False, False)
+
+
 def test_sees_observations_only(
     generated_games: Path, priors: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that reaches the expert is the intro, its own commands and the texts they brought."""
+    """All that it needs, and keeps, is the intro, its own commands and the texts they brought."""
     said: list[str] = []
     told: list[str] = []
 
@@ -73,10 +77,13 @@ def test_sees_observations_only(
             super().__init__(*arguments)
             experts.append(self)
 
-        def observe(self, command: str, text: str) -> None:
-            assert type(command) is type(text) is str
-            told.append(text)
-            super().observe(command, text)
+        def act(self, observation: Observation, /) -> str:
+            return super().act(_text_alone(observation))
+
+        def observe(self, command: str, observation: Observation, /) -> None:
+            assert type(command) is str
+            told.append(observation.text)
+            super().observe(command, _text_alone(observation))
 
     experts: list[Expert] = []
     monkeypatch.setattr(teach_module, "AlfworldEnv", Env)

@@ -1,4 +1,4 @@
-"""Held-out games and floor plans: the same ones always, whole, and every kind of room among them."""
+"""Held-out games and floor plans: the same ones always, whole, and every kind of scene among them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def played(tmp_path: Path) -> list[Trajectory]:
 def test_shares(played: list[Trajectory]) -> None:
     held = hold_out(played, 0.1, 0.2)
     assert len(held.scenes) == 8 and sum(int(scene) > 300 for scene in held.scenes) == 4
-    assert len(held.games) == 48  # a tenth of the games in the other 32 rooms
+    assert len(held.games) == 48  # a tenth of the games in the other 32 scenes
     assert not any(floor_plan(t.group) in held.scenes for t in played if t.game in held.games)
     assert hold_out(played, 0, 0) == HoldOut(frozenset(), frozenset())
 

@@ -1,24 +1,38 @@
-"""Mistakes a teacher recovers from: drawn the same each time, marked, and never trained on."""
+"""Noise injection: mistakes drawn the same each time, marked, and never trained on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from duomem.core.trajectory import Step, Trajectory
+from duomem.device.agent.policy import Policy
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory_format import write_memory
-from duomem.train.teachers.noise import NoiseInjector
+from duomem.train.teachers.noise import NoiseInjection
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
 
-INTRO = "You see a cabinet 2, a cabinet 1, and a desk 1.\n\nYour task is to: put a mug in desk."
+INTRO = "Looking around you, you see a cabinet 2, a cabinet 1, and a desk 1.\n\nYour task is to: put a mug in desk."
 
 
-def _played(*commands: str) -> list[Step]:
-    return [Step("", (), command) for command in commands]
+class _Dancer(Policy):
+    """A policy of one command; told: those it was told of; closed: whether it is."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.closed = False
+
+    def act(self, observation: Observation, /) -> str:
+        return "dance"
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        self.told.append(command)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def _seen(*admissible: str) -> Observation:
@@ -26,37 +40,54 @@ def _seen(*admissible: str) -> Observation:
 
 
 def test_no_rate_no_mistakes() -> None:
-    noise = NoiseInjector(INTRO.replace("You see", "you see"), 0.0, "seed", ["use lamp 1"])
-    assert all(noise.act(_played("go to desk 1"), _seen("look")) is None for _ in range(200))
+    noise = NoiseInjection(_Dancer(), INTRO, 0.0, "seed", ["use lamp 1"])
+    for _ in range(200):
+        assert noise.act(_seen("look")) == "dance" and not noise.is_noise
+        noise.observe("dance", _seen("look"))
 
 
-def test_mistakes_are_walks_beyond_the_room_repeats_haste_or_admissible() -> None:
-    intro = INTRO.replace("You see", "you see")
-    noise = NoiseInjector(intro, 1.0, "seed", ["use lamp 1"])
-    played = _played("go to desk 1", "take mug 1 from desk 1")
-    drawn = {noise.act(played, _seen("look", "help")) for _ in range(300)}
-    beyond = {c for c in drawn if c is not None and c.startswith("go to ")}
+def test_mistakes_are_missing_places_repeats_haste_or_admissible() -> None:
+    noise = NoiseInjection(_Dancer(), INTRO, 1.0, "seed", ["use lamp 1"])
+    for command in ("go to desk 1", "take mug 1 from desk 1"):
+        noise.observe(command, _seen("look"))
+    drawn = set()
+    for _ in range(300):
+        drawn.add(noise.act(_seen("look", "help")))
+        assert noise.is_noise
+    beyond = {c for c in drawn if c.startswith("go to ")}
     assert {"look", "use lamp 1", "take mug 1 from desk 1"} == drawn - beyond
     assert {"go to desk 2", "go to cabinet 3"} <= beyond
     assert not beyond & {"go to desk 1", "go to cabinet 1", "go to cabinet 2"}
 
 
+def test_the_policy_is_told_of_mistakes_too_and_closed() -> None:
+    inner = _Dancer()
+    noise = NoiseInjection(inner, INTRO, 0.5, "seed", [])
+    played = [(noise.act(_seen("look")), noise.is_noise) for _ in range(50)]
+    for command, _ in played:
+        noise.observe(command, _seen("look"))
+    noise.close()
+    assert inner.told == [command for command, _ in played] and inner.closed
+    assert {is_noise for _, is_noise in played} == {True, False}
+    assert all((command == "dance") != is_noise for command, is_noise in played)
+
+
 def test_expert_recovers_and_mistakes_are_marked(generated_games: Path) -> None:
     games = find_games(generated_games, "train")
     priors = combine(count_places(g) for g in games)
-    wins = stumbled = 0
+    wins = mistakes = 0
     for path in games:
         game = load_game(path)
         played = play_expert(game, priors, "train", 50, 0.3, seed=1)
         assert played == play_expert(game, priors, "train", 50, 0.3, seed=1)
         wins += played.won
-        stumbled += sum(step.is_noise for step in played.steps)
+        mistakes += sum(step.is_noise for step in played.steps)
         env = AlfworldEnv()
         observation = env.reset(game)
         for step in played.steps:
             assert step.observation == observation.text
             observation = env.step(step.action)
-    assert stumbled > len(games)
+    assert mistakes > len(games)
     assert wins >= 0.9 * len(games)
 
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from duomem.configs import student_files
 from duomem.core.errors import UserError
 from duomem.train.config import StudentConfig, find_config, load_config
+from duomem.train.holdout import read_hold_out
 
-ROOT = Path(__file__).parents[2]
+SHIPPED = Path(__file__).parents[2] / "shipped" / "students"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "students").glob("*.toml")), ids=lambda p: p.stem)
-def test_shipped_students(path: Path) -> None:
-    assert find_config(path.stem) == load_config(path) == find_config(str(path))
+@pytest.mark.parametrize("name", student_files())
+def test_shipped_students(name: str) -> None:
+    path = student_files()[name]
+    assert find_config(name) == load_config(path) == find_config(str(path))
     assert StudentConfig(**load_config(path).to_json()) == load_config(path)
+
+
+def test_shipped_records_have_the_fields_of_today() -> None:
+    """Their configs, what they held out, and their logs."""
+    records = sorted(SHIPPED.rglob("duomem.json"))
+    assert records
+    for file in records:
+        record = json.loads(file.read_text())
+        assert set(record["config"]) <= {field.name for field in fields(StudentConfig)}
+        StudentConfig(**record["config"])
+        assert read_hold_out(file.parent).record() == record["held_out"]
+        logged = [json.loads(line) for line in (file.parent / "log.jsonl").read_text().splitlines()]
+        kinds = {kind for row in logged for kind in row.get("validation", {})}
+        assert set(record["validation"]) == kinds == {"games", "scenes"}
 
 
 def test_values_and_defaults(tmp_path: Path) -> None:

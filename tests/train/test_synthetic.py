@@ -1,4 +1,4 @@
-"""Synthetic procedures: playable, told by a memory of the same template, and nothing of the real task types in them."""
+"""Synthetic tasks: playable, told by a memory of the same template, and nothing of the real task types in them."""
 
 from __future__ import annotations
 
@@ -71,20 +71,20 @@ def test_no_real_verb_and_no_lamp_is_taught(played: list[Trajectory]) -> None:
         assert not verbs & {"clean", "heat", "cool", "use"} and "lamp" not in memory.text(), memory.text()
 
 
-def test_a_recipe_keeps_its_verbs_and_places_and_changes_rooms_and_things(played: list[Trajectory]) -> None:
-    recipes = defaultdict(list)
+def test_a_template_keeps_its_verbs_and_places_and_changes_scenes_and_things(played: list[Trajectory]) -> None:
+    templates = defaultdict(list)
     for t in played:
         if t.won:
-            recipes[t.task_type].append(t)
+            templates[t.task_type].append(t)
     tasks = set()
-    for told in recipes.values():
-        synthetic = [
+    for told in templates.values():
+        verbs = [
             {step.split(" ")[0] for step in write_memory(t).steps} - {"go", "search", "take", "move"} for t in told
         ]
-        assert all(verbs == synthetic[0] for verbs in synthetic)
+        assert all(own == verbs[0] for own in verbs)
         tasks |= {t.goal for t in told}
-    assert sum(len({t.game for t in told}) > 1 for told in recipes.values()) >= 0.8 * len(recipes)
-    assert len(tasks) > 2 * len(recipes)
+    assert sum(len({t.game for t in told}) > 1 for told in templates.values()) >= 0.8 * len(templates)
+    assert len(tasks) > 2 * len(templates)
 
 
 def test_nonsense_is_pronounceable_and_varied() -> None:
@@ -107,7 +107,7 @@ def _start(generated_games: Path) -> tuple[Game, str, str]:
     raise AssertionError("no game with a thing to take")
 
 
-def test_the_world_wants_every_verb_in_hand_at_its_place(generated_games: Path) -> None:
+def test_every_verb_must_be_done_with_the_thing_at_its_place(generated_games: Path) -> None:
     game, thing, place = _start(generated_games)
     task = SyntheticTask("zap it.", (GoalSpec(kind(thing), treatments=(("zap", kind(place)), ("bop", kind(place)))),))
     env = SyntheticEnv(task)
@@ -122,5 +122,18 @@ def test_the_world_wants_every_verb_in_hand_at_its_place(generated_games: Path) 
 
 
 def test_too_few_games_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="synthetic procedure"):
+    with pytest.raises(UserError, match="synthetic task"):
         teach_synthetic([], 4, {}, tmp_path / "t.jsonl", 1, 50)
+
+
+def test_a_clone_is_a_task_of_its_own(generated_games: Path) -> None:
+    game, thing, place = _start(generated_games)
+    env = SyntheticEnv(SyntheticTask("zap it.", (GoalSpec(kind(thing), treatments=(("zap", kind(place)),)),)))
+    env.reset(game)
+    for command in (f"go to {place}", f"take {thing} from {place}"):
+        env.step(command)
+    twin = env.clone()
+    assert twin.state_id == env.state_id
+    assert twin.step(f"zap {thing} with {place}").won and (twin.reached, env.reached) == (1, 0)
+    assert twin.state_id != env.state_id
+    assert env.step(f"zap {thing} with {place}").won and twin.state_id == env.state_id

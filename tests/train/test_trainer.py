@@ -69,7 +69,7 @@ def test_the_loss_falls_and_the_record_tells(inputs: TrainInputs, tmp_path: Path
 
 def test_a_finished_run_is_left_alone(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = _train(inputs, tmp_path / "adapter")
-    monkeypatch.setattr(trainer, "_Run", lambda *a: pytest.fail("trains again"))
+    monkeypatch.setattr(trainer, "_TrainingRun", lambda *a: pytest.fail("trains again"))
     assert _train(inputs, tmp_path / "adapter") == record
 
 

@@ -1,4 +1,4 @@
-"""ALFWorld games without a download: the seeded generator.
+"""ALFWorld games on a host: the seeded generator, which needs no download, and the official engine.
 
-Reads only files of the alfworld wheel.
+The generator reads only files of the alfworld wheel.
 """

@@ -1,4 +1,4 @@
-"""`duomem games generate`: sets of ALFWorld games made from the alfworld wheel, without a download.
+"""`duomem games generate`: sets of generated ALFWorld games, from the alfworld wheel, without a download.
 
 Game number i of a split depends on the seed, the split and i alone, so a set can be interrupted and grown.
 """

@@ -1,4 +1,4 @@
-"""What a game asks for: a task type, an object type and a target type that a room allows, and how it is said."""
+"""What a game asks for: a task type, an object type and a target type that a scene allows, and how it is said."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from duomem.train.games.layouts import FloorPlan
 from duomem.train.games.placement import capacity, places_for
 from duomem.train.games.wheel import Wheel
 
-LAMP = "DeskLamp"  # the floor lamps of the official rooms stand on the floor and cannot be used
+LAMP = "DeskLamp"  # the floor lamps of the official scenes stand on the floor and cannot be used
 
 # Task type -> (property the object needs, kind of receptacle that changes it).
 _CHANGES = {
@@ -21,7 +21,7 @@ _CHANGES = {
 
 @dataclass(frozen=True)
 class GeneratedGoal:
-    """task type: one of goal.TASK_TYPES. thing: "Mug". target: the receptacle kind "CoffeeMachine", or LAMP."""
+    """task_type: one of goal.TASK_TYPES. thing: "Mug". target: the receptacle kind "CoffeeMachine", or LAMP."""
 
     task_type: str
     thing: str
@@ -29,7 +29,7 @@ class GeneratedGoal:
 
     @property
     def things_needed(self) -> int:
-        """How many objects of the type a room must have."""
+        """How many objects of the type a scene must have."""
         return 2 if self.task_type == "pick_two_obj_and_place" else 1
 
     @property
@@ -57,7 +57,7 @@ class GeneratedGoal:
 
 
 def possible_goals(wheel: Wheel, plan: FloorPlan, task_type: str) -> list[GeneratedGoal]:
-    """Every goal of a task type that a room allows, in a fixed order; none if the room lacks what it takes."""
+    """Every goal of a task type that a scene allows, in a fixed order; none if the scene lacks what it takes."""
     needed, device = _CHANGES.get(task_type, (None, None))
     if device is not None and device not in plan.kinds:
         return []

@@ -1,4 +1,4 @@
-"""Floor plans: which receptacles stand in a room, where the player stands to use them, what lies about.
+"""Floor plans: which receptacles stand in a scene, where the player stands to use them, what lies about.
 
 The wheel's layouts list only receptacles with a tested viewpoint; the rest of the furniture is added here.
 """
@@ -12,11 +12,11 @@ from functools import cached_property
 
 from duomem.train.games.wheel import Wheel
 
-# Floor plans of the official splits of unseen rooms: in no official train game, and in no generated one, so
+# Floor plans of the official split of unseen scenes: in no official train game, and in no generated one, so
 # that a student trained on generated games may be tested on the official unseen ones.
 UNSEEN_PLANS = frozenset({9, 10, 29, 215, 219, 226, 308, 315, 325, 404, 424, 425})
 
-# Furniture that rooms have but layouts leave out: how many (from, to). One, for types not named here.
+# Furniture that scenes have but layouts leave out: how many (from, to). One, for types not named here.
 _USUAL_COUNT: Mapping[str, tuple[int, int]] = {
     "StoveBurner": (4, 4),
     "TowelHolder": (1, 2),
@@ -24,7 +24,7 @@ _USUAL_COUNT: Mapping[str, tuple[int, int]] = {
     "Shelf": (1, 3),
     "Drawer": (1, 4),
 }
-# Further cabinets and drawers, beyond those listed, in rooms that have some (from, to).
+# Further cabinets and drawers, beyond those listed, in scenes that have some (from, to).
 _FURTHER: Mapping[str, tuple[int, int]] = {"Cabinet": (0, 4), "Drawer": (0, 2)}
 _STEP = 0.25  # metres in one unit of a location's coordinates
 
@@ -46,23 +46,22 @@ class Receptacle:
 
 @dataclass(frozen=True)
 class FloorPlan:
-    """One room. `object_types`: types of what the room holds besides its receptacles, sorted."""
+    """One scene. object_types: types of what it holds besides its receptacles, sorted."""
 
     number: int
-    room: str
     receptacles: tuple[Receptacle, ...]
     object_types: tuple[str, ...]
     start: str
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """Receptacle types in the room, sorted, without duplicates."""
+        """Receptacle types in the scene, sorted, without duplicates."""
         return tuple(sorted({receptacle.kind for receptacle in self.receptacles}))
 
 
 def plans_of(wheel: Wheel, split: str) -> list[FloorPlan]:
     """The floor plans games of a split are set in, by number: train and valid_seen share theirs."""
-    numbers = [number for room in wheel.rooms.values() for number in room]
+    numbers = [number for plans in wheel.floor_plans.values() for number in plans]
     return [
         read_plan(wheel, number) for number in sorted(numbers) if (number in UNSEEN_PLANS) == (split == "valid_unseen")
     ]
@@ -80,9 +79,8 @@ def read_plan(wheel: Wheel, number: int) -> FloorPlan:
     for kind, (low, high) in _FURTHER.items():
         if any(receptacle.kind == kind for receptacle in found):
             found += _more(kind, rng.randint(low, high), free, rng)
-    room = next(room for room, numbers in wheel.rooms.items() if number in numbers)
     others = tuple(kind for kind in types if kind not in static)
-    return FloorPlan(number, room, tuple(found), others, free.next())
+    return FloorPlan(number, tuple(found), others, free.next())
 
 
 def coordinates(x: float, y: float, z: float) -> str:
@@ -103,12 +101,13 @@ def _location(x: float, z: float, rotation: float, horizon: float) -> str:
 
 
 class _FreeLocations:
-    """Locations of a room where no receptacle is used yet."""
+    """Locations of a scene where no receptacle is used yet."""
 
     def __init__(self, taken: set[str], rng: random.Random) -> None:
         self._taken, self._rng = taken, rng
 
     def next(self) -> str:
+        """One of them, taken now."""
         while True:
             x, z = (self._rng.randint(-12, 12) * _STEP for _ in "xz")
             location = _location(x, z, 90 * self._rng.randrange(4), 30)
@@ -118,7 +117,7 @@ class _FreeLocations:
 
 
 def _more(kind: str, count: int, free: _FreeLocations, rng: random.Random) -> list[Receptacle]:
-    """`count` receptacles of a kind at new places; stove burners are reached two by two, as in the rooms."""
+    """`count` receptacles of a kind at new places; stove burners are reached two by two, as in the official scenes."""
     added: list[Receptacle] = []
     for index in range(count):
         location = added[-1].location if kind == "StoveBurner" and index % 2 else free.next()

@@ -9,10 +9,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import GameError
+from duomem.core.files import digest_of
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
 
@@ -36,7 +36,9 @@ class OfficialEnv:
         self._textworld = textworld
         self._demangler = AlfredDemangler
         self._env: Any = None
-        self._loaded: Path | None = None
+        self._game: Game | None = None
+        self._commands: list[str] = []
+        self._facts: list[str] = []
 
     def reset(self, game: Game) -> Observation:
         """Start `game`; starting the one already loaded again skips half of the work."""
@@ -44,21 +46,39 @@ class OfficialEnv:
             if self._env is None:
                 infos = self._textworld.EnvInfos(won=True, admissible_commands=True)
                 self._env = self._textworld.start(str(game.path), infos, wrappers=[self._demangler()])
-            elif self._loaded != game.path:
+            elif self._game is None or self._game.path != game.path:
                 self._env.load(str(game.path))
-            self._loaded = game.path
-            return _observation(self._env.reset())
+            self._game, self._commands = game, []
+            return self._observe(self._env.reset())
 
     def step(self, command: str) -> Observation:
         """Play one command; an unknown or inapplicable one gives "Nothing happens."."""
+        self._commands.append(command)
         state, _score, _done = self._env.step(command)
-        return _observation(state)
+        return self._observe(state)
 
+    def clone(self) -> OfficialEnv:
+        """Another engine that has played the same commands: the native state cannot be copied, so this costs a start
+        and every step so far.
+        """
+        if self._game is None:
+            raise ValueError("reset comes before clone")
+        twin = OfficialEnv()
+        twin.reset(self._game)
+        for command in self._commands:
+            twin.step(command)
+        return twin
 
-def _observation(state: Any) -> Observation:
-    """The engine's `done` is `won` (it never loses), but it leaves it out at a reset."""
-    won = bool(state["won"])
-    return Observation(state.feedback.strip(), tuple(sorted(set(state["admissible_commands"]))), won, won)
+    @property
+    def state_id(self) -> str:
+        """32 hex digits: a digest of the game and of the facts true now. Not AlfworldEnv's."""
+        return digest_of([self._game.digest if self._game else None, self._facts])[:32]
+
+    def _observe(self, state: Any) -> Observation:
+        """The engine's `done` is `won` (it never loses), but it leaves it out at a reset."""
+        won = bool(state["won"])
+        self._facts = sorted(map(str, state["_facts"]))
+        return Observation(state.feedback.strip(), tuple(sorted(set(state["admissible_commands"]))), won, won)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What lies where at the start of a game: how many of each thing, and in which receptacle.
 
-Weights are set by hand so that generated rooms resemble the official train games (docs/alfworld.md).
+Weights are chosen so that generated scenes resemble the official train games (docs/alfworld.md).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ATTRACTION: Mapping[str, float] = {
     "HandTowelHolder": 100,
 }
 # How many things a receptacle of a kind holds at most at the start.
-_ROOM_FOR: Mapping[str, int] = {
+_CAPACITY: Mapping[str, int] = {
     "CoffeeMachine": 1,
     "ToiletPaperHanger": 1,
     "TowelHolder": 1,
@@ -59,8 +59,8 @@ _ROOM_FOR: Mapping[str, int] = {
     "ArmChair": 4,
     "SinkBasin": 6,
 }
-_ROOM_FOR_MANY = 16
-# How many of a thing a room has (from, to), for those of which it has not 1 to 3.
+_CAPACITY_ELSE = 16
+# How many of a thing a scene has (from, to), for those of which it has not 1 to 3.
 _COUNT: Mapping[str, tuple[int, int]] = {
     "Bread": (1, 2),
     "Pan": (1, 2),
@@ -86,7 +86,7 @@ _STANDS_ON: Mapping[str, tuple[str, ...]] = {
 }
 # Surfaces where more lies at the start than a player may put there: the surface they are like.
 _LIKE: Mapping[str, str] = {"TVStand": "SideTable"}
-# Things that lie on the floor in the rooms, where no player can reach them.
+# Things that lie on the floor in the official scenes, where no player can reach them.
 _ON_THE_FLOOR = frozenset({"BaseballBat", "BasketBall", "Boots", "Plunger", "TennisRacket", "WateringCan"})
 _FIXED = frozenset({"DeskLamp", "HousePlant", "Television"})  # cannot be picked up
 _NESTED_SHARE = 0.25  # of the games have a thing lying in a bowl, pot, box, ...
@@ -110,12 +110,12 @@ class Thing:
 def place_things(
     wheel: Wheel, plan: FloorPlan, target: str, at_least: int, avoid: str | None, rng: random.Random
 ) -> list[Thing]:
-    """Fill a room: of `target` there are `at_least` to 4, none of them in a receptacle of kind `avoid`."""
+    """Fill a scene: of `target` there are `at_least` to 4, none of them in a receptacle of kind `avoid`."""
     used: Counter[str] = Counter()
     things: dict[str, Thing] = {}
     counts = {kind: rng.randint(*_COUNT.get(kind, (1, 3))) for kind in plan.object_types}
     counts[target] = max(at_least, *rng.choices((1, 2, 3, 4), (4, 3, 2, 1)))
-    # The target goes first, so that others do not take up its room.
+    # The target goes first, so that others do not take up its space.
     for kind in sorted(counts, key=lambda kind: (kind != target, kind)):
         for _ in range(counts[kind]):
             places = [
@@ -136,7 +136,7 @@ def place_things(
 
 
 def places_for(wheel: Wheel, plan: FloorPlan, kind: str) -> list[str]:
-    """The kinds of receptacle in a room where things of `kind` may lie at the start."""
+    """The kinds of receptacle in a scene where things of `kind` may lie at the start."""
     if kind in _ON_THE_FLOOR:
         return []
     return [
@@ -148,7 +148,7 @@ def places_for(wheel: Wheel, plan: FloorPlan, kind: str) -> list[str]:
 
 def capacity(receptacle: str) -> int:
     """How many things a receptacle of this kind holds at most at the start."""
-    return _ROOM_FOR.get(receptacle, _ROOM_FOR_MANY)
+    return _CAPACITY.get(receptacle, _CAPACITY_ELSE)
 
 
 def _draw(places: list[Receptacle], rng: random.Random) -> Receptacle:

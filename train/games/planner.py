@@ -15,7 +15,7 @@ _CHANGES = {
 def plan_walkthrough(game: Game) -> list[str]:
     """Commands that win `game`, in order, without a wasted one.
 
-    Raises ValueError if the room lacks an object, a device or a target; AlfworldEnv says whether the plan wins.
+    Raises ValueError if the scene lacks an object, a device or a target; AlfworldEnv says whether the plan wins.
     """
     return _Planner(game).plan()
 
@@ -52,7 +52,7 @@ class _Planner:
         target = f"{self._game.goal.target_type}type"
         found = self._find(f"{self._game.goal.object_type}type")
         if len(found) < count:
-            raise ValueError(f"the room has {len(found)} objects of the goal's type, {count} needed")
+            raise ValueError(f"the scene has {len(found)} objects of the goal's type, {count} needed")
         return sorted(found, key=lambda where: self._game.receptacle_type[where[1]] == target)[:count]
 
     def _find(self, kind: str) -> list[tuple[str, str]]:
@@ -63,13 +63,13 @@ class _Planner:
             if self._game.object_type.get(thing) == kind
         }
         if not found:
-            raise ValueError(f"the room has no {kind} to be found")
+            raise ValueError(f"the scene has no {kind} to be found")
         return list(found.items())
 
     def _find_receptacle(self, kinds: tuple[str, ...]) -> str:
         found = sorted(place for place, kind in self._game.receptacle_type.items() if kind in kinds)
         if not found:
-            raise ValueError(f"the room has no {' or '.join(kinds)}")
+            raise ValueError(f"the scene has no {' or '.join(kinds)}")
         return found[0]
 
     def _take(self, thing: str, place: str) -> None:

@@ -1,4 +1,4 @@
-"""The PDDL problem of a game, in the form of the official ones, from a furnished and filled room."""
+"""The PDDL problem of a game, in the form of the official ones, from a furnished and filled scene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of the alfworld wheel the generator reads: rules, constants, goal library and room layouts.
+"""The parts of the alfworld wheel the generator reads: rules, constants, goal library and layouts of scenes.
 
 Files only: `import alfworld` is never executed, since it makes a folder in the user's home.
 """
@@ -52,8 +52,8 @@ class Wheel:
         return {name: frozenset(kinds) for name, kinds in self._constants.VAL_ACTION_OBJECTS.items()}
 
     @cached_property
-    def rooms(self) -> Mapping[str, range]:
-        """Room type ("Kitchen", ...) -> numbers of its floor plans."""
+    def floor_plans(self) -> Mapping[str, range]:
+        """Kind of room ("Kitchen", ...) -> numbers of its floor plans."""
         return dict(self._constants.SCENE_TYPE)
 
     @cached_property
@@ -63,7 +63,7 @@ class Wheel:
 
     def layout(self, plan: int) -> tuple[Mapping[str, list[float]], list[str]]:
         """Of one floor plan: receptacle id -> where the player stands (x m, z m, rotation and horizon in
-        degrees), and the object and receptacle types in the room, sorted.
+        degrees), and the object and receptacle types in the scene, sorted.
         """
         stem = f"gen/layouts/FloorPlan{plan}"
         views, types = (json.loads(self._text(f"{stem}-{part}.json")) for part in ("openable", "objects"))

@@ -1,12 +1,14 @@
-"""A scene in which synthetic commands work too, and the synthetic task is what wins.
+"""A game's scene in which synthetic commands work too, and reaching the synthetic task's goals wins.
 
 It wraps duomem's engine and speaks as it does: "You polish the mug 1 using the shelf 2.".
 """
 
 from __future__ import annotations
 
+import copy
 import re
 
+from duomem.core.files import digest_of
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
@@ -34,8 +36,8 @@ class SyntheticEnv:
     def step(self, command: str) -> Observation:
         """As AlfworldEnv.step, with the synthetic commands."""
         command = command.strip()
-        synthetic = self._commands.get(command)
-        if synthetic is None:
+        said = self._commands.get(command)
+        if said is None:
             observed = self._env.step(command)
             self._follow(command, observed.text)
             return self._observe(observed.text, observed)
@@ -44,9 +46,21 @@ class SyntheticEnv:
         goal = self._left[0]
         if goal.receptacle is None and (goal.lamp is None or verb == goal.use):
             self._reach()
-        return self._observe(synthetic, self._env.step("inventory"))
+        return self._observe(said, self._env.step("inventory"))
 
-    def _synthetic(self) -> dict[str, str]:
+    def clone(self) -> SyntheticEnv:
+        """Another env in the same state; each is then stepped without a change to the other."""
+        twin = copy.copy(self)
+        twin._env = self._env.clone()
+        twin._treated, twin._left = set(self._treated), list(self._left)
+        return twin
+
+    @property
+    def state_id(self) -> str:
+        """32 hex digits: a digest of the game's state and of how far the task is."""
+        return digest_of([self._env.state_id, self._task.sentence, self.reached, sorted(self._treated)])[:32]
+
+    def _synthetic_commands(self) -> dict[str, str]:
         """Synthetic commands that apply now -> what they say."""
         if self._held is None or not self._left:
             return {}
@@ -76,8 +90,8 @@ class SyntheticEnv:
             self._held = None
 
     def _reach(self) -> None:
-        """Go on to the next goal if this one's thing is in hand and was treated. The last act, a placing or where
-        no place is asked for a verb, is the caller's to see.
+        """Go on to the next goal if this one's thing is held and was treated. That its last act was done is the
+        caller's to see: a placing, or a verb where no place is asked for.
         """
         goal = self._left[0]
         if (
@@ -90,7 +104,7 @@ class SyntheticEnv:
 
     def _observe(self, text: str, observed: Observation) -> Observation:
         won = not self._left
-        self._commands = self._synthetic()
+        self._commands = self._synthetic_commands()
         return Observation(text, tuple(sorted({*observed.admissible, *self._commands})), won, won)
 
     @property

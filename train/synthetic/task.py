@@ -1,4 +1,4 @@
-"""A synthetic procedure: invented verbs done to things at places, and the sentences that ask for it.
+"""A synthetic task: new verbs done to things at places, and the sentences that ask for it.
 
 Its shape is never that of a real task type: no one thing is merely moved, no lamp used, no two alike placed.
 """
@@ -50,8 +50,8 @@ def scene_of(game: Game) -> Scene:
 
 @dataclass(frozen=True)
 class TaskTemplate:
-    """sentence: with {thing}, {other} and {place} for what a task fills in. treatments: (verb, type of
-    place) done to each thing; use: (verb, type of fixture) done with the thing in hand at the end.
+    """sentences: with {thing}, {other} and {place} for what a task fills in. treatments: (verb, type of
+    place) done to each thing; use: (verb, type of fixture) done with the thing held at the end.
     """
 
     sentences: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Words for synthetic procedures: verbs and qualities that mean nothing in ALFWorld's own tasks.
+"""Words for synthetic tasks: verbs and qualities that mean nothing in ALFWorld's own tasks.
 
 No verb, quality or synonym of the six real task types is among them, so that none of these is taught by the way.
 """
@@ -88,5 +88,5 @@ def quality(rng: random.Random) -> str:
 
 
 def nonsense(rng: random.Random) -> str:
-    """One or two synthetic syllables."""
+    """One or two syllables of no language."""
     return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.randint(1, 2)))

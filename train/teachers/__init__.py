@@ -1,4 +1,4 @@
-"""Teachers: whoever produces successful trajectories on train games.
+"""Teachers: policies whose won episodes on train games a student learns from, and what is wrapped around them.
 
-The searching expert is the one that needs no account and no GPU.
+There is one today, the searching expert.
 """

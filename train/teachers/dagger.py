@@ -1,48 +1,52 @@
-"""A student's own mistakes for a teacher to recover from: it plays first, the teacher takes over (DAgger).
+"""DAgger: a student plays first and the teacher takes over, so that it recovers from the student's own mistakes.
 
-After Ross et al. 2011; what the student played is seen in training and not learnt.
+After Ross et al. 2011. What the student played is seen in training and not learnt.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
-from duomem.core.trajectory import NOTHING_HAPPENS, Step
-from duomem.device.agent.agent import Agent
+from duomem.core.trajectory import NOTHING_HAPPENS
+from duomem.device.agent.policy import Policy
 from duomem.device.alfworld.env import Observation
 from duomem.device.engine.session import ContextFull
 
-_HAND_OVER = 0.06
-"""Chance at each step that the student leaves the rest to the teacher."""
+_TAKE_OVER = 0.06
+"""Chance at each step that the teacher takes over, for the rest of the episode."""
 
-_GIVE_UP = 0.5
+_TAKE_OVER_STUCK = 0.5
 """The same after a command that did nothing."""
 
 
-class DaggerPolicy:
-    """The other hand of one episode, until it hands over."""
+class Dagger(Policy):
+    """The student's policy until the teacher takes over; its steps are noise."""
 
-    def __init__(self, agent: Agent, intro: str, game: str, seed: str) -> None:
-        """`game`: digest of the game, of which the student is shown no memory."""
+    def __init__(self, student: Policy, teacher: Policy, seed: str) -> None:
+        """student: closed by `close`. seed: the same one gives the same moments."""
+        self._student = student
+        self._teacher = teacher
         self._random = random.Random(seed)
-        self._talk = agent.converse(intro, game)
-        self._playing = True
+        self.is_noise = True
 
-    def act(self, steps: Sequence[Step], observation: Observation) -> str | None:
-        """What the student plays now, None once the step is the teacher's, as all after it are."""
-        stuck = bool(steps) and observation.text == NOTHING_HAPPENS
-        if not self._playing or self._random.random() < (_GIVE_UP if stuck else _HAND_OVER):
-            self._playing = False
-            return None
-        try:
-            if steps:
-                self._talk.observe(steps[-1].action, observation.text)
-            return self._talk.act(observation)
-        except ContextFull:
-            self._playing = False
-            return None
+    def act(self, observation: Observation, /) -> str:
+        """The student's command, the teacher's once it has taken over."""
+        if self.is_noise:
+            stuck = observation.text == NOTHING_HAPPENS
+            self.is_noise = self._random.random() >= (_TAKE_OVER_STUCK if stuck else _TAKE_OVER)
+        if self.is_noise:
+            try:
+                return self._student.act(observation)
+            except ContextFull:
+                self.is_noise = False
+        return self._teacher.act(observation)
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        """Tell the teacher; the student as long as it plays."""
+        self._teacher.observe(command, observation)
+        if self.is_noise:
+            self._student.observe(command, observation)
 
     def close(self) -> None:
-        """Give the student's session back."""
-        self._talk.close()
+        """Close the student's policy."""
+        self._student.close()

@@ -1,6 +1,7 @@
-"""The searching expert: a teacher that sees only what a player sees, and searches where priors say.
+"""The searching expert: a teacher that reads what a player reads, and searches first where priors say.
 
-It reads the goal sentence and the observations; it never sees the game file or the walkthrough.
+In an episode it has the goal sentence and the observations, never the game file or the walkthrough. Its priors are
+counted from the hidden facts of train games (priors.py).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import re
 from collections.abc import Mapping
 
 from duomem.device.agent.exploration import receptacles
+from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import goal_sentence
+from duomem.device.alfworld.env import Observation
 from duomem.train.teachers.goal_spec import TREATMENTS, GoalSpec, parse_goal
 
 REVISION = 2
@@ -38,12 +41,12 @@ def items_in(text: str) -> list[str]:
     return _ITEM.findall(match[1]) if match else []
 
 
-class Expert:
-    """One episode's policy. Call `act()` for a command, then `observe(command, text)` with its result."""
+class Expert(Policy):
+    """The searching expert's policy for one episode. Of an observation it reads the text alone."""
 
     def __init__(self, intro: str, priors: Priors, goal: GoalSpec | None = None) -> None:
-        """`intro`: the first observation; `goal`: what it asks for, read from it if not given. Raises TrainError
-        if its goal cannot be read.
+        """intro: the first observation's text. goal: what it asks for, read from it if not given. Raises TrainError
+        if it cannot be read.
         """
         self.goal = goal or parse_goal(goal_sentence(intro))
         self._priors = priors
@@ -58,7 +61,7 @@ class Expert:
         self._destination: str | None = None
         self._openable_kinds: set[str] = {"cabinet", "drawer", "fridge", "microwave", "safe"}
 
-    def act(self) -> str:
+    def act(self, observation: Observation, /) -> str:
         """The next command."""
         if self._here is not None and self._here not in self._contents and self._here not in self._closed:
             return f"examine {self._here}"
@@ -73,8 +76,9 @@ class Expert:
             return self._use_lamp(self.goal.lamp)
         return self._deliver()
 
-    def observe(self, command: str, text: str) -> None:
+    def observe(self, command: str, observation: Observation, /) -> None:
         """Learn from what `command`, its own or another's, showed."""
+        text = observation.text
         verb, _, rest = command.partition(" ")
         place = rest.removeprefix("to ")
         if verb == "go" and place in self._receptacles:
@@ -101,7 +105,7 @@ class Expert:
             self._contents[place] = _ITEM.findall(match[1])
 
     def pursue(self, goal: GoalSpec) -> None:
-        """Go on to `goal` in the same room, with all that was seen so far."""
+        """Go on to `goal` in the same scene, with all that was seen so far."""
         if goal == self.goal:
             return
         self.goal = goal
@@ -129,7 +133,7 @@ class Expert:
         return self._search(wanted)
 
     def _put_back(self) -> str:
-        """Rid the hands of a thing that is not asked for, where it was."""
+        """Put a thing that is not asked for back where it was."""
         return self._at(self._taken_from, f"move {self._held} to {self._taken_from}")
 
     def _at(self, place: str, command: str) -> str:

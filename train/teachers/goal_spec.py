@@ -1,4 +1,4 @@
-"""What an expert is after: what object, what to do with it, where it goes; read from ALFWorld's goal sentences.
+"""What a task asks for: what object, what to do with it, where it goes; read from ALFWorld's goal sentences.
 
 The sentence is all a player is told; the templates are those of ALFWorld's goal library.
 """
@@ -25,7 +25,7 @@ _PUT = re.compile(r"put (?:an? |some |the )?(\w+) (?:in|on) (?:an? |the )?(\w+)"
 class GoalSpec:
     """object: its type, as in names ("mug"); count: how many; treatments: (verb, type of the receptacle that
     does it), in order; receptacle: type of the destination, None without; lamp: type of a thing to `use` with
-    the object in hand, a lamp in ALFWorld.
+    the object held, a lamp in ALFWorld.
     """
 
     object: str

@@ -1,4 +1,4 @@
-"""Where things tend to be: the expert's only prior knowledge, counted over train games.
+"""Where things tend to be: the expert's prior knowledge, counted from the hidden facts of train games.
 
 Nothing of a validation split is ever read here.
 """
@@ -18,7 +18,7 @@ Counts = tuple[Counter[str], Counter[str]]
 
 def count_places(path: Path) -> Counts:
     """(holding, all) of one train game, keys "object|receptacle" by type: receptacles of a type that hold an
-    object of the type, and receptacles of the type in the rooms where the object occurs.
+    object of the type, and receptacles of the type in the scenes where the object occurs.
     """
     return _count(load_game(path))
 

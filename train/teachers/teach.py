@@ -1,4 +1,4 @@
-"""`duomem teach`: the expert plays every game of a split and leaves a trajectory file.
+"""`duomem teach`: the expert plays every game of a split into a trajectory file.
 
 Parallel over cores, resumable, and the same bytes on every run.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,41 +16,42 @@ from duomem.core.files import digest_of, sha256_input
 from duomem.core.parallel import map_processes
 from duomem.core.progress import progress
 from duomem.core.resumable_jsonl import ResumableJsonl
-from duomem.core.trajectory import Step, Trajectory
+from duomem.core.trajectory import Trajectory
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig, load_worker_agent
+from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Env, Observation
 from duomem.device.alfworld.game import Game, load_game
-from duomem.train.teachers.dagger import DaggerPolicy
+from duomem.train.teachers.dagger import Dagger
 from duomem.train.teachers.expert import REVISION, Expert, Priors
-from duomem.train.teachers.noise import NoiseInjector
-from duomem.train.teachers.priors import cached_priors, combine, count_places, save_priors
+from duomem.train.teachers.noise import NoiseInjection
+from duomem.train.teachers.priors import Counts, cached_priors, combine, count_places, save_priors
 
 Item = TypeVar("Item")
 
-_priors: Priors = {}
-_split = ""
-_max_steps = 0
-_noise_rate = 0.0
-_seed = 0
-_agent: Agent | None = None
 
+@dataclass(frozen=True)
+class _ExpertWorker:
+    """Makes the worker of one of `processes` processes: the expert plays the game in a file. See `teach`."""
 
-def _setup(
-    priors: Priors, split: str, max_steps: int, noise_rate: float, seed: int, student: EvalConfig | None, processes: int
-) -> None:
-    global _priors, _split, _max_steps, _noise_rate, _seed, _agent
-    _priors, _split, _max_steps, _noise_rate, _seed = priors, split, max_steps, noise_rate, seed
-    _agent = load_worker_agent(student, processes) if student else None
+    priors: Priors
+    split: str
+    max_steps: int
+    noise_rate: float
+    seed: int
+    student: EvalConfig | None
+    processes: int
 
+    def __call__(self) -> Callable[[Path], dict[str, Any]]:
+        agent = load_worker_agent(self.student, self.processes) if self.student else None
 
-def _setup_nothing() -> None:
-    pass
+        def play(path: Path) -> dict[str, Any]:
+            game = load_game(path)
+            return play_expert(
+                game, self.priors, self.split, self.max_steps, self.noise_rate, self.seed, agent
+            ).to_json()
 
-
-def _play(path: Path) -> dict[str, Any]:
-    return play_expert(load_game(path), _priors, _split, _max_steps, _noise_rate, _seed, _agent).to_json()
+        return play
 
 
 def play_expert(
@@ -61,67 +63,40 @@ def play_expert(
     seed: int = 0,
     agent: Agent | None = None,
 ) -> Trajectory:
-    """One episode of the searching expert, tripped up at `stumble_rate` of its steps, or begun by the student that
-    `agent` plays. Raises TrainError if it cannot read the goal.
+    """One episode of the searching expert.
+
+    noise_rate: chance of a step that it is a mistake to recover from. agent: plays first, until the expert takes
+    over (DAgger), without further noise. Raises TrainError if the expert cannot read the goal.
     """
     env = AlfworldEnv()
     observation = env.reset(game)
-    intro = observation.text
     try:
-        expert = Expert(intro, priors)
+        expert = Expert(observation.text, priors)
     except UserError as e:
         raise TrainError(f"{game.path}: {e}") from None
-    draw = f"{seed}/{game.digest}"
+    draws = f"{seed}/{game.digest}"
     policy = (
-        DaggerPolicy(agent, intro, game.digest, draw)
+        Dagger(agent.policy(observation.text, game.digest), expert, draws)
         if agent
-        else NoiseInjector(intro, noise_rate, draw, expert.goal.acts())
+        else NoiseInjection(expert, observation.text, noise_rate, draws, expert.goal.acts())
     )
     with contextlib.closing(policy):
-        steps, last = play_steps(env, observation, expert, policy, max_steps)
-    return Trajectory(
-        game.digest,
-        game.path.parent.parent.name,
-        split,
-        game.task_type,
-        game.task,
-        intro,
-        steps,
-        last.text,
-        last.won,
-        f"expert/{REVISION}",
-        seed,
-    )
+        played = rollout(env, policy, observation, max_steps)
+    return played.trajectory(game, split, f"expert/{REVISION}", seed)
 
 
-def play_steps(
-    env: Env,
-    observation: Observation,
-    expert: Expert,
-    policy: NoiseInjector | DaggerPolicy,
-    max_steps: int,
-    before_step: Callable[[], None] = lambda: None,
-) -> tuple[tuple[Step, ...], Observation]:
-    """The expert's steps from `observation` on, some of them the other hand's, and what the last one brought."""
-    steps: list[Step] = []
-    while len(steps) < max_steps and not observation.done:
-        before_step()
-        act = policy.act(steps, observation)
-        command = expert.act() if act is None else act
-        steps.append(Step(observation.text, observation.admissible, command, act is not None))
-        observation = env.step(command)
-        expert.observe(command, observation.text)
-    return tuple(steps), observation
+def _make_place_counter() -> Callable[[Path], Counts]:
+    return count_places
 
 
 def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
     """Priors from these *train* games, kept in `file`. Raises TrainError without games."""
     if not games:
-        raise TrainError("no train games to learn the expert's priors from: see `duomem games`")
+        raise TrainError("no train games to learn the expert's priors from: see `duomem games list`")
     known = cached_priors(file, games)
     if known is not None:
         return known
-    counts = map_processes(count_places, games, jobs, _setup_nothing)
+    counts = map_processes(_make_place_counter, games, jobs)
     priors = combine(progress(counts, "priors", len(games), "game"))
     save_priors(file, games, priors)
     return priors
@@ -138,8 +113,10 @@ def teach(
     seed: int = 0,
     student: EvalConfig | None = None,
 ) -> dict[str, int]:
-    """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}. A `student`
-    begins each of them until it hands over.
+    """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}.
+
+    priors: see learn_priors. jobs: processes. noise_rate, seed: see play_expert. student: plays each game first,
+    until the expert takes over.
 
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises TrainError.
     """
@@ -147,16 +124,10 @@ def teach(
     if student:
         inputs["student"] = student.record()
     if not games:
-        raise TrainError(f"no {split} games to play: see `duomem games`")
-    return write_episodes(
-        out,
-        inputs,
-        games,
-        _play,
-        jobs,
-        _setup,
-        (priors, split, max_steps, noise_rate, seed, student, max(1, min(jobs, len(games)))),
-    )
+        raise TrainError(f"no {split} games to play: see `duomem games list`")
+    processes = max(1, min(jobs, len(games)))
+    worker = _ExpertWorker(priors, split, max_steps, noise_rate, seed, student, processes)
+    return write_episodes(out, inputs, games, worker, jobs)
 
 
 def run_record(games: list[Path], priors: Priors, max_steps: int, noise_rate: float, seed: int) -> dict[str, Any]:
@@ -175,19 +146,18 @@ def write_episodes(
     out: Path,
     inputs: dict[str, Any],
     items: Sequence[Item],
-    play: Callable[[Item], dict[str, Any]],
+    make_worker: Callable[[], Callable[[Item], dict[str, Any]]],
     jobs: int,
-    setup: Callable[..., None],
-    arguments: tuple[Any, ...],
 ) -> dict[str, int]:
-    """One line of `out` for each item, as `play` makes it in processes prepared by `setup(*arguments)`; returns
-    {"games", "won", "steps"}. An interrupted run of the same `inputs` is resumed.
+    """One line of `out` for each item, as the workers make it; returns {"games", "won", "steps"}.
+
+    make_worker: see map_processes. An interrupted run of the same `inputs` is resumed.
     """
     with ResumableJsonl(out, inputs) as lines:
         if not lines.done:
             left = items[len(lines.rows) :]
             with progress(None, "teaching", len(items), "game", len(lines.rows)) as bar:
-                for row in map_processes(play, left, jobs, setup, arguments):
+                for row in map_processes(make_worker, left, jobs):
                     lines.append(row)
                     bar.update(1)
             lines.finish()

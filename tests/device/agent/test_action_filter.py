@@ -1,4 +1,4 @@
-"""A command is tabu when the episode itself tells that it would be in vain, and not a moment longer."""
+"""A command is withheld as long as the episode itself tells that it would bring nothing new, and no longer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ INTRO = "You are in the middle of a room. Looking quickly around you, you see a 
 DESK = "You arrive at desk 1. On the desk 1, you see a pen 1."
 
 
-def test_what_brought_nothing_new_is_tabu_until_something_new_is_seen() -> None:
+def test_what_brought_nothing_new_is_withheld_until_something_new_is_seen() -> None:
     action_filter = ActionFilter(INTRO)
     action_filter.observe("go to desk 1", DESK)
     assert "go to desk 1" not in action_filter
@@ -31,7 +31,7 @@ def test_the_same_contents_seen_another_way_are_not_new() -> None:
     )
 
 
-def test_what_was_never_seen_is_tabu() -> None:
+def test_what_names_things_never_seen_is_withheld() -> None:
     action_filter = ActionFilter(INTRO)
     for command in ("go to drawer 3", "go to drawer 12", "take pen 1 from desk 1", "heat pen 1 with desk 1"):
         assert command in action_filter

@@ -127,16 +127,16 @@ def test_an_episode_that_runs_out_of_steps(game: Game, tokenizer: PromptTokenize
 @pytest.mark.parametrize("protocol", ["constrained", "free"])
 def test_a_full_context_ends_the_episode_as_lost(game: Game, tokenizer: PromptTokenizer, protocol: str) -> None:
     head = len(tokenizer.system()) + len(tokenizer.head(AlfworldEnv().reset(game).text))
-    for room in (-1, 0, 2, 150, 300):
-        engine = FakeEngine(random_opinion(300), 300, context_length=head + room)
+    for space in (-1, 0, 2, 150, 300):
+        engine = FakeEngine(random_opinion(300), 300, context_length=head + space)
         episode = _play(engine, tokenizer, game, protocol)
         assert episode.ended == "context" and not episode.trajectory.won
-        assert len(engine.closed[0]) <= head + room
+        assert len(engine.closed[0]) <= head + space
         assert len(episode.trajectory.turns()) == len(episode.trajectory.steps)
     assert episode.trajectory.steps
 
 
-class _BrokenWorld(AlfworldEnv):
+class _BrokenEnv(AlfworldEnv):
     def step(self, command: str) -> Observation:
         raise KeyboardInterrupt
 
@@ -146,12 +146,12 @@ def test_no_session_stays_open_after_an_exception(game: Game, tokenizer: PromptT
     agent = Agent(engine, tokenizer, "", "constrained")
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            agent.play(game, "train", _BrokenWorld())
+            agent.play(game, "train", _BrokenEnv())
     assert len(engine.open) == 1
     assert agent.play(game, "train").trajectory.steps
 
 
-class _NotALFWorld(AlfworldEnv):
+class _NotAlfworld(AlfworldEnv):
     def reset(self, game: Game) -> Observation:
         return replace(super().reset(game), text="You see: you see a fish. Your task is to: sing.")
 
@@ -161,9 +161,9 @@ def test_no_session_stays_open_after_an_intro_it_cannot_read(game: Game, tokeniz
     agent = Agent(engine, tokenizer, "", "free")
     for _ in range(3):
         with pytest.raises(UserError, match="a place without a number"):
-            agent.play(game, "train", _NotALFWorld())
+            agent.play(game, "train", _NotAlfworld())
         with pytest.raises(UserError, match="a place without a number"):
-            agent.converse(_NotALFWorld().reset(game).text, game.digest)
+            agent.policy(_NotAlfworld().reset(game).text, game.digest)
     assert len(engine.open) == 1
 
 
@@ -218,7 +218,7 @@ def test_tokens_without_text_cost_a_step(game: Game, tokenizer: PromptTokenizer)
 
 
 @pytest.mark.parametrize("protocol", ["constrained", "free"])
-def test_what_was_in_vain_is_not_given_again(game: Game, tokenizer: PromptTokenizer, protocol: str) -> None:
+def test_repeated_commands_are_withheld(game: Game, tokenizer: PromptTokenizer, protocol: str) -> None:
     """A student that only ever wants to look: each thing it says instead is new, or brings something new."""
     looks = _says(tokenizer, " look\n")
     played = {
@@ -235,7 +235,7 @@ def test_what_was_in_vain_is_not_given_again(game: Game, tokenizer: PromptTokeni
     assert [s.action for s in played[True].trajectory.steps].count("look") < 6
 
 
-def test_a_list_of_which_all_is_tabu_is_chosen_from_as_ever(game: Game, tokenizer: PromptTokenizer) -> None:
+def test_where_all_commands_are_withheld_one_is_given(game: Game, tokenizer: PromptTokenizer) -> None:
     class _Corner(AlfworldEnv):
         def step(self, command: str) -> Observation:
             return replace(super().step("dance"), admissible=("look",))

@@ -171,7 +171,7 @@ def _row(task_type: str, won: bool, steps: int = 10) -> dict[str, Any]:
     return {"task_type": task_type, "won": won, "steps": [None] * steps, "seconds": 2.0, "prefilled": 70, "decoded": 30}
 
 
-def test_scores_by_family() -> None:
+def test_scores_by_task_type() -> None:
     scores = summarize([_row("b", True, 4), _row("a", False, 50), _row("b", True, 8), _row("b", False, 50)])
     assert list(scores) == ["a", "b", "all"]
     assert (scores["b"].wins, scores["b"].n, scores["b"].steps) == (2, 3, pytest.approx(62 / 3))
@@ -192,7 +192,7 @@ def test_scores_by_family() -> None:
     }
 
 
-def test_a_record_tells_conditions_apart(config: EvalConfig) -> None:
+def test_a_record_tells_configs_apart(config: EvalConfig) -> None:
     record = config.record()
     assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(config.pack or Path())
     assert replace(config, pack=None).record() == replace(config, pack=None, play=PlayConfig(3, 2)).record()

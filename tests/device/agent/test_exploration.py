@@ -1,4 +1,4 @@
-"""A room is read from the intro alone; what was not looked into is told where an episode gets nowhere."""
+"""A scene is read from the intro alone; what was not looked into is told where an episode gets nowhere."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_places_without_a_number(name: str) -> None:
 
 
 def test_what_was_not_looked_into_is_told_only_where_nothing_new_was_said() -> None:
-    search = ExplorationTracker(INTRO)
+    tracker = ExplorationTracker(INTRO)
     desk = "You arrive at desk 1. On the desk 1, you see a pen 1."
-    assert search.reminder("go to desk 1", desk) == ""
-    assert search.reminder("go to drawer 1", "You arrive at drawer 1. The drawer 1 is closed.") == ""
-    assert search.reminder("go to drawer 3", "Nothing happens.") == "Not seen yet: drawer 1-2."  # closed is not seen
-    assert search.reminder("open drawer 1", "You open the drawer 1. The drawer 1 is open. In it, you see a cd 1.") == ""
-    assert search.reminder("go to desk 1", desk) == "Not seen yet: drawer 2."
-    assert search.reminder("take pen 1 from desk 1", "You pick up the pen 1 from the desk 1.") == ""
-    assert search.reminder("go to desk 1", "You arrive at desk 1. On the desk 1, you see nothing.") == ""
-    assert search.reminder("go to drawer 2", "You arrive at drawer 2. In the drawer 2, you see nothing.") == ""
-    assert search.reminder("dance", "Nothing happens.") == ""  # nothing is left
+    assert tracker.observe("go to desk 1", desk) == ""
+    assert tracker.observe("go to drawer 1", "You arrive at drawer 1. The drawer 1 is closed.") == ""
+    assert tracker.observe("go to drawer 3", "Nothing happens.") == "Not seen yet: drawer 1-2."  # closed is not seen
+    assert tracker.observe("open drawer 1", "You open the drawer 1. The drawer 1 is open. In it, you see a cd 1.") == ""
+    assert tracker.observe("go to desk 1", desk) == "Not seen yet: drawer 2."
+    assert tracker.observe("take pen 1 from desk 1", "You pick up the pen 1 from the desk 1.") == ""
+    assert tracker.observe("go to desk 1", "You arrive at desk 1. On the desk 1, you see nothing.") == ""
+    assert tracker.observe("go to drawer 2", "You arrive at drawer 2. In the drawer 2, you see nothing.") == ""
+    assert tracker.observe("dance", "Nothing happens.") == ""  # nothing is left

@@ -1,4 +1,4 @@
-"""Writing is greedy; where that is tabu it is what a search over all commands says, and the session knows its place."""
+"""Decoding is greedy; a withheld command gives way to what a search over all of them says; the session keeps up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duomem.device.agent.constrained_decoding import log_softmax
-from duomem.device.agent.free_decoding import write
+from duomem.device.agent.free_decoding import decode_command
 from duomem.device.agent.prompt import PromptTokenizer
 
 CONTEXT = (3, 1, 2)
@@ -38,8 +38,8 @@ def _words_of_two(tokenizer: PromptTokenizer, seed: int) -> Opinion:
     return opinion
 
 
-def _by_hand(tokenizer: PromptTokenizer, opinion: Opinion, action_filter: set[str]) -> str:
-    """Greedy; then, as long as it is tabu, on from the likeliest beginning that no command tried has."""
+def _by_search(tokenizer: PromptTokenizer, opinion: Opinion, withheld: set[str]) -> str:
+    """Greedy; then, as long as it is withheld, on from the likeliest beginning that no command tried has."""
     tried: list[str] = []
     while True:
         begun: list[tuple[float, str]] = []
@@ -54,25 +54,25 @@ def _by_hand(tokenizer: PromptTokenizer, opinion: Opinion, action_filter: set[st
             logits = opinion((*CONTEXT, *tokenizer.encode(word))) if word else opinion(CONTEXT)
             word += max(WORDS, key=lambda letter: logits[tokenizer.encode(letter)[0]])
         tried.append(word)
-        if word not in action_filter:
+        if word not in withheld:
             return word
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 999),
-    action_filter=st.sets(st.sampled_from(["".join(w) for w in itertools.product(WORDS, repeat=2)]), max_size=8),
+    withheld=st.sets(st.sampled_from(["".join(w) for w in itertools.product(WORDS, repeat=2)]), max_size=8),
 )
-def test_the_likeliest_turning_is_followed(tokenizer: PromptTokenizer, seed: int, action_filter: set[str]) -> None:
+def test_the_likeliest_branch_is_followed(tokenizer: PromptTokenizer, seed: int, withheld: set[str]) -> None:
     opinion = _words_of_two(tokenizer, seed)
     session = FakeEngine(opinion, 300).session()
-    command, pending = write(session, session.prefill(CONTEXT), tokenizer, action_filter)
-    assert command == _by_hand(tokenizer, opinion, action_filter)
+    command, pending = decode_command(session, session.prefill(CONTEXT), tokenizer, withheld)
+    assert command == _by_search(tokenizer, opinion, withheld)
     assert (*session.tokens, *pending) == (*CONTEXT, *tokenizer.encode(command), tokenizer.newline)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_student_to_whom_all_is_tabu_has_its_first_word(tokenizer: PromptTokenizer, seed: int) -> None:
+def test_where_all_is_withheld_the_first_command_is_given(tokenizer: PromptTokenizer, seed: int) -> None:
     class Everything:
         def __contains__(self, command: object) -> bool:
             return True
@@ -80,6 +80,6 @@ def test_a_student_to_whom_all_is_tabu_has_its_first_word(tokenizer: PromptToken
     opinion = random_opinion(300, seed)
     first = FakeEngine(opinion, 300).session()
     again = FakeEngine(opinion, 300).session()
-    greedy, held = write(first, first.prefill(CONTEXT), tokenizer, ())
-    command, pending = write(again, again.prefill(CONTEXT), tokenizer, Everything())
+    greedy, held = decode_command(first, first.prefill(CONTEXT), tokenizer, ())
+    command, pending = decode_command(again, again.prefill(CONTEXT), tokenizer, Everything())
     assert command == greedy and (*again.tokens, *pending) == (*first.tokens, *held)

@@ -9,11 +9,11 @@ import random
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import fields
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from duomem.core.parallel import map_processes
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
@@ -21,7 +21,7 @@ from duomem.device.alfworld.game_files import GAME_FILE
 from duomem.train.games.official_env import OfficialEnv
 
 # How often a verb is drawn, where it applies, once if not named here. Knives are taken for preference, since
-# slicing needs one in hand.
+# slicing needs one held.
 _WEIGHTS = {
     "go": 5,
     "take": 4,
@@ -37,19 +37,27 @@ _WEIGHTS = {
 }
 _INVALID = ("", "Look", "go to", "go to nowhere 1", "take all", "open", "  look  ", "inventory.", "xyzzy")
 
-_official: OfficialEnv | None = None  # one a process: starting it anew leaks native memory
+
+@dataclass(frozen=True)
+class _Comparer:
+    """Makes a worker with one official engine: starting it anew leaks native memory."""
+
+    random_steps: int
+    seed: int
+
+    def __call__(self) -> Callable[[Path], tuple[Counter[str], list[str]]]:
+        official = OfficialEnv()
+        return lambda path: compare(path, official, self.random_steps, self.seed)
 
 
-def compare(path: Path, random_steps: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
+def compare(path: Path, official: OfficialEnv, random_steps: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
     """Play the stored walkthrough and, from there on, `random_steps` drawn commands in both engines.
 
     Returns how often each verb was played and the differences found, one line each.
     """
-    global _official
-    _official = _official or OfficialEnv()
-    game, kit = load_game(path), AlfworldEnv()
+    game, ours = load_game(path), AlfworldEnv()
     rng = random.Random(f"{seed} {path.parent.parent.name} {path.parent.name}")
-    mine, theirs = kit.reset(game), _official.reset(game)
+    mine, theirs = ours.reset(game), official.reset(game)
     differences = _differences(path, "reset", mine, theirs)
     verbs: Counter[str] = Counter()
     for index in range(len(game.walkthrough) + random_steps):
@@ -59,7 +67,7 @@ def compare(path: Path, random_steps: int, seed: int = 0) -> tuple[Counter[str],
             if index == len(game.walkthrough) and not theirs.won:
                 differences.append(f"{path}: the walkthrough does not win")
             command = _draw(rng, theirs.admissible)
-        mine, theirs = kit.step(command), _official.step(command)
+        mine, theirs = ours.step(command), official.step(command)
         verbs[command.split()[0] if command.split() else ""] += 1
         differences += _differences(path, command, mine, theirs)
     return verbs, differences
@@ -77,7 +85,7 @@ def _draw(rng: random.Random, admissible: tuple[str, ...]) -> str:
 
 def _differences(path: Path, command: str, mine: Observation, theirs: Observation) -> list[str]:
     return [
-        f"{path}: after {command!r}: {field.name}: kit {getattr(mine, field.name)!r}, "
+        f"{path}: after {command!r}: {field.name}: ours {getattr(mine, field.name)!r}, "
         f"official {getattr(theirs, field.name)!r}"
         for field in fields(Observation)
         if getattr(mine, field.name) != getattr(theirs, field.name)
@@ -88,10 +96,9 @@ def compare_all(paths: list[Path], random_steps: int, seed: int = 0) -> tuple[Co
     """compare over many games on two processes; the sums of both results."""
     verbs: Counter[str] = Counter()
     differences: list[str] = []
-    with ProcessPoolExecutor(2) as pool:
-        for some_verbs, some in pool.map(partial(compare, random_steps=random_steps, seed=seed), paths):
-            verbs += some_verbs
-            differences += some
+    for some_verbs, some in map_processes(_Comparer(random_steps, seed), paths, 2):
+        verbs += some_verbs
+        differences += some
     return verbs, differences
 
 

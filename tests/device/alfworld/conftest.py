@@ -1,4 +1,4 @@
-"""A game the tests of the world share."""
+"""A game the tests of the engine share."""
 
 from __future__ import annotations
 

@@ -57,13 +57,27 @@ def test_real_games(real_games: list[Path]) -> None:
     } <= set(verbs)
 
 
-def test_official_world_resets_and_cleans_up(a_game: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_official_engine_resets_and_cleans_up(a_game: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)
     arguments, game, env = list(sys.argv), load_game(a_game), OfficialEnv()
     first = env.reset(game)
     assert env.step(game.walkthrough[0]) != first
     assert env.reset(game) == first
     assert sys.argv == arguments and "ALFWORLD_DATA" not in os.environ
+
+
+def test_the_official_engine_clones(a_game: Path) -> None:
+    """A clone has played the same commands; state ids are those of states, not of histories."""
+    game, env = load_game(a_game), OfficialEnv()
+    env.reset(game)
+    start = env.state_id
+    first = env.step(game.walkthrough[0])
+    twin = env.clone()
+    assert twin.state_id == env.state_id != start
+    assert twin.step("look") == env.step("look") and twin.state_id == env.state_id
+    assert twin.step(game.walkthrough[1]) != first and twin.state_id != env.state_id
+    env.reset(game)
+    assert env.state_id == start
 
 
 def test_generated_games(generated_games: Path) -> None:
@@ -77,5 +91,5 @@ def test_games_with_odd_facts(generated_games: Path, tmp_path: Path) -> None:
     variants = [perturb(load_game(path), tmp_path, seed) for seed, path in enumerate(paths)]
     verbs, differences = compare_all(variants, random_steps=50)
     assert {"slice", "use", "clean", "heat", "cool", "open", "close"} <= set(verbs)
-    # A stored walkthrough need not win in a room that was rearranged.
+    # A stored walkthrough need not win in a scene that was rearranged.
     assert not [line for line in differences if not line.endswith("the walkthrough does not win")]

@@ -125,7 +125,7 @@ def test_rooms_are_furnished_and_cluttered(generator: Generator) -> None:
     assert 1.6 < mean(instances) < 2.2
 
 
-def test_every_family_is_possible_somewhere(generated_games: Path) -> None:
+def test_every_task_type_is_possible_somewhere(generated_games: Path) -> None:
     files = wheel.find_wheel()
     for split in ("train", "valid_unseen"):
         for task_type in TASK_TYPES:

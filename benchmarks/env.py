@@ -1,9 +1,9 @@
 """How fast a game loads and steps: duomem's engine against the official one, on the same games and commands.
 
-    python benchmarks/world.py [--games DIR] [--count 10] [--steps 40]
+    python benchmarks/env.py [--games DIR] [--count 10] [--steps 40]
 
-A game's commands are drawn once, from the kit's admissible ones, and played in both engines in the same run.
-An agent waits for the world at every step, and for `load` at every episode; training on ten thousand episodes
+A game's commands are drawn once, from duomem's admissible ones, and played in both engines in the same run.
+An agent waits for the engine at every step, and for `load` at every episode; training on ten thousand episodes
 waits for both as often. The last line is one JSON document.
 """
 
@@ -75,7 +75,7 @@ def main() -> None:
     paths = [path for split in SPLITS for path in find_games(root, split)]
     chosen = random.Random(0).sample(paths, min(args.count, len(paths)))
     games = {path: draw_commands(path, args.steps) for path in chosen}
-    engines: dict[str, Callable[[], Env]] = {"kit": AlfworldEnv, "official": OfficialEnv}
+    engines: dict[str, Callable[[], Env]] = {"duomem": AlfworldEnv, "official": OfficialEnv}
     result = {
         name: {key: summary(values) for key, values in measure(make, games).items()} for name, make in engines.items()
     }
@@ -89,7 +89,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "benchmark": "world",
+                "benchmark": "env",
                 "machine": machine,
                 "versions": versions,
                 "games": len(games),

@@ -1,0 +1,33 @@
+"""The Policy contract: whoever chooses the commands of one episode, from what a player is told.
+
+The compiled model, the expert and whatever wraps them keep it; rollout.py runs it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from duomem.device.alfworld.env import Observation
+
+
+class Policy(Protocol):
+    """One episode's policy, made for the game's first observation.
+
+    is_noise: whether the command `act` gave last is a mistake to recover from, which nobody is to learn.
+    """
+
+    is_noise: bool = False
+
+    def act(self, observation: Observation, /) -> str:
+        """The next command. observation: what the last command brought, at first the game's intro.
+
+        Raises ContextFull if the policy's context has no room for it: the episode ends there.
+        """
+        ...
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        """Note what `command`, the policy's own or that of a policy around it, brought."""
+        ...
+
+    def close(self) -> None:
+        """Release what the policy holds; most hold nothing."""

@@ -1,0 +1,102 @@
+"""One loop for every policy: what it asks, what it tells, where it ends, and the trajectory it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from duomem.core.trajectory import Step, from_json
+from duomem.device.agent.policy import Policy
+from duomem.device.agent.rollout import rollout
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.alfworld.env import Observation
+from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.game_files import find_games
+from duomem.device.engine.session import ContextFull
+
+
+class Script(Policy):
+    """Plays given commands; those with an ! are marked as noise. Without one left its context is full."""
+
+    def __init__(self, commands: Iterable[str]) -> None:
+        self._left = list(commands)
+        self.seen: list[Observation] = []
+        self.told: list[tuple[str, Observation]] = []
+
+    def act(self, observation: Observation, /) -> str:
+        self.seen.append(observation)
+        if not self._left:
+            raise ContextFull("no command left")
+        command = self._left.pop(0)
+        self.is_noise = command.startswith("!")
+        return command.removeprefix("!")
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        self.told.append((command, observation))
+
+
+@pytest.fixture(scope="module")
+def game(generated_games: Path) -> Game:
+    return load_game(find_games(generated_games, "train")[0])
+
+
+def test_a_walkthrough_wins(game: Game) -> None:
+    env, policy, watched = AlfworldEnv(), Script(game.walkthrough), []
+    first = env.reset(game)
+    played = rollout(env, policy, first, 50, lambda command, observation: watched.append((command, observation)))
+    assert played.ended == "won" and played.last.won and played.intro == first.text
+    assert [step.action for step in played.steps] == list(game.walkthrough)
+    assert [step.observation for step in played.steps] == [observation.text for observation in policy.seen]
+    assert [step.admissible for step in played.steps] == [observation.admissible for observation in policy.seen]
+    assert policy.told == watched and policy.seen[1:] == [seen for _, seen in policy.told[:-1]]
+    assert policy.told[-1] == (game.walkthrough[-1], played.last)
+
+
+def test_a_won_game_is_over(game: Game) -> None:
+    """No command is asked for once the goal holds, not even the first."""
+    env = AlfworldEnv()
+    env.reset(game)
+    for command in game.walkthrough:
+        last = env.step(command)
+    played = rollout(env, Script([]), last, 50)
+    assert (played.steps, played.last, played.ended) == ((), last, "won")
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_no_more_steps_than_allowed(game: Game, limit: int) -> None:
+    env, policy = AlfworldEnv(), Script(["look"] * 9)
+    played = rollout(env, policy, env.reset(game), limit)
+    assert (len(played.steps), played.ended, len(policy.seen)) == (limit, "steps", limit)
+
+
+def test_a_win_with_the_last_step_is_a_win(game: Game) -> None:
+    env = AlfworldEnv()
+    first = env.reset(game)
+    assert rollout(env, Script(game.walkthrough), first, len(game.walkthrough)).ended == "won"
+    first = env.reset(game)
+    assert rollout(env, Script(game.walkthrough), first, len(game.walkthrough) - 1).ended == "steps"
+
+
+def test_a_full_context_ends_it_as_lost(game: Game) -> None:
+    env = AlfworldEnv()
+    first = env.reset(game)
+    played = rollout(env, Script(["look", "dance"]), first, 50)
+    assert played.ended == "context" and len(played.steps) == 2
+    assert played.last.text == "Nothing happens." and not played.trajectory(game, "train", "x").won
+
+
+def test_the_trajectory(game: Game) -> None:
+    env = AlfworldEnv()
+    first = env.reset(game)
+    played = rollout(env, Script(["!dance", "look"]), first, 2)
+    told = played.trajectory(game, "valid_seen", "expert/9", 4)
+    assert from_json(told.to_json(), "here") == told
+    assert (told.game, told.group, told.task_type) == (game.digest, game.path.parts[-3], game.task_type)
+    assert (told.split, told.player, told.seed, told.goal) == ("valid_seen", "expert/9", 4, game.task)
+    assert (told.intro, told.won, told.last) == (first.text, False, played.last.text)
+    assert told.steps == (
+        Step(first.text, first.admissible, "dance", True),
+        Step("Nothing happens.", first.admissible, "look", False),
+    )
