@@ -41,7 +41,6 @@ LLAMA_CPP = "llama.cpp"
 @click.option(
     "--vs",
     type=click.Choice((LLAMA_CPP,)),
-    show_default="no other engine",
     help="Time this engine too, on the same weights, in interleaved runs.",
 )
 @click.option(
@@ -50,9 +49,7 @@ LLAMA_CPP = "llama.cpp"
     show_default="all that hold the bundle's weights",
     help="GGUF types for that engine.",
 )
-@click.option(
-    "--json", "file", type=OutputFile(), metavar="FILE", show_default="no file", help="Write the JSON object here too."
-)
+@click.option("--json", "file", type=OutputFile(), metavar="FILE", help="Write the JSON object here too.")
 def bench(
     bundle: Path,
     prompt: int,

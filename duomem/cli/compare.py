@@ -28,16 +28,13 @@ _NAME = "compare"
 
 
 @click.command(short_help="Play and compare students, memories and the teacher.")
-@click.option("--base", type=BundleFolder(), metavar="BUNDLE", show_default="none", help="The compiled base model.")
-@click.option(
-    "--base-self", type=PACK, metavar="PACK", show_default="none", help="Memories of the base model's own wins."
-)
+@click.option("--base", type=BundleFolder(), metavar="BUNDLE", help="The compiled base model.")
+@click.option("--base-self", type=PACK, metavar="PACK", help="Memories of the base model's own wins.")
 @click.option(
     "--lora",
     type=Labelled(BundleFolder()),
     multiple=True,
     metavar="[SEED=]BUNDLE",
-    show_default="none",
     help="A compiled trained student. Repeat it for every other training seed.",
 )
 @click.option(
@@ -45,7 +42,6 @@ _NAME = "compare"
     type=Labelled(PACK),
     multiple=True,
     metavar="[SEED=]PACK",
-    show_default="none",
     help="Memories of that student's own wins. Repeat it for every other training seed.",
 )
 @click.option(
@@ -54,12 +50,11 @@ _NAME = "compare"
     default="expert",
     help="What the trained students learned from.",
 )
-@click.option("--pack", type=PACK, metavar="PACK", show_default="none", help="The teacher's memories.")
+@click.option("--pack", type=PACK, metavar="PACK", help="The teacher's memories.")
 @click.option(
     "--teacher",
     type=InputFile("episode file"),
     metavar="FILE",
-    show_default="none",
     help="The teacher's episodes on these games.",
 )
 @click.option(

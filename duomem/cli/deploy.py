@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.options import json_option
+from duomem.cli.options import CommandGroup, json_option
 from duomem.cli.values import BundleFolder, InputFile, OutputFolder
 from duomem.core.errors import DeployError
 
@@ -48,7 +48,6 @@ _ssh_config_option = click.option(
     "--ssh-config",
     type=InputFile("ssh configuration"),
     metavar="FILE",
-    show_default="your own",
     help="ssh configuration to use.",
 )
 
@@ -61,7 +60,6 @@ def _switch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--bench-arguments",
             default="",
             metavar="TEXT",
-            show_default="none",
             help="Options of that benchmark, for example '--repetitions 3' (see `duomem bench`).",
         ),
         click.option(
@@ -69,7 +67,6 @@ def _switch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "bench_folder",
             type=OutputFolder(),
             metavar="DIR",
-            show_default="no benchmark",
             help="Then run the bundle's benchmark on the device. Its JSON goes into DIR, and bench.md there has all.",
         ),
         _ssh_config_option,
@@ -79,7 +76,7 @@ def _switch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=CommandGroup)
 def deploy() -> None:
     """Bring bundles to a device over ssh or adb."""
 
@@ -96,6 +93,8 @@ def push_command(address: str, bundle: Path, ssh_config: Path | None, no_check: 
     """
     from duomem.deploy import deploy as module
 
+    if after["bench_arguments"] and after["bench_folder"] is None:
+        raise click.UsageError("--bench-arguments: of which benchmark? Give --bench DIR too.")
     with _connected(address, ssh_config) as (transport, folder):
         done = module.deploy(transport, folder, bundle, not no_check)
         place = f"{done.device}:{done.folder}"
@@ -113,12 +112,14 @@ def push_command(address: str, bundle: Path, ssh_config: Path | None, no_check: 
 @_address_argument
 @_switch_options
 def rollback_command(address: str, ssh_config: Path | None, no_check: bool, **after: Any) -> int:
-    """Make the version before the current one current again on the device at ADDRESS.
+    """Go back to the version before the current one, on the device at ADDRESS.
 
     It is verified and checked there first. A second rollback returns to where the first one began.
     """
     from duomem.deploy import deploy as module
 
+    if after["bench_arguments"] and after["bench_folder"] is None:
+        raise click.UsageError("--bench-arguments: of which benchmark? Give --bench DIR too.")
     with _connected(address, ssh_config) as (transport, folder):
         done = module.rollback(transport, folder, not no_check)
         text = (
@@ -132,8 +133,9 @@ def rollback_command(address: str, ssh_config: Path | None, no_check: bool, **af
 @_ssh_config_option
 @json_option
 def status_command(address: str, ssh_config: Path | None, as_json: bool) -> None:
-    """Print which versions the device at ADDRESS has, which one is current, and the free space.
+    """Print what is deployed on the device at ADDRESS.
 
+    That is the versions that are there, which one is current, which one a rollback leads to, and the free space.
     Nothing on the device is changed.
     """
     from duomem.deploy import deploy as module

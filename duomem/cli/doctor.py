@@ -46,7 +46,6 @@ class _Requirement(click.ParamType):
     type=_Requirement(),
     multiple=True,
     metavar="TARGET[:STAGE]",
-    show_default="nothing",
     help="Exit with 1 unless this stage (compile, link or run) of the target is possible here. Without a stage: "
     "compile and link, and run too if the target is for this CPU. Repeat it for more.",
 )
@@ -54,7 +53,6 @@ class _Requirement(click.ParamType):
     "--bundle",
     type=BundleFolder(),
     metavar="DIR",
-    show_default="look at the machine",
     help="Only say whether this bundle runs here: verify it, compare its need of memory, load it, decode a token.",
 )
 @json_option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from duomem.cli.options import ModelChoice, model_options
+from duomem.cli.options import CommandGroup, ModelChoice, model_options
 from duomem.cli.values import BundleFolder, OutputFile
 
 MLC_DEVICES = ("cpu", "cuda", "vulkan", "opencl", "metal", "webgpu", "android", "iphone")
@@ -14,12 +14,12 @@ MLC_DEVICES = ("cpu", "cuda", "vulkan", "opencl", "metal", "webgpu", "android", 
 GGUF_TYPES = ("F32", "F16", "Q4_0", "Q4_1", "Q8_0")
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=CommandGroup)
 def export() -> None:
     """Write a model for another engine: mlc-llm or llama.cpp."""
 
 
-@export.command("mlc")
+@export.command("mlc", short_help="Write a model folder for mlc-llm.")
 @model_options
 @click.option(
     "--device",
@@ -57,9 +57,9 @@ def mlc_command(model: ModelChoice, device: str | None) -> None:
     help="GGUF type of the weights.",
 )
 def gguf_command(bundle: Path, out: Path, kind: str | None) -> None:
-    """Write the weights in BUNDLE to a GGUF file, value for value.
+    """Write the weights in BUNDLE to a GGUF file.
 
-    The file has no vocabulary: llama.cpp can run token ids with it.
+    They are written value for value. The file has no vocabulary: llama.cpp can run token ids with it.
     """
     from duomem.compile.export.gguf import QUANTS, export_gguf
     from duomem.device.engine.bundle import read_bundle

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
+from duomem.cli.options import CommandGroup
 from duomem.cli.values import OutputFolder
 from duomem.device.alfworld.game_files import DEFAULT_ROOT
 
 _NUMBER = click.IntRange(0, 1_000_000)
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=CommandGroup)
 def games() -> None:
     """List ALFWorld games, or generate new ones."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from duomem.cli.options import PACK, json_option
+from duomem.cli.options import PACK, CommandGroup, json_option
 from duomem.cli.values import COUNT, BundleFolder, InputFile, InputFolder, OutputFolder
 from duomem.deploy.wheels import PLATFORMS, PYTHONS
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from duomem.device.engine.bundle import Bundle
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=CommandGroup)
 def kit() -> None:
     """Make or unpack a device's folder for an offline install."""
 
@@ -33,7 +33,6 @@ def kit() -> None:
     type=PACK,
     multiple=True,
     metavar="FILE",
-    show_default="none",
     help="Memory pack. Repeat it for more; `play` uses the first one.",
 )
 @click.option("--platform", type=click.Choice(tuple(PLATFORMS)), required=True, help="The device's system and CPU.")
@@ -49,7 +48,6 @@ def kit() -> None:
     "--games",
     type=InputFolder("folder of games"),
     metavar="DIR",
-    show_default="none",
     help="Put games of this folder's valid_seen split into the kit.",
 )
 @click.option("--limit", type=COUNT, default=12, metavar="N", help="Number of these games.")
@@ -59,7 +57,6 @@ def kit() -> None:
     type=InputFile("wheel file"),
     multiple=True,
     metavar="FILE",
-    show_default="none",
     help="One more wheel, for example duomem-vulkan's for the device. Repeat it for more.",
 )
 @click.option(

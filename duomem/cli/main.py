@@ -23,6 +23,7 @@ from duomem.cli.evaluate import evaluate
 from duomem.cli.export import export
 from duomem.cli.games import games
 from duomem.cli.kit import kit
+from duomem.cli.options import CommandGroup
 from duomem.cli.pack import pack
 from duomem.cli.play import play
 from duomem.cli.report import report
@@ -67,17 +68,9 @@ _NOT_WRITABLE = (
 )
 
 
-class _InOrder(click.Group):
-    """Lists its commands in the order of the work, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
 @click.group(
-    cls=_InOrder,
+    cls=CommandGroup,
     commands={command.name or "": command for command in _COMMANDS},
-    no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
 )
 @click.version_option(package_name="duomem", message="%(prog)s %(version)s")

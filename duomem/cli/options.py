@@ -27,6 +27,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PACK = InputFile("memory pack")
 TRAJECTORIES = InputFile("trajectory file")
 
+
+class CommandGroup(click.Group):
+    """Lists its commands in the order of the work, and takes none given as a wrong command line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, no_args_is_help=False, **options)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from duomem.cli.options import PACK, TRAJECTORIES
+from duomem.cli.options import PACK, TRAJECTORIES, CommandGroup
 from duomem.cli.values import COUNT, OutputFile
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=CommandGroup)
 def pack() -> None:
     """Build, show or search a memory pack."""
 
@@ -53,9 +53,10 @@ def show_command(file: Path) -> None:
 @click.argument("task")
 @click.option("--k", type=COUNT, default=1, metavar="N", help="Most memories to print.")
 def search_command(file: Path, task: str, k: int) -> None:
-    """Print the memories in PACK that are nearest to TASK, a goal such as "put a clean mug in desk."
+    """Print the memories in PACK that are nearest to TASK.
 
-    The number before a memory is its nearness, from 0 to 1. If no memory shares a word with TASK, the exit status is 1.
+    TASK is a goal such as "put a clean mug in desk." The number before a memory is its nearness, from 0 to 1. If no
+    memory shares a word with TASK, the exit status is 1.
     """
     from duomem.core.errors import PackError
     from duomem.memory_packs.pack import read_pack

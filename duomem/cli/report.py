@@ -24,14 +24,14 @@ from duomem.cli.values import InputFile, Labelled, OutputFolder
     "--out",
     type=OutputFolder(),
     metavar="DIR",
-    show_default="print it",
     help="Folder for the page of a .toml, its JSON and its figure.",
 )
 @click.pass_obj
 def report(words: list[str], episodes: tuple[tuple[str, Path], ...], as_json: bool, out: Path | None) -> None:
     """Compare episode files of `duomem eval`, one row each.
 
-    One .toml file instead describes conditions (see report/described.py). It gives a page with tests and a figure.
+    One .toml file instead describes conditions (format: duomem/report/described.py). It gives a page with tests and a
+    figure.
     """
     from duomem.device.agent.evaluate import read_episodes, summarize
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.options import json_option
+from duomem.cli.options import CommandGroup, json_option
 from duomem.cli.text import columns
 from duomem.cli.values import AdapterFolder, OutputFolder, Student
 
@@ -29,7 +29,7 @@ config_option = click.option(
 )
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=CommandGroup)
 def student() -> None:
     """List the students, get a base model, or merge an adapter."""
 

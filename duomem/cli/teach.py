@@ -36,7 +36,6 @@ from duomem.core.trajectory import TRAIN_SPLIT
     "--student",
     type=BundleFolder(),
     metavar="BUNDLE",
-    show_default="none",
     help="A compiled student that plays each game first, until the expert takes over (DAgger).",
 )
 @click.option("--pack", type=PACK, metavar="FILE", show_default="no memories", help="Memory pack for that student.")

@@ -172,6 +172,7 @@ USAGE = [
     ("kit make --bundle bundle --out k", "Missing option '--platform'"),
     ("kit make --bundle bundle --platform x86_64 --python 2.7 --out k", "--python 2.7: give a version from 3.11 on"),
     ("deploy push ftp://x bundle", "'ftp://x': is no address of a device"),
+    ("deploy push adb bundle --bench-arguments x", "--bench-arguments: of which benchmark?"),
     ("deploy push adb", "Missing argument 'BUNDLE'"),
     ("deploy status adb --ssh-config file", "--ssh-config: adb is reached by adb"),
     ("doctor --require venus", "venus: no such target"),
