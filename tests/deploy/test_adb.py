@@ -39,6 +39,10 @@ def test_from_the_command_line(
     assert main(["deploy", "push", "adb:PHONE1", str(bundles.new)]) == 0
     assert f"sent 3 files, {bundles.changed / 1e6:.1f} MB, 4 files were there" in capsys.readouterr().out
     assert in_use(adb / FOLDER) == (bundles.new / "bundle.json").read_bytes()
+    assert main(["deploy", "status", "adb"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" is current") and len(lines) == 4 and lines[3].startswith("free: ")
+    assert sorted(line.split("  ")[-1] for line in lines[1:3]) == ["current", "previous, for a rollback"]
     assert main(["deploy", "rollback", "adb"]) == 0
     assert in_use(adb / FOLDER) == (bundles.old / "bundle.json").read_bytes()
     assert main(["deploy", "push", "adb", str(bundles.old), "--ssh-config", str(bundles.old / "bundle.json")]) == 2
