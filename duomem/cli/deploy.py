@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,7 @@ def status_command(address: str, ssh_config: Path | None, as_json: bool) -> None
 
 
 @contextlib.contextmanager
-def _connected(address: str, ssh_config: Path | None) -> Any:
+def _connected(address: str, ssh_config: Path | None) -> Iterator[tuple[Transport, str]]:
     from duomem.deploy.address import AdbAddress, parse_address
     from duomem.deploy.deploy import connect
 

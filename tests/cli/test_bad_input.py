@@ -256,6 +256,16 @@ def test_a_damaged_bundle(
     assert _tree(place) == before
 
 
+@pytest.mark.parametrize("verb", ["play", "eval"])
+def test_a_context_the_bundle_does_not_have(
+    place: Path, tiny_bundle: Path, capfd: pytest.CaptureFixture[str], verb: str
+) -> None:
+    assert main([verb, str(tiny_bundle), "--games", "games", "--context", "257"]) == 1
+    err = capfd.readouterr().err
+    assert f"--context 257: {tiny_bundle} was compiled for at most 256 tokens: give 64 to 256" in err
+    assert err.count("\n") == 1
+
+
 def test_a_damaged_adapter(place: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("peft")
     (place / "tiny.toml").write_text(f'model = "{tiny_model}"\n')
