@@ -67,7 +67,7 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
     for name in sorted(name for name in bundle.manifest["files"] if name.startswith("wheels/")):
         parts = name.removesuffix(".whl").split("-")
         if len(parts) < 5:
-            raise BundleError(f"{bundle.folder}: {name} has no wheel's name: make the bundle again with duomem kit make")
+            raise BundleError(f"{bundle.folder}: {name} has no wheel's name: make it again with duomem kit make")
         interpreter, abi = parts[-3:-1]
         if interpreter == tag or abi == "abi3" or interpreter.startswith("py"):
             wheels.append(name)
