@@ -33,7 +33,6 @@ LLAMA_CPP = "llama.cpp"
 @click.option(
     "--context",
     type=Numbers(0, ascending=True),
-    default="",
     metavar="TOKENS[,...]",
     show_default="not measured",
     help="Time decoding after so many tokens too, for example 0,512,1024,2048,4096.",
@@ -56,7 +55,7 @@ def bench(
     gen: int,
     repetitions: int,
     threads: tuple[int, ...] | None,
-    context: tuple[int, ...],
+    context: tuple[int, ...] | None,
     vs: str | None,
     vs_quant: str | None,
     file: Path | None,
@@ -82,7 +81,7 @@ def bench(
         from duomem.compile.export.llama_cpp import HOW_TO_GET_IT
 
         raise CompileError(f"--vs {LLAMA_CPP}: {HOW_TO_GET_IT}")
-    settings = Settings(prompt, gen, repetitions, threads or (usable_cores(),), context)
+    settings = Settings(prompt, gen, repetitions, threads or (usable_cores(),), context or ())
     read = read_bundle(bundle)
     with tempfile.TemporaryDirectory(prefix="duomem-bench-") as folder:
         baselines = _llama_cpp(read, vs_quant, Path(folder)) if vs else ()
