@@ -37,13 +37,12 @@ stage "teacher: expert plays the test games" duomem teach --split valid_seen --o
 if [[ $full == --full ]]; then
     pack=$out/expert.dmpack adapter=$out/adapter
     stage "pack: the teacher's memories" duomem pack build "$train" --out "$pack"
-    stage "teacher: expert recovers from mistakes" duomem teach --noise-rate 0.08 --out "$out/noise.jsonl"
-    stage "teacher: synthetic tasks that only a memory tells" duomem teach --synthetic 1500 --noise-rate 0.06 \
-        --out "$out/synthetic.jsonl"
-    stage "pack: memories of the synthetic tasks" duomem pack build "$out/synthetic.jsonl" --out "$out/synthetic.dmpack"
+    stage "teacher: expert recovers from mistakes" duomem teach --stumbles 0.08 --out "$out/stumbles.jsonl"
+    stage "teacher: made-up tasks that only a memory tells" duomem teach --invented 1500 --stumbles 0.06 \
+        --out "$out/invented.jsonl"
+    stage "pack: memories of the made-up tasks" duomem pack build "$out/invented.jsonl" --out "$out/invented.dmpack"
     stage "student: train LoRA, $minutes minutes" duomem train --config $student --minutes "$minutes" \
-        --trajectories "$out/noise.jsonl" --trajectories "$out/synthetic.jsonl" \
-        --pack "$pack" --pack "$out/synthetic.dmpack" --out "$adapter"
+        --trajectories "$out/stumbles.jsonl" "$out/invented.jsonl" --pack "$pack" "$out/invented.dmpack" --out "$adapter"
     out=$out/full
 else
     pack=shipped/packs/alfworld-expert.dmpack adapter=shipped/students/$student
@@ -51,9 +50,9 @@ else
     out=$out/shipped
 fi
 
-stage "student: base model" duomem student base --config $student
-base=$(duomem student base --config $student)
-stage "student: merge LoRA" duomem student merge --config $student --adapter "$adapter" --out "$out/merged"
+stage "student: base model" duomem base --config $student
+base=$(duomem base --config $student)
+stage "student: merge LoRA" duomem merge --config $student --adapter "$adapter" --out "$out/merged"
 compile=(duomem compile --target host --quant q4f32_1 --calibrate "$train" --calibrate-pack "$pack")
 stage "compile: base, q4" "${compile[@]}" "$base" --min-agreement 0 --out "$out/bundle-base"
 stage "compile: DuoMem, q4" "${compile[@]}" "$out/merged" --out "$out/bundle"
@@ -66,8 +65,8 @@ evaluate() {  # evaluate LABEL FILE ARGUMENTS...: one row of the table
     rows+=("$label=$file")
 }
 for protocol in constrained free; do
-    # Passing over repeated commands takes the bare model, which writes little else, up to a minute and a half a game.
-    evaluate "base, no memory, $protocol" "base-$protocol-$games" "$out/bundle-base" --protocol $protocol --no-action-filter
+    # Passing over commands in vain takes the bare model, which writes little else, up to a minute and a half a game.
+    evaluate "base, no memory, $protocol" "base-$protocol-$games" "$out/bundle-base" --protocol $protocol --no-tabu
     evaluate "DuoMem (LoRA + teacher memory), $protocol" "duomem-$protocol-$games" "$out/bundle" \
         --pack "$pack" --protocol $protocol
 done

@@ -150,7 +150,7 @@ def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, j
     """
     inputs = inputs_of(config, games, split)
     if not games:
-        raise UserError(f"no {split} games to play: see `duomem games list`")
+        raise UserError(f"no {split} games to play: see `duomem games`")
     _refuse_known(config, games, split)
     with ResumableJsonl(out, inputs) as lines:
         if lines.done:

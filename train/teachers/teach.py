@@ -117,7 +117,7 @@ def play_steps(
 def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
     """Priors from these *train* games, kept in `file`. Raises TrainError without games."""
     if not games:
-        raise TrainError("no train games to learn the expert's priors from: see `duomem games list`")
+        raise TrainError("no train games to learn the expert's priors from: see `duomem games`")
     known = cached_priors(file, games)
     if known is not None:
         return known
@@ -147,7 +147,7 @@ def teach(
     if student:
         inputs["student"] = student.record()
     if not games:
-        raise TrainError(f"no {split} games to play: see `duomem games list`")
+        raise TrainError(f"no {split} games to play: see `duomem games`")
     return write_episodes(
         out,
         inputs,
