@@ -79,5 +79,6 @@ def test_the_command(
     assert json.loads((tmp_path / "t.jsonl.inputs.json").read_text())["student"]["bundle"]
     assert main([*arguments, "--noise-rate", "0.1", "--out", str(tmp_path / "u.jsonl")]) == 2
     assert "--student: its own mistakes" in capsys.readouterr().err
+    (tmp_path / "a.dmpack").touch()
     assert main([*arguments[:-2], "--pack", str(tmp_path / "a.dmpack"), "--out", str(tmp_path / "v.jsonl")]) == 2
     assert "a.dmpack: the expert reads no memories" in capsys.readouterr().err
