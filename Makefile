@@ -52,10 +52,10 @@ $(NVCC): $(INSTALLED)  # NVIDIA's compiler; where there is none to install, the 
 		echo "jetson: NVIDIA's compiler cannot be installed here"
 
 bench-phone: device-named phone  ## HOST=ssh://user@device or adb: deploy dist/phone, run its bench, merge into dist/bench
-	$(BIN)/duomem deploy "$(HOST)" dist/phone --bench dist/bench $(DEPLOY)
+	$(BIN)/duomem deploy push "$(HOST)" dist/phone --bench dist/bench $(DEPLOY)
 
-bench-jetson: device-named jetson  ## the same for dist/jetson; DEPLOY: more options for duomem deploy
-	$(BIN)/duomem deploy "$(HOST)" dist/jetson --bench dist/bench $(DEPLOY)
+bench-jetson: device-named jetson  ## the same for dist/jetson; DEPLOY: more options for duomem deploy push
+	$(BIN)/duomem deploy push "$(HOST)" dist/jetson --bench dist/bench $(DEPLOY)
 
 device-named:
 	@test -n "$(HOST)" || { echo "which device? give HOST=ssh://user@device or HOST=adb" >&2; exit 2; }

@@ -2,7 +2,7 @@
 # A device's folder in dist/, to copy there and install offline: student, kernels, memories, games, runtime.
 #   scripts/device_bundle.sh host|phone|jetson|mac
 # The student is the shipped adapter merged into its base model, or $STUDENT, a merged folder. $PYTHONS: CPython
-# versions to bring wheels for, if not those that duomem kit brings by itself. Everything lands in runs/ and dist/; a
+# versions to bring wheels for, if not those that duomem kit make brings by itself. Everything lands in runs/ and dist/; a
 # second run does what is missing. Where the GPU's library cannot be made, the bundle is for the CPU alone, and says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,8 +27,8 @@ duomem games generate --out runs/device/games --seed 0 --train 240 --seen 12 --u
 duomem teach --games "$games" --split train --out "$train"
 merged=${STUDENT:-runs/device/merged}
 if [[ -z ${STUDENT:-} ]]; then
-    duomem base --config $student
-    duomem merge --config $student --adapter "shipped/students/$student" --out "$merged"
+    duomem student base --config $student
+    duomem student merge --config $student --adapter "shipped/students/$student" --out "$merged"
 fi
 # Libraries for AArch64 are run on the emulated CPUs of scripts/aarch64_env.sh where it has been used.
 if [[ -x runs/aarch64/python ]]; then
@@ -54,8 +54,8 @@ versions=()
 for version in ${PYTHONS:-}; do
     versions+=(--python "$version")
 done
-duomem kit --bundle "$bundle" --platform "$platform" --pack "$pack" --games "$games" \
+duomem kit make --bundle "$bundle" --platform "$platform" --pack "$pack" --games "$games" \
     ${versions[@]+"${versions[@]}"} ${wheels[@]+"${wheels[@]}"} --out "dist/$name"
 if [[ $name == phone ]]; then
-    duomem compile "$merged" --format mlc --quant q4f32_1 "${calibrate[@]}" --out dist/phone-mlc
+    duomem export mlc "$merged" --quant q4f32_1 "${calibrate[@]}" --out dist/phone-mlc
 fi

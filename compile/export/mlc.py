@@ -1,6 +1,6 @@
-"""`duomem compile --format mlc`: a folder that mlc-llm's command line and its Android and iOS apps take.
+"""`duomem export mlc`: a folder that mlc-llm's command line and its Android and iOS apps take.
 
-Weights and configuration only; `--compiler mlc` also has an installed mlc_llm compile the model library.
+Weights and configuration only; `--device` also has an installed mlc_llm compile the model library.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEVICES = {
     "android": "tar",
     "iphone": "tar",
 }
-"""What --compiler mlc compiles for (mlc_llm's --device), and the suffix of its library."""
+"""What mlc_llm compiles for (its --device), and the suffix of its library."""
 
 TIME_LIMIT = 3600.0
 """Seconds for mlc_llm."""
@@ -111,11 +111,11 @@ def library_name(device: str) -> str:
 
 def _check_device(device: str, command: tuple[str, ...]) -> None:
     if device not in DEVICES:
-        raise CompileError(f"--target {device}: not a target of --compiler mlc: use one of {', '.join(DEVICES)}")
+        raise CompileError(f"--device {device}: mlc_llm has no such device: use one of {', '.join(DEVICES)}")
     if command == _MLC and (
         importlib.util.find_spec("mlc_llm") is None or importlib.util.find_spec("mlc_llm.__main__") is None
     ):
-        raise CompileError(f"--compiler mlc: mlc_llm is not installed (PyPI has only a placeholder): see {_INSTALL}")
+        raise CompileError(f"--device {device}: mlc_llm is not installed (PyPI has only a placeholder): see {_INSTALL}")
 
 
 def _is_made(out: Path, inputs: str) -> bool:
@@ -154,7 +154,7 @@ def _readme(name: str, family: str, device: str | None) -> str:
     chat = f"mlc_llm chat ./model --model-lib ./{compiled}" if device is not None else "mlc_llm chat ./model"
     return f"""# {name}
 
-Written by `duomem compile --format mlc`. `model/` is in mlc-llm's own layout: quantized weights, tokenizer,
+Written by `duomem export mlc`. `model/` is in mlc-llm's own layout: quantized weights, tokenizer,
 `mlc-chat-config.json`. mlc_llm: {_INSTALL}
 {_NOTES.get(family, "")}
 On this computer (the first command compiles for the device it finds):

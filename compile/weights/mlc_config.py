@@ -19,7 +19,7 @@ MLC_SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0")
 APPS = {"android": "android", "ios": "iphone"}
 """MLC's app packages: folder here, `device` in mlc-package-config.json."""
 
-_STUDENT_MARK = "duomem.json"  # what `duomem merge` leaves in a model folder
+_STUDENT_MARK = "duomem.json"  # what `duomem student merge` leaves in a model folder
 _APP_CHUNK = 128
 _APP_WORKSPACE = 256 << 20  # bytes
 

@@ -139,9 +139,9 @@ def _advice(need: Need, limit: Limit, bundle: Bundle, sessions: int) -> str:
         pages = ((limit.bytes - fixed) // (page * token) - 1) // count
         if pages * page >= min(_SHORTEST, bundle.context_length):
             fewer = f" and max_sessions of {count}" if count < sessions else ""
-            return f"give a context_length of at most {min(pages * page, bundle.context_length)}{fewer}, or free memory"
+            return f"give a --context of at most {min(pages * page, bundle.context_length)}{fewer}, or free memory"
     return (
-        f"no context_length fits, as {_mb(fixed)} MB go to the rest: free memory, or compile a smaller student "
+        f"no --context fits, as {_mb(fixed)} MB go to the rest: free memory, or compile a smaller student "
         "or a smaller --quant"
     )
 

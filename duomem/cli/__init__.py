@@ -1,1 +1,1 @@
-"""The `duomem` command: one thin file per group of verbs, every heavy import inside the command."""
+"""The `duomem` command: one file per command group, every heavy import inside the command."""

@@ -5,12 +5,13 @@ A table for people, then one JSON line for programs.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duomem.cli.options import count
+import click
+
+from duomem.cli.values import COUNT, BundleFolder, Numbers, OutputFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,86 +22,83 @@ if TYPE_CHECKING:
 LLAMA_CPP = "llama.cpp"
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "bench",
-        help="measure a bundle's speed on this machine",
-        description="Measure a bundle's speed on this machine: llama-bench's pp and tg, time to "
-        "the first token, memory, and the share of the machine's own peaks.",
-    )
-    parser.add_argument("bundle", type=Path, help="compiled student, a folder made by `duomem compile`")
-    parser.add_argument("--prompt", type=count, default=512, metavar="TOKENS", help="length of pp (%(default)s)")
-    parser.add_argument("--gen", type=count, default=128, metavar="TOKENS", help="length of tg (%(default)s)")
-    parser.add_argument("--repetitions", type=count, default=5, metavar="N", help="after a warm-up (%(default)s)")
-    parser.add_argument("--threads", type=counts, metavar="N[,N...]", help="one run for each (default: all cores)")
-    parser.add_argument(
-        "--context",
-        type=depths,
-        default=(),
-        metavar="TOKENS[,...]",
-        help="time decoding after so many tokens too, as 0,512,1024,2048,4096",
-    )
-    parser.add_argument("--vs", choices=(LLAMA_CPP,), help="time this engine too, on the same weights, in turns")
-    parser.add_argument(
-        "--vs-quant",
-        metavar="TYPE[,TYPE...]",
-        help="GGUF types to give it (default: all that hold the bundle's weights)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON object to this file too")
-    parser.set_defaults(func=run)
+@click.command(short_help="Measure a bundle's speed on this machine.")
+@click.argument("bundle", type=BundleFolder())
+@click.option("--prompt", type=COUNT, default=512, metavar="TOKENS", help="Length of the prompt test, pp.")
+@click.option("--gen", type=COUNT, default=128, metavar="TOKENS", help="Length of the generation test, tg.")
+@click.option("--repetitions", type=COUNT, default=5, metavar="N", help="Number of runs of a test, after a warm-up.")
+@click.option(
+    "--threads", type=Numbers(1), metavar="N[,N...]", show_default="all cores", help="One set of tests for each."
+)
+@click.option(
+    "--context",
+    type=Numbers(0, ascending=True),
+    metavar="TOKENS[,...]",
+    show_default="not measured",
+    help="Time decoding after so many tokens too, for example 0,512,1024,2048,4096.",
+)
+@click.option(
+    "--vs",
+    type=click.Choice((LLAMA_CPP,)),
+    help="Time this engine too, on the same weights, in interleaved runs.",
+)
+@click.option(
+    "--vs-quant",
+    metavar="TYPE[,TYPE...]",
+    show_default="all that hold the bundle's weights",
+    help="GGUF types for that engine.",
+)
+@click.option("--json", "file", type=OutputFile(), metavar="FILE", help="Write the JSON object here too.")
+def bench(
+    bundle: Path,
+    prompt: int,
+    gen: int,
+    repetitions: int,
+    threads: tuple[int, ...] | None,
+    context: tuple[int, ...] | None,
+    vs: str | None,
+    vs_quant: str | None,
+    file: Path | None,
+) -> None:
+    """Measure the speed of BUNDLE on this machine.
 
-
-def counts(text: str) -> tuple[int, ...]:
-    """Whole numbers of at least 1, separated by commas, each once."""
-    return tuple(dict.fromkeys(count(part) for part in text.split(",")))
-
-
-def depths(text: str) -> tuple[int, ...]:
-    """Whole numbers of at least 0, separated by commas, ascending, each once."""
-    values = sorted({int(part) for part in text.split(",")})
-    if values[0] < 0:
-        raise argparse.ArgumentTypeError(f"{values[0]} is not at least 0")
-    return tuple(values)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure and print. Raises UserError."""
+    Prints llama-bench's pp and tg, the time to the first token, the memory, and the share of this machine's own peaks;
+    then all of it as one JSON line.
+    """
     import tempfile
+    from importlib.util import find_spec
 
     from duomem.core.cpu import usable_cores
-    from duomem.core.errors import UserError
+    from duomem.core.errors import CompileError
     from duomem.core.files import write_json
     from duomem.device.bench.bench import Settings, run_bench
     from duomem.device.bench.report import report
     from duomem.device.engine.bundle import read_bundle
 
-    if args.vs_quant and not args.vs:
-        raise UserError("--vs-quant: for which engine? give --vs llama.cpp too")
-    if args.json and args.json.is_dir():
-        raise UserError(f"--json {args.json}: is a folder: give a file")
-    settings = Settings(args.prompt, args.gen, args.repetitions, args.threads or (usable_cores(),), args.context)
-    bundle = read_bundle(args.bundle)
+    if vs_quant and not vs:
+        raise click.UsageError("--vs-quant: for which engine? Give --vs llama.cpp too.")
+    if vs and find_spec("llama_cpp") is None:
+        from duomem.compile.export.llama_cpp import HOW_TO_GET_IT
+
+        raise CompileError(f"--vs {LLAMA_CPP}: {HOW_TO_GET_IT}")
+    settings = Settings(prompt, gen, repetitions, threads or (usable_cores(),), context or ())
+    read = read_bundle(bundle)
     with tempfile.TemporaryDirectory(prefix="duomem-bench-") as folder:
-        baselines = _llama_cpp(bundle, args.vs_quant, Path(folder)) if args.vs else ()
-        result = run_bench(bundle, settings, baselines)
+        baselines = _llama_cpp(read, vs_quant, Path(folder)) if vs else ()
+        result = run_bench(read, settings, baselines)
     print(report(result))
-    if args.json:
-        write_json(args.json, result)
+    if file:
+        write_json(file, result)
     print(json.dumps(result, separators=(",", ":")))
 
 
 def _llama_cpp(bundle: Bundle, quants: str | None, folder: Path) -> Sequence[Baseline]:
     """A llama.cpp for each GGUF type, its weights written to `folder`."""
     from dataclasses import asdict
-    from importlib.util import find_spec
 
     from duomem.compile.export.gguf import QUANTS, export_gguf
-    from duomem.compile.export.llama_cpp import HOW_TO_GET_IT
-    from duomem.core.errors import UserError
     from duomem.device.bench.bench import Baseline
 
-    if find_spec("llama_cpp") is None:
-        raise UserError(f"--vs {LLAMA_CPP}: {HOW_TO_GET_IT}")
     baselines = []
     for quant in dict.fromkeys(quants.split(",")) if quants else QUANTS[bundle.quantization]:
         file = folder / f"{quant}.gguf"

@@ -1,108 +1,146 @@
-"""`duomem grid`: base and LoRA student, each without memory, with its own and with the teacher's, on one split.
+"""`duomem compare`: base and LoRA student, each without memory, with its own and with the teacher's, on one split.
 
 Stop it with Ctrl-C, run it again, it goes on; the table is written anew after every condition.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from duomem.cli.options import add_games, add_jobs, add_play, add_sample, jobs, play, select_games
+import click
 
+from duomem.cli.options import (
+    PACK,
+    GameChoice,
+    check_context,
+    cores_unless,
+    games_options,
+    jobs_option,
+    play_options,
+)
+from duomem.cli.values import BundleFolder, InputFile, Labelled, OutputFolder
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "compare",
-        help="every condition from bare student to teacher, compared",
-        description="Play and compare {no, self, teacher memory} x {base, LoRA} and the teacher.",
-    )
-    parser.add_argument("--base", type=Path, metavar="BUNDLE", help="the compiled base model")
-    parser.add_argument("--base-self", type=Path, metavar="PACK", help="memories of the base model's own wins")
-    parser.add_argument(
-        "--lora",
-        action="append",
-        default=[],
-        metavar="[SEED=]BUNDLE",
-        help="a compiled trained student; again for every other training seed",
-    )
-    parser.add_argument(
-        "--lora-self", action="append", default=[], metavar="[SEED=]PACK", help="memories of that student's own wins"
-    )
-    parser.add_argument(
-        "--taught",
-        default="expert",
-        choices=("expert", "llm", "reward"),
-        help="what the LoRA students learnt from (default: expert)",
-    )
-    parser.add_argument("--pack", type=Path, metavar="PACK", help="the teacher's memories")
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="the teacher's episodes on these games")
-    parser.add_argument(
-        "--protocol",
-        action="append",
-        choices=("free", "constrained"),
-        dest="protocols",
-        help="again for the other one (default: both)",
-    )
-    add_play(parser)
-    add_games(parser, "valid_seen")
-    add_sample(parser)
-    add_jobs(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for grid.md, grid.json, grid.png and the episodes",
-    )
-    parser.set_defaults(func=run)
+if TYPE_CHECKING:
+    from duomem.device.agent.evaluate import PlayConfig
+
+_NAME = "compare"
 
 
-def run(args: argparse.Namespace) -> None:
-    import sys
+@click.command(short_help="Play and compare students, memories and the teacher.")
+@click.option("--base", type=BundleFolder(), metavar="BUNDLE", help="The compiled base model.")
+@click.option("--base-self", type=PACK, metavar="PACK", help="Memories of the base model's own wins.")
+@click.option(
+    "--lora",
+    type=Labelled(BundleFolder()),
+    multiple=True,
+    metavar="[SEED=]BUNDLE",
+    help="A compiled trained student. Repeat it for every other training seed.",
+)
+@click.option(
+    "--lora-self",
+    type=Labelled(PACK),
+    multiple=True,
+    metavar="[SEED=]PACK",
+    help="Memories of that student's own wins. Repeat it for every other training seed.",
+)
+@click.option(
+    "--taught",
+    type=click.Choice(("expert", "llm", "reward")),
+    default="expert",
+    help="What the trained students learned from.",
+)
+@click.option("--pack", type=PACK, metavar="PACK", help="The teacher's memories.")
+@click.option(
+    "--teacher",
+    type=InputFile("episode file"),
+    metavar="FILE",
+    help="The teacher's episodes on these games.",
+)
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice(("free", "constrained")),
+    multiple=True,
+    show_default="both",
+    help="How a student acts. Repeat it for the other one.",
+)
+@play_options
+@games_options("valid_seen")
+@jobs_option
+@click.option(
+    "--out",
+    type=OutputFolder(),
+    required=True,
+    metavar="DIR",
+    help=f"Folder for {_NAME}.md, {_NAME}.json, {_NAME}.png and the episodes.",
+)
+@click.pass_obj
+def compare(
+    words: list[str],
+    base: Path | None,
+    base_self: Path | None,
+    lora: tuple[tuple[str, Path], ...],
+    lora_self: tuple[tuple[str, Path], ...],
+    taught: str,
+    pack: Path | None,
+    teacher: Path | None,
+    protocols: tuple[str, ...],
+    play: PlayConfig,
+    games: GameChoice,
+    jobs: int | None,
+    out: Path,
+) -> None:
+    """Play the base model and trained students with no memory, their own memories and the teacher's, and compare.
+
+    All conditions play the same games. An interrupted run goes on where it stopped, and the table is written again
+    after every condition.
+    """
     import time
 
     from duomem.report.ablation import AblationGrid, Student, plan, run_grid
     from duomem.report.write import make_page, write_page
 
-    own = dict(_named(text) for text in args.lora_self)
-    base = (Student(args.base, "", args.base_self),) if args.base else ()
-    lora = tuple(Student(bundle, seed, own.pop(seed, None)) for seed, bundle in map(_named, args.lora))
-    _check(args, [student.seed for student in lora], own)
+    own = dict(lora_self)
+    _check(base, base_self, lora, own)
+    for bundle in filter(None, (base, *(bundle for _, bundle in lora))):
+        check_context(bundle, play.context_length)
+    students = tuple(Student(bundle, seed, own.get(seed)) for seed, bundle in lora)
     grid = AblationGrid(
-        base, lora, args.taught, args.pack, args.teacher, tuple(args.protocols or ("free", "constrained")), play(args)
+        (Student(base, "", base_self),) if base else (),
+        students,
+        taught,
+        pack,
+        teacher,
+        protocols or ("free", "constrained"),
+        play,
     )
-    games = select_games(args)
-    planned = plan(grid, games, args.split, args.out / "episodes")
+    chosen, processes = games.files(), cores_unless(jobs)
+    planned = plan(grid, chosen, games.split, out / "episodes")
     started, results = time.monotonic(), []
-    for result in run_grid(grid, planned, games, args.split, jobs(args)):
+    for result in run_grid(grid, planned, chosen, games.split, processes):
         results.append(result)
         print(f"{result.condition.panel}: {result.condition.name}: {result.success:.1%} of {result.n}", flush=True)
         played = sum((run.seconds or 0) * len(run.won) for r in results for run in r.runs)
         facts = {
-            "games": f"{len(games)} of {args.split}, {args.max_steps} steps, greedy, k = {args.k}",
-            "processes": jobs(args),
+            "games": f"{len(chosen)} of {games.split}, {play.max_steps} steps, greedy, k = {play.k}",
+            "processes": processes,
             "seconds of all episodes": round(played),
             "seconds of this call": round(time.monotonic() - started),
         }
-        page = make_page("The grid", "", results, ["duomem", *sys.argv[1:]], facts)
-        write_page(args.out, "compare", page)
-    print(f"\n{page.markdown()}\n{args.out / 'grid.md'}")
+        page = make_page("Students compared", "", results, ["duomem", *words], facts)
+        write_page(out, _NAME, page)
+    print(f"\n{page.markdown()}\n{out / f'{_NAME}.md'}")
 
 
-def _named(text: str) -> tuple[str, Path]:
-    """(seed, file) of "[SEED=]FILE"."""
-    seed, _, file = text.rpartition("=")
-    return seed, Path(file)
-
-
-def _check(args: argparse.Namespace, seeds: list[str], unused: dict[str, Path]) -> None:
-    """Raises UserError for packs without a student and seeds given twice."""
-    from duomem.core.errors import UserError
-
+def _check(base: Path | None, base_self: Path | None, lora: tuple[tuple[str, Path], ...], own: dict[str, Path]) -> None:
+    """Raises UsageError if there is no student, for packs without a student, and for seeds given twice."""
+    if base is None and not lora:
+        raise click.UsageError("no student to play: give --base, --lora or both.")
+    if base_self and not base:
+        raise click.UsageError("--base-self: whose memories are these? Give --base too.")
+    seeds = [seed for seed, _ in lora]
     if len(seeds) != len(set(seeds)):
-        raise UserError("--lora: two students of one seed: name each, as --lora 0=DIR --lora 1=DIR")
-    if unused:
-        raise UserError(f"--lora-self {min(unused.values())}: no --lora of that seed: give SEED=PACK as in --lora")
-    if args.base_self and not args.base:
-        raise UserError("--base-self: whose? give --base too")
+        raise click.UsageError("--lora: two students of one seed: name each, as --lora 0=DIR --lora 1=DIR.")
+    if unused := [str(pack) for seed, pack in own.items() if seed not in seeds]:
+        raise click.UsageError(f"--lora-self {min(unused)}: no --lora of that seed: give SEED=PACK as in --lora.")

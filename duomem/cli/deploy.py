@@ -1,93 +1,195 @@
-"""`duomem deploy`: copy a bundle to a device over ssh or adb and make it the current one, or go back.
+"""`duomem deploy`: copy a bundle to a device over ssh or adb and make it the current one, go back, or look.
 
 Runs on the host; the device needs a POSIX sh with sha256sum.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from duomem.core.errors import UserError
+import click
+
+from duomem.cli.options import CommandGroup, json_option
+from duomem.cli.values import BundleFolder, InputFile, OutputFolder
+from duomem.core.errors import DeployError
 
 if TYPE_CHECKING:
-    from duomem.deploy.deploy import Deployed
+    from duomem.deploy.deploy import Deployed, Deployment
+    from duomem.deploy.transport import Transport
+
+_ADDRESS = (
+    "ADDRESS is ssh://[user@]host[:port][/folder] (default folder: duomem in the home) or adb[:serial][/folder] "
+    "(default folder: /data/local/tmp/duomem)."
+)
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verb to the `duomem` command."""
-    parser = verbs.add_parser(
-        "deploy",
-        help="copy a bundle to a device over ssh or adb",
-        description="Copy a bundle to a device: only what it has not, verified there, checked there, then switched to "
-        "in one step. What was cut goes on with the same command; the version before stays for --rollback.",
-    )
-    parser.add_argument(
-        "address",
-        help="ssh://[user@]host[:port][/folder] (default folder: duomem in the home) or "
-        "adb[:serial][/folder] (default folder: /data/local/tmp/duomem)",
-    )
-    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder made by `duomem compile`")
-    parser.add_argument("--rollback", action="store_true", help="switch back to the version before instead")
-    parser.add_argument("--no-check", action="store_true", help="do not run the bundle's self-check on the device")
-    parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="ssh configuration instead of your own")
-    parser.add_argument(
-        "--bench",
-        type=Path,
-        metavar="DIR",
-        help="then run the bundle's benchmark there: its JSON goes into DIR, bench.md there is of all",
-    )
-    parser.add_argument(
-        "--bench-arguments",
-        default="",
-        metavar="TEXT",
-        help="for that benchmark, as '--repetitions 3' (see duomem bench)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.set_defaults(func=run)
+class _Address(click.ParamType):
+    """A device's address, as duomem.deploy.address reads it."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from duomem.deploy.address import parse_address
+
+        try:
+            parse_address(value)
+        except DeployError as e:
+            self.fail(str(e), param, ctx)
+        return value
 
 
-def run(args: argparse.Namespace) -> int:
-    """Deploy or roll back; 1 if the self-check failed on the device. Raises UserError."""
-    from duomem.deploy.deploy import connect, deploy, rollback
+_address_argument = click.argument("address", type=_Address())
+_ssh_config_option = click.option(
+    "--ssh-config",
+    type=InputFile("ssh configuration"),
+    metavar="FILE",
+    help="ssh configuration to use.",
+)
+
+
+def _switch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of the commands that make another version the current one."""
+    for option in (
+        json_option,
+        click.option(
+            "--bench-arguments",
+            default="",
+            metavar="TEXT",
+            help="Options of that benchmark, for example '--repetitions 3' (see `duomem bench`).",
+        ),
+        click.option(
+            "--bench",
+            "bench_folder",
+            type=OutputFolder(),
+            metavar="DIR",
+            help="Then run the bundle's benchmark on the device. Its JSON goes into DIR, and bench.md there has all.",
+        ),
+        _ssh_config_option,
+        click.option("--no-check", is_flag=True, help="Do not run the bundle's self-check on the device."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=CommandGroup)
+def deploy() -> None:
+    """Bring bundles to a device over ssh or adb."""
+
+
+@deploy.command("push", epilog=_ADDRESS)
+@_address_argument
+@click.argument("bundle", type=BundleFolder())
+@_switch_options
+def push_command(address: str, bundle: Path, ssh_config: Path | None, no_check: bool, **after: Any) -> int:
+    """Copy BUNDLE to the device at ADDRESS and make it the current one.
+
+    Only files that the device does not have are copied. They are verified and the bundle is checked there, then it
+    becomes the current one in one step. After a cut the same command goes on. The version before stays for a rollback.
+    """
+    from duomem.deploy import deploy as module
+
+    if after["bench_arguments"] and after["bench_folder"] is None:
+        raise click.UsageError("--bench-arguments: of which benchmark? Give --bench DIR too.")
+    with _connected(address, ssh_config) as (transport, folder):
+        done = module.deploy(transport, folder, bundle, not no_check)
+        place = f"{done.device}:{done.folder}"
+        if done.changed:
+            text = (
+                f"{place}: version {done.version} is current; sent {done.sent_files} files, "
+                f"{done.sent_bytes / 1e6:.1f} MB, {done.reused_files} files were there"
+            )
+        else:
+            text = f"{place}: version {done.version} is there, whole and current: nothing to do"
+        return _finish(transport, done, text, bundle.resolve().name, **after)
+
+
+@deploy.command("rollback", epilog=_ADDRESS)
+@_address_argument
+@_switch_options
+def rollback_command(address: str, ssh_config: Path | None, no_check: bool, **after: Any) -> int:
+    """Go back to the version before the current one, on the device at ADDRESS.
+
+    It is verified and checked there first. A second rollback returns to where the first one began.
+    """
+    from duomem.deploy import deploy as module
+
+    if after["bench_arguments"] and after["bench_folder"] is None:
+        raise click.UsageError("--bench-arguments: of which benchmark? Give --bench DIR too.")
+    with _connected(address, ssh_config) as (transport, folder):
+        done = module.rollback(transport, folder, not no_check)
+        text = (
+            f"{done.device}:{done.folder}: back to version {done.version}; another rollback returns to {done.previous}"
+        )
+        return _finish(transport, done, text, "rollback", **after)
+
+
+@deploy.command("status", epilog=_ADDRESS)
+@_address_argument
+@_ssh_config_option
+@json_option
+def status_command(address: str, ssh_config: Path | None, as_json: bool) -> None:
+    """Print what is deployed on the device at ADDRESS.
+
+    That is the versions that are there, which one is current, which one a rollback leads to, and the free space.
+    Nothing on the device is changed.
+    """
+    from duomem.deploy import deploy as module
+
+    with _connected(address, ssh_config) as (transport, folder):
+        found = module.status(transport, folder)
+    print(json.dumps(found.to_json()) if as_json else _status_text(found))
+
+
+@contextlib.contextmanager
+def _connected(address: str, ssh_config: Path | None) -> Iterator[tuple[Transport, str]]:
+    from duomem.deploy.address import AdbAddress, parse_address
+    from duomem.deploy.deploy import connect
+
+    if ssh_config is not None and isinstance(parse_address(address), AdbAddress):
+        raise click.UsageError(f"--ssh-config: {address} is reached by adb: leave it out.")
+    transport, folder = connect(address, ssh_config)
+    with contextlib.closing(transport):
+        yield transport, folder
+
+
+def _finish(
+    transport: Transport,
+    done: Deployed,
+    text: str,
+    name: str,
+    bench_folder: Path | None,
+    bench_arguments: str,
+    as_json: bool,
+) -> int:
+    """Print what was done, then run the benchmark if asked for; 1 if the self-check failed."""
     from duomem.deploy.remote_bench import bench_on_device, keep
 
-    if args.rollback == (args.bundle is not None):
-        raise UserError("deploy: give a BUNDLE or --rollback, one of the two")
-    transport, folder = connect(args.address, args.ssh_config)
-    with contextlib.closing(transport):
-        if args.rollback:
-            done = rollback(transport, folder, not args.no_check)
-        else:
-            done = deploy(transport, folder, args.bundle, not args.no_check)
-        failed = done.check.outcome == "failed"
-        _report(args, done, failed)
-        if args.bench is not None and not failed:
-            result = bench_on_device(transport, done.folder, shlex.split(args.bench_arguments))
-            name = f"{args.bundle.resolve().name if args.bundle else 'rollback'}-{transport.name}"
-            table = keep(result, name, args.bench).read_text(encoding="utf-8")
-            print(json.dumps(result) if args.json else table, end="\n" if args.json else "")
+    failed = done.check.outcome == "failed"
+    if failed:
+        text = (
+            f"{done.device}:{done.folder}: not switched, what was current still is: version {done.version} fails its "
+            "self-check"
+        )
+    print(json.dumps(done.to_json()) if as_json else f"{text}\nself-check: {done.check.outcome}: {done.check.text}")
+    if bench_folder is not None and not failed:
+        result = bench_on_device(transport, done.folder, shlex.split(bench_arguments))
+        table = keep(result, f"{name}-{transport.name}", bench_folder).read_text(encoding="utf-8")
+        print(json.dumps(result) if as_json else table, end="\n" if as_json else "")
     return int(failed)
 
 
-def _report(args: argparse.Namespace, done: Deployed, failed: bool) -> None:
-    if args.json:
-        print(json.dumps(done.to_json()))
-        return
-    place = f"{done.device}:{done.folder}"
-    if failed:
-        print(f"{place}: not switched, what was current still is: version {done.version} fails its self-check")
-    elif args.rollback:
-        print(f"{place}: back to version {done.version}; --rollback again returns to {done.previous}")
-    elif done.changed:
-        print(
-            f"{place}: version {done.version} is current; sent {done.sent_files} files, "
-            f"{done.sent_bytes / 1e6:.1f} MB, {done.reused_files} files were there"
-        )
-    else:
-        print(f"{place}: version {done.version} is there, whole and current: nothing to do")
-    print(f"self-check: {done.check.outcome}: {done.check.text}")
+def _status_text(found: Deployment) -> str:
+    place = f"{found.device}:{found.folder}"
+    if not found.versions:
+        return f"{place}: no version is deployed here"
+    notes = {found.current: "current", found.previous: "previous, for a rollback"}
+    lines = [f"{place}: {'version ' + found.current if found.current else 'no version'} is current"]
+    lines += [f"  {name}{f'  {notes[name]}' if name in notes else ''}" for name in found.versions]
+    if found.free is not None:
+        lines.append(f"free: {found.free / 1e6:.0f} MB")
+    return "\n".join(lines)

@@ -5,55 +5,74 @@ Works on a base install; nothing missing or broken makes it fail, unless --requi
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from duomem.cli.options import json_option
+from duomem.cli.values import BundleFolder
+from duomem.configs import target_files
 
 if TYPE_CHECKING:
     from duomem.device.doctor.doctor import Report
 
 _WIDTH = 120
 _MARKS = {True: "yes", False: "no", None: "?"}
+_STAGES = ("compile", "link", "run")
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verb to the `duomem` command."""
-    parser = verbs.add_parser(
-        "doctor", help="what this machine has for each target, and what it lacks", description=__doc__
-    )
-    parser.add_argument(
-        "--require",
-        action="append",
-        default=[],
-        metavar="TARGET[:STAGE]",
-        help="exit with 1 unless this target's stage (compile, link or run; default: compile and link, "
-        "and run if it is for this CPU family) is possible here; may be repeated",
-    )
-    parser.add_argument(
-        "--bundle",
-        type=Path,
-        metavar="DIR",
-        help="only say whether this bundle runs here: verify it, compare memory, load it, decode",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.set_defaults(func=run)
+class _Requirement(click.ParamType):
+    """TARGET or TARGET:STAGE."""
+
+    name = "requirement"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        target, _, stage = value.partition(":")
+        if target not in target_files():
+            self.fail(f"{value}: no such target: known are {', '.join(target_files())}", param, ctx)
+        if stage and stage not in _STAGES:
+            self.fail(f"{value}: no such stage: use one of {', '.join(_STAGES)}", param, ctx)
+        return value
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the report; 1 if something required is not possible here. Raises UserError."""
+@click.command(short_help="Print what this machine has for each target, and what it lacks.")
+@click.option(
+    "--require",
+    "required",
+    type=_Requirement(),
+    multiple=True,
+    metavar="TARGET[:STAGE]",
+    help="Exit with 1 unless this stage (compile, link or run) of the target is possible here. Without a stage: "
+    "compile and link, and run too if the target is for this CPU. Repeat it for more.",
+)
+@click.option(
+    "--bundle",
+    type=BundleFolder(),
+    metavar="DIR",
+    help="Only say whether this bundle runs here: verify it, compare its need of memory, load it, decode a token.",
+)
+@json_option
+def doctor(required: tuple[str, ...], bundle: Path | None, as_json: bool) -> int:
+    """Print what this machine has, and for each target whether it can be compiled, linked and run here.
+
+    What is missing comes with the way to get it.
+    """
     from duomem.device.doctor.doctor import examine
     from duomem.device.engine.self_check import check_bundle
 
-    if args.bundle is not None:
-        text = check_bundle(args.bundle)
-        print(json.dumps({"bundle": str(args.bundle), "text": text}) if args.json else text)
+    if bundle is not None:
+        if required:
+            raise click.UsageError("--bundle: only looks at the bundle: leave out --require.")
+        text = check_bundle(bundle)
+        print(json.dumps({"bundle": str(bundle), "text": text}) if as_json else text)
         return 0
     report = examine()
-    unmet = [line for wanted in args.require for line in report.unmet(wanted)]
-    if args.json:
+    unmet = [line for wanted in required for line in report.unmet(wanted)]
+    if as_json:
         print(json.dumps({**report.to_json(), "unmet": unmet}))
     else:
         print(_text(report))

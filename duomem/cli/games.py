@@ -1,67 +1,42 @@
-"""`duomem games`: which games are there to play, and `duomem games generate`: make new ones offline.
+"""`duomem games`: which games are here, and new ones made offline.
 
 Listing needs nothing; generating needs the files of the alfworld wheel.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import click
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verb and its own verb `generate` to the `duomem` command."""
-    from duomem.device.alfworld.game_files import DEFAULT_ROOT
+from duomem.cli.options import CommandGroup
+from duomem.cli.values import OutputFolder
+from duomem.device.alfworld.game_files import DEFAULT_ROOT
 
-    parser = subparsers.add_parser(
-        "games", help="list the ALFWorld games found, or generate new ones", description=__doc__
-    )
-    parser.add_argument(
-        "--games", type=Path, metavar="DIR", help=f"where to look ($ALFWORLD_DATA, else {DEFAULT_ROOT})"
-    )
-    parser.set_defaults(func=run, games_verb="list")
-    verbs = parser.add_subparsers(metavar="")
-    maker = verbs.add_parser(
-        "generate",
-        help="make games of all six task types from the alfworld wheel",
-        description="Make ALFWorld games from the room layouts in the alfworld wheel. The same arguments "
-        "give the same bytes; an interrupted run goes on where it stopped. valid_unseen games are set in "
-        "floor plans no train game has.",
-    )
-    maker.add_argument("--out", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="folder (%(default)s)")
-    maker.add_argument("--seed", type=int, default=0, metavar="N", help="other games (%(default)s)")
-    for option, count, what in (
-        ("--train", 600, "train games"),
-        ("--seen", 60, "other games in train rooms"),
-        ("--unseen", 60, "games in rooms of their own"),
-    ):
-        maker.add_argument(option, type=_count, default=count, metavar="N", help=f"{what} (%(default)s)")
-    maker.set_defaults(func=run, games_verb="generate")
+_NUMBER = click.IntRange(0, 1_000_000)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1000000")
-    return number
+@click.group(cls=CommandGroup)
+def games() -> None:
+    """List ALFWorld games, or generate new ones."""
 
 
-def run(args: argparse.Namespace) -> None:
-    """List or generate. Raises UserError."""
-    if args.games_verb == "generate":
-        counts = {"train": args.train, "valid_seen": args.seen, "valid_unseen": args.unseen}
-        _generate(args.out, args.seed, counts)
-    else:
-        _list(args.games)
-
-
-def _list(games: Path | None) -> None:
-    """One line a split: number of games, of floor plans, and of games of each task type."""
+@games.command("list")
+@click.option(
+    "--games",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    show_default=f"$ALFWORLD_DATA, else {DEFAULT_ROOT}",
+    help="Folder with games.",
+)
+def list_games(folder: Path | None) -> None:
+    """List the games that are here, by split and task type."""
     from collections import Counter
 
     from duomem.device.alfworld.game_files import SPLITS, describe_path, find_games, resolve_root
 
-    root = resolve_root(games)
+    root = resolve_root(folder)
     print(f"games in {root}")
     for split in SPLITS:
         described = [describe_path(path) for path in find_games(root, split)]
@@ -71,10 +46,26 @@ def _list(games: Path | None) -> None:
             print(f"    {count:6} {task_type}")
 
 
-def _generate(out: Path, seed: int, counts: dict[str, int]) -> None:
+@games.command("generate")
+@click.option(
+    "--out", type=OutputFolder(), default=DEFAULT_ROOT, metavar="DIR", help="Folder to write.", show_default=True
+)
+@click.option("--seed", type=int, default=0, metavar="N", help="Another seed gives other games.")
+@click.option("--train", type=_NUMBER, default=600, metavar="N", help="Number of train games.")
+@click.option("--seen", type=_NUMBER, default=60, metavar="N", help="Number of valid_seen games: floor plans of train.")
+@click.option(
+    "--unseen", type=_NUMBER, default=60, metavar="N", help="Number of valid_unseen games: floor plans of their own."
+)
+def generate_games(out: Path, seed: int, train: int, seen: int, unseen: int) -> None:
+    """Generate ALFWorld games of all six task types, offline.
+
+    The scenes come from the alfworld wheel. The same arguments give the same bytes. An interrupted run goes on where it
+    stopped.
+    """
     from duomem.core.progress import progress
     from duomem.train.games.generate import generate
 
+    counts = {"train": train, "valid_seen": seen, "valid_unseen": unseen}
     total = sum(counts.values())
     new = sum(progress(generate(out, seed, counts), "games", total=total, unit="game"))
     if new:

@@ -1,22 +1,56 @@
-"""The `duomem` command's entry: collects the verbs, runs one, turns a UserError into one line and exit 1.
+"""The `duomem` command's entry: reads the command line, runs one command, turns an error into one line.
 
-Each verb's module imports its heavy parts inside the command, so a device install starts fast.
+Exit status: 0, 2 for a wrong command line, 1 for every other UserError, 130 for Ctrl-C.
 """
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
-from duomem.cli import bench, compare, deploy, doctor, evaluate, games, kit, pack, play, student, students, teach
-from duomem.cli import compile as compile_verb
+import click
+from click.shell_completion import shell_complete
+
+from duomem.cli.bench import bench
+from duomem.cli.compare import compare
+from duomem.cli.compile import compile_command
+from duomem.cli.completion import COMPLETE, completion
+from duomem.cli.deploy import deploy
+from duomem.cli.doctor import doctor
+from duomem.cli.evaluate import evaluate
+from duomem.cli.export import export
+from duomem.cli.games import games
+from duomem.cli.kit import kit
+from duomem.cli.options import CommandGroup
+from duomem.cli.pack import pack
+from duomem.cli.play import play
+from duomem.cli.report import report
+from duomem.cli.student import student
+from duomem.cli.teach import teach
+from duomem.cli.train import train
 from duomem.core.errors import UserError
 
-_VERBS = (games, teach, pack, students, student, compile_verb, play, evaluate, compare, bench, kit, deploy, doctor)
+_COMMANDS = (
+    games,
+    teach,
+    pack,
+    student,
+    train,
+    compile_command,
+    export,
+    play,
+    evaluate,
+    report,
+    compare,
+    bench,
+    kit,
+    deploy,
+    doctor,
+    completion,
+)
+_USAGE = 2
 _INTERRUPTED = 130
 _NOT_WRITABLE = (
     errno.ENOSPC,
@@ -34,26 +68,37 @@ _NOT_WRITABLE = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="duomem",
-        description="Distil a teacher into a small model and a memory pack, compile both, play ALFWorld offline.",
-    )
-    top.add_argument("--version", action="version", version=f"duomem {version('duomem')}")
-    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for verb in _VERBS:
-        verb.add_parser(verbs)
-    return top
+@click.group(
+    cls=CommandGroup,
+    commands={command.name or "": command for command in _COMMANDS},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
+@click.version_option(package_name="duomem", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Teach a small language model to play ALFWorld, compile it, and play offline on a device.
+
+    A teacher's episodes become a LoRA adapter and a memory pack. The merged model is compiled into a bundle, and the
+    bundle plays with the pack.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 1 for a UserError, 130 for Ctrl-C."""
-    args = parser().parse_args(arguments)
+    """Run one command, `arguments` or those of the process; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = args.func(args) or 0
+        if COMPLETE in os.environ:
+            return shell_complete(cli, {}, "duomem", COMPLETE, os.environ[COMPLETE])
+        with cli.make_context("duomem", list(words), obj=words) as ctx:
+            status = cli.invoke(ctx) or 0
         sys.stdout.flush()
         return status
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except click.UsageError as e:
+        command = e.ctx.command_path if e.ctx else "duomem"
+        message = " ".join(e.format_message().split()).rstrip(".")
+        print(f"duomem: error: {message}: see `{command} --help`", file=sys.stderr)
+        return _USAGE
     except UserError as e:
         print(f"duomem: error: {e}", file=sys.stderr)
     except KeyboardInterrupt:

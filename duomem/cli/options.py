@@ -1,156 +1,282 @@
-"""Options that several verbs share, and the values behind them.
+"""Options that several commands share, as decorators.
 
-Checked here, so that a wrong flag is one line before anything is loaded.
+Those that belong together reach the command as one value.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from duomem.cli.values import CONTEXT, COUNT, BundleFolder, InputFile, ModelFolder, OutputFolder
+from duomem.device.alfworld.game_files import SPLITS
+from duomem.device.alfworld.goal import TASK_TYPES
+from duomem.device.engine.bundle import SCHEMES
 
 if TYPE_CHECKING:
+    from duomem.compile.weights.gptq import Calibration
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-def count(text: str) -> int:
-    """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+PACK = InputFile("memory pack")
+TRAJECTORIES = InputFile("trajectory file")
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
-    return value
+class CommandGroup(click.Group):
+    """Lists its commands in the order of the work, and takes none given as a wrong command line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, no_args_is_help=False, **options)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
 
-def add_games(parser: argparse.ArgumentParser, split: str) -> None:
-    """--games and --split."""
-    parser.add_argument(
-        "--games", type=Path, metavar="DIR", help="folder of games (default: $ALFWORLD_DATA, else runs/games)"
-    )
-    parser.add_argument(
-        "--split",
-        default=split,
-        choices=("train", "valid_seen", "valid_unseen"),
-        help=f"which games (default: {split})",
-    )
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
-def add_sample(parser: argparse.ArgumentParser) -> None:
-    """--task-type, --scene and --limit: the first N games of a fixed shuffle of them."""
-    parser.add_argument(
-        "--task-type",
-        action="append",
-        metavar="NAME",
-        dest="task_types",
-        help="only games of this task type; again for more (default: all)",
-    )
-    parser.add_argument(
-        "--scene",
-        action="append",
-        metavar="N",
-        dest="scenes",
-        help="only games of this floor plan, the number its folder ends in; again for more",
-    )
-    parser.add_argument("--limit", type=count, metavar="N", help="only N games, a fixed sample (default: all)")
-
-
-def add_jobs(parser: argparse.ArgumentParser) -> None:
-    """--jobs."""
-    parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: one a core)")
-
-
-def add_student(parser: argparse.ArgumentParser) -> None:
-    """The student, its memories and how it plays."""
-    parser.add_argument("bundle", type=Path, help="compiled student, a folder made by `duomem compile`")
-    parser.add_argument("--pack", type=Path, metavar="FILE", help="memory pack to play with (default: no memories)")
-    parser.add_argument(
-        "--protocol",
-        default="constrained",
-        choices=("constrained", "free"),
-        help="constrained: likeliest admissible command; free: the student writes it (default: constrained)",
-    )
-    add_play(parser)
-
-
-def config(args: argparse.Namespace) -> EvalConfig:
-    """What add_student's options name."""
-    from duomem.device.agent.evaluate import EvalConfig
-
-    return EvalConfig(args.bundle, args.pack, args.protocol, play(args))
-
-
-def add_play(parser: argparse.ArgumentParser) -> None:
-    """--k, --context, --device, --max-steps and --no-action-filter."""
-    parser.add_argument("--k", type=count, default=1, help="memories shown (default: 1)")
-    parser.add_argument(
-        "--context",
-        type=count,
-        metavar="TOKENS",
-        help="most tokens an episode may take: less needs less memory (default: the bundle's)",
-    )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        choices=("auto", "cpu", "vulkan", "cuda", "metal"),
-        help="what the student runs on (default: auto, the first that is here and computes right)",
-    )
-    parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
-    parser.add_argument(
-        "--no-action-filter",
-        action="store_false",
-        dest="action_filter",
-        help="let the student repeat what brought nothing new and name things it never saw "
-        "(default: its next best command instead)",
-    )
-
-
-def play(args: argparse.Namespace) -> PlayConfig:
-    """What add_play's options name."""
-    from duomem.device.agent.evaluate import PlayConfig
-
-    return PlayConfig(args.k, args.max_steps, args.context, args.device, args.action_filter)
-
-
-def select_games(args: argparse.Namespace) -> list[Path]:
-    """The game files that --games, --split, --task-type, --scene and --limit name. Raises UserError."""
-    from duomem.core.errors import UserError
-    from duomem.core.files import digest_of
-    from duomem.device.alfworld.game_files import describe_path, find_games, resolve_root
-    from duomem.device.alfworld.goal import TASK_TYPES
-
-    found = find_games(resolve_root(args.games), args.split)
-    task_types = getattr(args, "task_types", None)
-    if task_types:
-        if unknown := sorted(set(task_types) - set(TASK_TYPES)):
-            raise UserError(f"--task-type {unknown[0]}: no such task type: known are {', '.join(TASK_TYPES)}")
-        found = [game for game in found if describe_path(game)[0] in task_types]
-    scenes = getattr(args, "scenes", None)
-    if scenes:
-        if unknown := sorted(set(scenes) - {describe_path(game)[1] for game in found}):
-            raise UserError(
-                f"--scene {unknown[0]}: no {args.split} game of these is in this floor plan: give the "
-                "number a game's folder ends in"
-            )
-        found = [game for game in found if describe_path(game)[1] in scenes]
-    limit = getattr(args, "limit", None)
-    if limit is None or limit >= len(found):
-        return found
-    shuffled = sorted(found, key=lambda f: digest_of(f"{f.parent.parent.name}/{f.parent.name}"))
-    return sorted(shuffled[:limit])
-
-
-def jobs(args: argparse.Namespace) -> int:
-    """Processes to use."""
+def cores_unless(jobs: int | None) -> int:
+    """`jobs`, or as many as this process may use cores."""
     from duomem.core.cpu import usable_cores
 
-    return args.jobs or usable_cores()
+    return jobs or usable_cores()
+
+
+jobs_option = click.option("--jobs", type=COUNT, metavar="N", show_default="one per core", help="Number of processes.")
+
+
+@dataclass(frozen=True)
+class GameChoice:
+    """The games a command is for: those in `root` (see resolve_root) that the other fields leave."""
+
+    root: Path | None
+    split: str
+    task_types: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def files(self) -> list[Path]:
+        """Their game files; with a limit, that many of a fixed shuffle. Raises GameError if there are none."""
+        from duomem.core.errors import GameError
+        from duomem.core.files import digest_of
+        from duomem.device.alfworld.game_files import describe_path, find_games, resolve_root
+
+        root = resolve_root(self.root)
+        found = find_games(root, self.split)
+        if self.task_types:
+            found = [game for game in found if describe_path(game)[0] in self.task_types]
+        if self.scenes:
+            if unknown := sorted(set(self.scenes) - {describe_path(game)[1] for game in found}):
+                raise GameError(
+                    f"--scene {unknown[0]}: no {self.split} game of these is in this floor plan: give the "
+                    "number a game's folder ends in"
+                )
+            found = [game for game in found if describe_path(game)[1] in self.scenes]
+        if not found:
+            raise GameError(f"{root}: no such {self.split} games: see what is there with `duomem games list`")
+        if self.limit is None or self.limit >= len(found):
+            return found
+        shuffled = sorted(found, key=lambda f: digest_of(f"{f.parent.parent.name}/{f.parent.name}"))
+        return sorted(shuffled[: self.limit])
+
+
+def games_options(split: str, sample: bool = True) -> Callable[[Command], Command]:
+    """--games, --split (`split` by default) and, for a `sample`, --task-type, --scene and --limit: one GameChoice."""
+    options = [
+        click.option(
+            "--games",
+            "root",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            show_default="$ALFWORLD_DATA, else runs/games",
+            help="Folder with games.",
+        ),
+        click.option("--split", type=click.Choice(SPLITS), default=split, help="Which of the games."),
+    ]
+    if sample:
+        options += [
+            click.option(
+                "--task-type",
+                "task_types",
+                type=click.Choice(TASK_TYPES),
+                metavar="NAME",
+                multiple=True,
+                show_default="all",
+                help="Only games of this task type. Repeat it for more.",
+            ),
+            click.option(
+                "--scene",
+                "scenes",
+                metavar="N",
+                multiple=True,
+                show_default="all",
+                help="Only games of this floor plan, the number at the end of a game's folder. Repeat it for more.",
+            ),
+            click.option("--limit", type=COUNT, metavar="N", show_default="all", help="Only N games, a fixed sample."),
+        ]
+    return _one_value("games", options, GameChoice)
+
+
+_PLAY = (
+    click.option("--k", type=COUNT, default=1, metavar="N", help="Number of memories shown in an episode."),
+    click.option(
+        "--context",
+        type=CONTEXT,
+        metavar="TOKENS",
+        show_default="the bundle's",
+        help="Most tokens of an episode, at least 64. Fewer tokens need less memory.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(("auto", "cpu", "vulkan", "cuda", "metal")),
+        default="auto",
+        help="What the student runs on. auto: the first one that is here and computes correctly.",
+    ),
+    click.option("--max-steps", type=COUNT, default=50, metavar="N", help="Most steps of an episode."),
+    click.option(
+        "--no-action-filter",
+        is_flag=True,
+        help="Let the student repeat commands that changed nothing, and name things it has not seen.",
+    ),
+)
+
+
+def _play_config(k: int, context: int | None, device: str, max_steps: int, no_action_filter: bool) -> PlayConfig:
+    from duomem.device.agent.evaluate import PlayConfig
+
+    return PlayConfig(k, max_steps, context, device, not no_action_filter)
+
+
+def play_options(command: Command) -> Command:
+    """--k, --context, --device, --max-steps and --no-action-filter: one PlayConfig, `play`."""
+    return _one_value("play", _PLAY, _play_config)(command)
+
+
+def student_options(command: Command) -> Command:
+    """BUNDLE, --pack, --protocol and those of play_options: one EvalConfig, `student`."""
+
+    def config(bundle: Path, pack: Path | None, protocol: str, **play: Any) -> EvalConfig:
+        from duomem.device.agent.evaluate import EvalConfig
+
+        check_context(bundle, play["context"])
+        return EvalConfig(bundle, pack, protocol, _play_config(**play))
+
+    options = [
+        click.argument("bundle", type=BundleFolder()),
+        click.option("--pack", type=PACK, metavar="FILE", show_default="no memories", help="Memory pack to play with."),
+        click.option(
+            "--protocol",
+            type=click.Choice(("constrained", "free")),
+            default="constrained",
+            help="constrained: the most likely of the admissible commands. free: the student writes the command.",
+        ),
+        *_PLAY,
+    ]
+    return _one_value("student", options, config)(command)
+
+
+def check_context(bundle: Path, tokens: int | None) -> None:
+    """Raises BundleError if --context is more than `bundle` was compiled for."""
+    from duomem.core.errors import BundleError
+    from duomem.core.files import read_json
+    from duomem.device.engine.bundle import MANIFEST, Bundle, check_manifest
+
+    if tokens is None:
+        return
+    manifest = check_manifest(read_json(bundle / MANIFEST, "bundle manifest"), bundle / MANIFEST)
+    longest = Bundle(bundle, manifest).context_length
+    if tokens > longest:
+        raise BundleError(
+            f"--context {tokens}: {bundle} was compiled for at most {longest} tokens: give 64 to {longest}"
+        )
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model folder, and how its weights are stored for a device."""
+
+    folder: Path
+    scheme: str
+    out: Path
+    context: int | None
+    calibrate: Path | None
+    calibrate_pack: Path | None
+
+    def calibration(self) -> Calibration | None:
+        """The episodes to calibrate on, None without --calibrate. Raises UserError; first for a wrong model."""
+        from duomem.compile.bundle import check_inputs
+        from duomem.compile.weights.gptq import Calibration
+        from duomem.train.calibration import sample_episodes
+
+        check_inputs(self.folder, self.scheme, self.context, None)
+        if self.calibrate is None:
+            return None
+        return Calibration(*sample_episodes(self.calibrate, self.calibrate_pack, self.folder))
+
+
+def model_options(command: Command) -> Command:
+    """MODEL_DIR, --quant, --out, --context, --calibrate and --calibrate-pack: one ModelChoice, `model`."""
+
+    def choice(
+        model_dir: Path, quant: str, out: Path, context: int | None, calibrate: Path | None, calibrate_pack: Path | None
+    ) -> ModelChoice:
+        if calibrate_pack is not None and calibrate is None:
+            raise click.UsageError("--calibrate-pack: the memories of which episodes? Give --calibrate FILE too.")
+        return ModelChoice(model_dir, quant, out, context, calibrate, calibrate_pack)
+
+    options = [
+        click.argument("model_dir", type=ModelFolder()),
+        click.option(
+            "--quant", type=click.Choice(tuple(SCHEMES)), default="q4f32_1", help="How the weights are stored."
+        ),
+        click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Folder to write."),
+        click.option(
+            "--context",
+            type=CONTEXT,
+            metavar="TOKENS",
+            show_default="the model's, at most 4096",
+            help="Length of the context, from 64 to the model's own.",
+        ),
+        click.option(
+            "--calibrate",
+            type=TRAJECTORIES,
+            metavar="FILE",
+            show_default="plain rounding",
+            help="Train trajectories to round the weights on (GPTQ). The student loses less; it takes minutes more.",
+        ),
+        click.option(
+            "--calibrate-pack",
+            type=PACK,
+            metavar="FILE",
+            show_default="no memories",
+            help="Memory pack that half of these episodes are shown a memory of.",
+        ),
+    ]
+    return _one_value("model", options, choice)(command)
+
+
+def _one_value(
+    name: str, options: Sequence[Callable[[Any], Any]], make: Callable[..., Any]
+) -> Callable[[Command], Command]:
+    """A decorator that adds `options` and hands the command `make` of their values as its argument `name`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_value(*args: Any, **values: Any) -> Any:
+            given = {parameter.name: values.pop(parameter.name) for parameter in parameters}
+            return command(*args, **values, **{name: make(**given)})
+
+        before = len(getattr(command, "__click_params__", ()))
+        decorated: Any = with_value
+        for option in reversed(options):
+            decorated = option(decorated)
+        parameters = decorated.__click_params__[before:]
+        return decorated
+
+    return decorate

@@ -5,58 +5,60 @@ Runs on the device: no torch.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duomem.cli.options import add_games, add_student, config, select_games
-from duomem.core.errors import UserError
+import click
+
+from duomem.cli.options import GameChoice, games_options, student_options
+from duomem.core.errors import GameError
 
 if TYPE_CHECKING:
+    from duomem.device.agent.evaluate import EvalConfig
     from duomem.device.alfworld.env import Observation
     from duomem.memory_packs.memory import Memory
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("play", help="play one game", description=__doc__)
-    add_student(parser)
-    add_games(parser, "valid_seen")
-    parser.add_argument(
-        "--game",
-        metavar="FILE_OR_NUMBER",
-        default="1",
-        help="a game.tw-pddl file, or its number in the split (default: 1)",
-    )
-    parser.add_argument("--watch", action="store_true", help="show each step as it happens")
-    parser.set_defaults(func=run)
-
-
-def run(args: argparse.Namespace) -> None:
+@click.command(short_help="Play one game.")
+@student_options
+@games_options("valid_seen", sample=False)
+@click.option(
+    "--game",
+    metavar="FILE_OR_NUMBER",
+    default="1",
+    help="The game to play: a game.tw-pddl file, or a number from 1 on in the split.",
+)
+@click.option("--watch", is_flag=True, help="Print each step while it is played.")
+def play(student: EvalConfig, games: GameChoice, game: str, watch: bool) -> None:
+    """Play one game with the compiled student in BUNDLE, and print the episode."""
     from duomem.device.agent.evaluate import load_agent
     from duomem.device.alfworld.game import load_game
+    from duomem.memory_packs.pack import read_pack
 
-    game = load_game(_find(args))
-    agent = load_agent(config(args))
-    page = _Page(sys.stdout.isatty(), args.watch)
-    episode = agent.play(game, args.split, on_start=page.on_start, on_step=page.on_step)
+    chosen = load_game(_find(game, games))
+    if student.pack is not None:
+        read_pack(student.pack)
+    agent = load_agent(student)
+    page = _Page(sys.stdout.isatty(), watch)
+    episode = agent.play(chosen, games.split, on_start=page.on_start, on_step=page.on_step)
     page.end(
         f"{'won' if episode.trajectory.won else 'lost'}",
         f"in {len(episode.trajectory.steps)} steps, {episode.seconds:.1f} s, "
-        f"{episode.prefilled + episode.decoded} tokens through the student ({args.protocol})",
+        f"{episode.prefilled + episode.decoded} tokens through the student ({student.protocol})",
     )
 
 
-def _find(args: argparse.Namespace) -> Path:
+def _find(game: str, games: GameChoice) -> Path:
     """The game file --game names."""
-    if not args.game.isdecimal():
-        return Path(args.game)
-    games = select_games(args)
-    number = int(args.game)
-    if not 1 <= number <= len(games):
-        raise UserError(f"--game {number}: {args.split} has {len(games)} games: give a number from 1 to {len(games)}")
-    return games[number - 1]
+    if not game.isdecimal():
+        return Path(game)
+    files = games.files()
+    number = int(game)
+    if not 1 <= number <= len(files):
+        raise GameError(f"--game {number}: {games.split} has {len(files)} games: give a number from 1 to {len(files)}")
+    return files[number - 1]
 
 
 class _Page:

@@ -1,93 +1,87 @@
-"""`duomem teach`: the searching expert plays games and writes trajectories.
+"""`duomem teach`: the expert plays games and writes trajectories.
 
 What it knows of where things are comes from the train games under the same root.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from duomem.cli.options import add_games, add_jobs, add_sample, count, jobs, select_games, share
-from duomem.core.errors import UserError
+import click
+
+from duomem.cli.options import PACK, GameChoice, cores_unless, games_options, jobs_option
+from duomem.cli.values import COUNT, SHARE, BundleFolder, OutputFile
 from duomem.core.trajectory import TRAIN_SPLIT
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("teach", help="write the expert's trajectories", description=__doc__)
-    add_games(parser, "train")
-    add_sample(parser)
-    add_jobs(parser)
-    parser.add_argument("--max-steps", type=count, default=50, help="steps an episode (default: 50)")
-    parser.add_argument(
-        "--noise-rate",
-        type=share,
-        default=0.0,
-        metavar="RATE",
-        help="share of steps at which a mistake is played for the expert to recover from (default: 0)",
-    )
-    parser.add_argument(
-        "--synthetic",
-        type=count,
-        metavar="N",
-        help="instead of the games' own tasks, N episodes of synthetic procedures in their rooms",
-    )
-    parser.add_argument(
-        "--student",
-        type=Path,
-        metavar="BUNDLE",
-        help="a compiled student that plays first, until the expert takes over (DAgger)",
-    )
-    parser.add_argument("--pack", type=Path, metavar="FILE", help="memories that student is shown (default: none)")
-    parser.add_argument("--seed", type=int, default=0, help="of mistakes, turns and synthetic procedures (default: 0)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="trajectory file to write (.jsonl)")
-    parser.set_defaults(func=run)
+@click.command(short_help="Write the expert's trajectories.")
+@games_options("train")
+@jobs_option
+@click.option("--max-steps", type=COUNT, default=50, metavar="N", help="Most steps of an episode.")
+@click.option(
+    "--noise-rate",
+    type=SHARE,
+    default=0.0,
+    metavar="RATE",
+    help="Share of steps at which a wrong command is played, from which the expert recovers.",
+)
+@click.option(
+    "--synthetic",
+    type=COUNT,
+    metavar="N",
+    show_default="the games' own tasks",
+    help="Play N episodes of synthetic tasks in the games' scenes instead.",
+)
+@click.option(
+    "--student",
+    type=BundleFolder(),
+    metavar="BUNDLE",
+    help="A compiled student that plays each game first, until the expert takes over (DAgger).",
+)
+@click.option("--pack", type=PACK, metavar="FILE", show_default="no memories", help="Memory pack for that student.")
+@click.option("--seed", type=int, default=0, metavar="N", help="Seed of noise, hand-overs and synthetic tasks.")
+@click.option("--out", type=OutputFile(), required=True, metavar="FILE", help="Trajectory file to write (.jsonl).")
+def teach(
+    games: GameChoice,
+    jobs: int | None,
+    max_steps: int,
+    noise_rate: float,
+    synthetic: int | None,
+    student: Path | None,
+    pack: Path | None,
+    seed: int,
+    out: Path,
+) -> None:
+    """Let the expert play games, and write its trajectories.
 
-
-def run(args: argparse.Namespace) -> None:
+    Where the expert looks first comes from the train games in the same folder. Students learn from trajectories of the
+    train split only.
+    """
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig
     from duomem.device.alfworld.game_files import find_games, resolve_root
+    from duomem.memory_packs.pack import read_pack
     from duomem.train.synthetic.teach import teach_synthetic
-    from duomem.train.teachers.teach import learn_priors, teach
+    from duomem.train.teachers.teach import learn_priors
+    from duomem.train.teachers.teach import teach as play_expert
 
-    if args.student and (args.synthetic or args.noise_rate):
-        raise UserError(
-            "--student: its own mistakes are what is recovered from: leave out --noise-rate and --synthetic"
-        )
-    if args.pack and not args.student:
-        raise UserError(f"--pack {args.pack}: the expert reads no memories: name the --student that is shown them")
-    student = (
-        EvalConfig(args.student, args.pack, "free", PlayConfig(max_steps=args.max_steps)) if args.student else None
-    )
-    train_games = find_games(resolve_root(args.games), "train")
-    priors = learn_priors(train_games, args.out.with_name("priors.json"), jobs(args))
-    if args.synthetic:
-        if args.split != TRAIN_SPLIT:
-            raise UserError(f"--split {args.split}: synthetic procedures are for training: leave it out")
-        counts = teach_synthetic(
-            select_games(args),
-            args.synthetic,
-            priors,
-            args.out,
-            jobs(args),
-            args.max_steps,
-            args.noise_rate,
-            args.seed,
-        )
+    if student and (synthetic or noise_rate):
+        raise click.UsageError("--student: its own mistakes are played: leave out --noise-rate and --synthetic.")
+    if pack and not student:
+        raise click.UsageError(f"--pack {pack}: the expert reads no memories: give the --student that reads them.")
+    if synthetic and games.split != TRAIN_SPLIT:
+        raise click.UsageError(f"--split {games.split}: synthetic tasks are for training: leave it out.")
+    if pack:
+        read_pack(pack)
+    chosen, processes = games.files(), cores_unless(jobs)
+    train_games = find_games(resolve_root(games.root), TRAIN_SPLIT)
+    priors = learn_priors(train_games, out.with_name("priors.json"), processes)
+    if synthetic:
+        counts = teach_synthetic(chosen, synthetic, priors, out, processes, max_steps, noise_rate, seed)
     else:
-        counts = teach(
-            select_games(args),
-            args.split,
-            priors,
-            args.out,
-            jobs(args),
-            args.max_steps,
-            args.noise_rate,
-            args.seed,
-            student,
-        )
-    what = f"{args.split} games" if not args.synthetic else "episodes of synthetic procedures"
+        played = EvalConfig(student, pack, "free", PlayConfig(max_steps=max_steps)) if student else None
+        counts = play_expert(chosen, games.split, priors, out, processes, max_steps, noise_rate, seed, played)
+    what = f"{games.split} games" if not synthetic else "episodes of synthetic tasks"
     print(
-        f"{args.out}: {counts['games']} {what}, {counts['won']} won "
+        f"{out}: {counts['games']} {what}, {counts['won']} won "
         f"({counts['won'] / counts['games']:.1%}), {counts['steps'] / counts['games']:.1f} steps a game"
     )

@@ -1,8 +1,12 @@
-"""Rows of text under each other: what several verbs print."""
+"""Rows of text under each other: what several commands print."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duomem.device.agent.evaluate import Score
 
 
 def columns(rows: Sequence[Sequence[object]], left: Collection[int] = (0,)) -> str:
@@ -17,3 +21,21 @@ def columns(rows: Sequence[Sequence[object]], left: Collection[int] = (0,)) -> s
         for row in texts
     ]
     return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def score_table(scores: Mapping[str, Score]) -> str:
+    """Scores as aligned text, a row each."""
+    head = ("", "success", "wins", "95 % interval", "steps", "s/episode", "tokens")
+    body = [
+        (
+            name,
+            f"{s.success:.1%}",
+            f"{s.wins}/{s.n}",
+            f"{s.low:.1%} - {s.high:.1%}",
+            f"{s.steps:.1f}",
+            f"{s.seconds:.1f}",
+            f"{s.tokens:.0f}",
+        )
+        for name, s in scores.items()
+    ]
+    return columns([head, *body])

@@ -72,6 +72,23 @@ class Deployed:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """What a device has. folder: absolute if it is there; current, previous: versions, the second where a rollback
+    leads; versions: all of them, sorted; free: bytes left there, None if the device does not say.
+    """
+
+    device: str
+    folder: str
+    current: str | None
+    previous: str | None
+    versions: tuple[str, ...]
+    free: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 def connect(address: str, ssh_config: Path | None = None) -> tuple[Transport, str]:
     """The connection to the device that `address` names, and the folder on it. Raises DeployError."""
     parsed = parse_address(address)
@@ -150,6 +167,20 @@ def rollback(transport: Transport, folder: str, check: bool = True) -> Deployed:
         return Deployed(
             transport.name, state.root, name, state.current, outcome.outcome != "failed", 0, 0, len(files), outcome
         )
+
+
+def status(transport: Transport, folder: str) -> Deployment:
+    """What is deployed in `folder` of the device. Takes no lock and changes nothing. Raises DeployError."""
+    state = DeviceSide(transport, folder, "").peek()
+    previous = state.previous.get(state.current) if state.current else None
+    return Deployment(
+        transport.name,
+        state.root or folder,
+        state.current,
+        previous if previous in state.versions else None,
+        tuple(sorted(state.versions)),
+        state.free,
+    )
 
 
 def check_command(paths: Sequence[str]) -> str:

@@ -35,6 +35,25 @@ digest() { sha256sum < "$1" | { read -r d rest; printf '%s' "$d"; }; }
 refuse() { echo "refused $*"; exit 76; }
 store() { sync "$@" 2>/dev/null || sync; }
 """
+_STATE = """
+printf 'root %s\\n' "$(pwd -P)"
+printf 'current %s\\n' "$(readlink current || true)"
+for version in versions/*; do
+    [ -d "$version" ] || continue
+    name=${version#versions/}
+    printf 'version %s\\n' "$name"
+    [ ! -f "records/$name.previous" ] || printf 'previous %s %s\\n' "$name" "$(cat "records/$name.previous")"
+    [ -f "records/$name" ] || continue
+    while read -r sha path; do printf 'file %s %s %s\\n' "$name" "$sha" "$path"; done < "records/$name"
+done
+for record in records/*; do
+    [ ! -f "$record" ] || printf 'record %s\n' "${record#records/}"
+done
+for part in incoming/*; do
+    [ ! -f "$part" ] || printf 'part %s %s\\n' "${part#incoming/}" "$(wc -c < "$part")"
+done
+df -Pk . 2>/dev/null || true
+"""
 
 
 @dataclass(frozen=True)
@@ -143,26 +162,12 @@ done
 
     def state(self) -> State:
         """What is there. Names no deploy gave are passed over."""
-        result = self._run("""
-printf 'root %s\\n' "$(pwd -P)"
-printf 'current %s\\n' "$(readlink current || true)"
-for version in versions/*; do
-    [ -d "$version" ] || continue
-    name=${version#versions/}
-    printf 'version %s\\n' "$name"
-    [ ! -f "records/$name.previous" ] || printf 'previous %s %s\\n' "$name" "$(cat "records/$name.previous")"
-    [ -f "records/$name" ] || continue
-    while read -r sha path; do printf 'file %s %s %s\\n' "$name" "$sha" "$path"; done < "records/$name"
-done
-for record in records/*; do
-    [ ! -f "$record" ] || printf 'record %s\n' "${record#records/}"
-done
-for part in incoming/*; do
-    [ ! -f "$part" ] || printf 'part %s %s\\n' "${part#incoming/}" "$(wc -c < "$part")"
-done
-df -Pk . 2>/dev/null || true
-""")
-        return _parse_state(result)
+        return _parse_state(self._run(_STATE))
+
+    def peek(self) -> State:
+        """`state` without the lock, as another deploy may change it meanwhile; its root is "" if there is no folder."""
+        start = f"[ -d {quote(self._folder)} ] || exit 0\ncd {quote(self._folder)}\n"
+        return _parse_state(self._run(start + _STATE, inside=False))
 
     def intact(self, candidates: Sequence[tuple[str, File]]) -> list[bool]:
         """Whether each (folder, file) is a plain file of its digest. Read on the device, now."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from duomem.core.errors import BundleError
 
-_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
-"""What duomem.device imports, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
+_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "click", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
+"""What duomem's command imports on a device, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
 _TIMEOUT = 1800
 
 

@@ -21,7 +21,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     no = Stage(False, "it is for mars", "fly there")
     targets = (
         TargetReport("host", "cpu", "x86_64", True, Stage(True), Stage(True), Stage(True)),
-        TargetReport("rover", "vulkan", "mars", False, Stage(True), Stage(True), no),
+        TargetReport("phone", "vulkan", "mars", False, Stage(True), Stage(True), no),
     )
     monkeypatch.setattr(doctor, "examine", lambda: Report(findings, targets))
 
@@ -31,23 +31,29 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("cpu                  yes  fast") and max(map(len, lines)) <= 120
     assert "adb                  no   not found" in lines and "vulkan               ?    ?" in lines
-    assert "rover                vulkan   mars       yes      yes      no" in lines
-    assert "  rover: no run: it is for mars. To do: fly there." in lines
+    assert "phone                vulkan   mars       yes      yes      no" in lines
+    assert "  phone: no run: it is for mars. To do: fly there." in lines
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--json", "--require", "rover:run"]) == 1
+    assert main(["doctor", "--json", "--require", "phone:run"]) == 1
     out, err = capsys.readouterr()
     value = json.loads(out)
-    assert value["unmet"] == ["rover: cannot run here: it is for mars: fly there"]
+    assert value["unmet"] == ["phone: cannot run here: it is for mars: fly there"]
     assert [f["present"] for f in value["findings"]] == [True, False, None]
-    assert "--require rover: cannot run here" in err
+    assert "--require phone: cannot run here" in err
 
 
 def test_require(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--require", "host", "--require", "rover"]) == 0
-    assert main(["doctor", "--require", "venus"]) == 1
-    assert "no such target: known are host, rover" in capsys.readouterr().err
+    assert main(["doctor", "--require", "host", "--require", "phone"]) == 0
+    capsys.readouterr()
+    for wrong, said in (
+        ("venus", "no such target: known are aarch64"),
+        ("host:fly", "no such stage: use one of compile"),
+    ):
+        assert main(["doctor", "--require", wrong]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and said in err and err.count("\n") == 1
 
 
 def test_a_bundle_that_does_not_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def test_train_and_merge(
         "--out",
         str(adapter),
     ]
-    merge = ["merge", "--config", str(config), "--adapter", str(adapter), "--out", str(tmp_path / "student")]
+    merge = ["student", "merge", "--config", str(config), "--adapter", str(adapter), "--out", str(tmp_path / "student")]
 
     def fails(arguments: list[str]) -> None:
         old = resource.getrlimit(resource.RLIMIT_FSIZE)

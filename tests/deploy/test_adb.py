@@ -34,14 +34,18 @@ def test_from_the_command_line(
 ) -> None:
     """With Android's own tools and no hard links."""
     monkeypatch.setenv("FAKE_ADB_PATH", str(android_tools))
-    assert main(["deploy", "adb", str(bundles.old)]) == 0
+    assert main(["deploy", "push", "adb", str(bundles.old)]) == 0
     assert "adb device:/data/local/tmp/duomem: version " in capsys.readouterr().out
-    assert main(["deploy", "adb:PHONE1", str(bundles.new)]) == 0
+    assert main(["deploy", "push", "adb:PHONE1", str(bundles.new)]) == 0
     assert f"sent 3 files, {bundles.changed / 1e6:.1f} MB, 4 files were there" in capsys.readouterr().out
     assert in_use(adb / FOLDER) == (bundles.new / "bundle.json").read_bytes()
-    assert main(["deploy", "adb", "--rollback"]) == 0
+    assert main(["deploy", "status", "adb"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" is current") and len(lines) == 4 and lines[3].startswith("free: ")
+    assert sorted(line.split("  ")[-1] for line in lines[1:3]) == ["current", "previous, for a rollback"]
+    assert main(["deploy", "rollback", "adb"]) == 0
     assert in_use(adb / FOLDER) == (bundles.old / "bundle.json").read_bytes()
-    assert main(["deploy", "adb", str(bundles.old), "--ssh-config", "x"]) == 1
+    assert main(["deploy", "push", "adb", str(bundles.old), "--ssh-config", str(bundles.old / "bundle.json")]) == 2
     assert "is reached by adb" in capsys.readouterr().err
 
 
@@ -108,7 +112,7 @@ def test_what_keeps_it_from_working_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("FAKE_ADB_STATE", state)
-    assert main(["deploy", address, str(bundles.old)]) == 1
+    assert main(["deploy", "push", address, str(bundles.old)]) == 1
     err = capsys.readouterr().err
     assert said in err and len(err.splitlines()) == 1
 
@@ -117,5 +121,5 @@ def test_no_adb(
     tmp_path: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["deploy", "adb", str(bundles.old)]) == 1
+    assert main(["deploy", "push", "adb", str(bundles.old)]) == 1
     assert "adb: not found: install it" in capsys.readouterr().err

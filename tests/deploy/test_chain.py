@@ -77,12 +77,15 @@ def test_a_kit_is_delivered_installed_checked_and_measured(
     address, config = f"ssh://device{tmp_path}/duomem", ["--ssh-config", str(device.config)]
     arguments = "--prompt 32 --gen 4 --repetitions 1 --threads 1"
     results = tmp_path / "results"
-    assert main(["deploy", address, str(kit), *config, "--bench", str(results), "--bench-arguments", arguments]) == 0
+    assert (
+        main(["deploy", "push", address, str(kit), *config, "--bench", str(results), "--bench-arguments", arguments])
+        == 0
+    )
     out = capsys.readouterr().out
     assert "version " in out and "is current; sent " in out
     assert "self-check: passed: verified, needs " in out and " on cpu" in out
     [runtime] = (device.folder / "duomem").glob("runtime-*")
-    assert not list(runtime.rglob("libtvm_compiler*")) and (runtime / "duomem/device/engine.py").is_file()
+    assert not list(runtime.rglob("libtvm_compiler*")) and (runtime / "duomem/device/engine/tvm_engine.py").is_file()
     [result] = results.glob("*.json")
     measured = json.loads(result.read_text())
     assert [test["test"] for test in measured["runs"][0]["tests"]] == ["pp32", "tg4"]
@@ -94,6 +97,6 @@ def test_a_kit_is_delivered_installed_checked_and_measured(
     manifest = json.loads((damaged / "bundle.json").read_text())
     manifest["gate"]["bound"] = 2.0  # another version, with a manifest that is not as duomem kit wrote it
     (damaged / "bundle.json").write_text(json.dumps(manifest))
-    assert main(["deploy", address, str(damaged), *config]) == 1
+    assert main(["deploy", "push", address, str(damaged), *config]) == 1
     assert "is not as duomem kit wrote it" in capsys.readouterr().err
     assert os.readlink(tmp_path / "duomem/current") == first

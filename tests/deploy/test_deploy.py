@@ -347,3 +347,20 @@ def test_file_names_with_spaces_and_quotes(device: FolderTransport) -> None:
     assert (device.home / "d/versions" / name / file.path).read_bytes() == data
     state = side.state()
     assert state.records == {name: [File(file.path, file.sha256)]} and side.whole(name, state.records[name])
+
+
+def test_status(device: FolderTransport, bundles: Bundles) -> None:
+    """What is there, without the lock and without a trace."""
+    nothing = module.status(device, FOLDER)
+    assert (nothing.current, nothing.previous, nothing.versions, nothing.free) == (None, None, (), None)
+    assert not (device.home / FOLDER).exists()
+    old = deploy(device, FOLDER, bundles.old).version
+    assert module.status(device, FOLDER).previous is None
+    new = deploy(device, FOLDER, bundles.new).version
+    (device.home / FOLDER / "lock" / f"{'e' * 16}-1-2-{'0' * 16}").write_text("9999999999 someone@elsewhere\n")
+    before = sorted((device.home / FOLDER).rglob("*"))
+    found = module.status(device, FOLDER)
+    assert (found.device, found.folder) == ("folder", str(device.home / FOLDER))
+    assert (found.current, found.previous, found.versions) == (new, old, tuple(sorted((old, new))))
+    assert found.free and found.to_json()["current"] == new
+    assert sorted((device.home / FOLDER).rglob("*")) == before

@@ -38,22 +38,25 @@ def test_from_the_command_line(
     root = tmp_path / "my device"
     address = f"ssh://device{tmp_path}/my%20device"
     config = ["--ssh-config", str(sshd.config)]
-    assert main(["deploy", address, str(bundles.old), *config]) == 0
+    assert main(["deploy", "push", address, str(bundles.old), *config]) == 0
     out = capsys.readouterr().out
     assert f"device:{root}: version " in out and "is current; sent 6 files" in out
     assert "self-check: not run: the bundle brings no check and the device has no duomem" in out
     assert in_use(root) == (bundles.old / "bundle.json").read_bytes()
-    assert main(["deploy", address, str(bundles.new), "--json", *config]) == 0
+    assert main(["deploy", "push", address, str(bundles.new), "--json", *config]) == 0
     done = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (done["sent_files"], done["sent_bytes"], done["changed"]) == (3, bundles.changed, True)
-    assert main(["deploy", address, str(bundles.new), *config]) == 0
+    assert main(["deploy", "push", address, str(bundles.new), *config]) == 0
     assert "nothing to do" in capsys.readouterr().out
-    assert main(["deploy", address, "--rollback", *config]) == 0
-    back = f"back to version {done['previous']}; --rollback again returns to {done['version']}"
+    assert main(["deploy", "rollback", address, *config]) == 0
+    back = f"back to version {done['previous']}; another rollback returns to {done['version']}"
     assert back in capsys.readouterr().out
     assert in_use(root) == (bundles.old / "bundle.json").read_bytes()
-    assert main(["deploy", address, *config]) == 1
-    assert "give a BUNDLE or --rollback" in capsys.readouterr().err
+    assert main(["deploy", "status", address, "--json", *config]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["current"], found["previous"]) == (done["previous"], done["version"]) and found["folder"] == str(root)
+    assert main(["deploy", "push", address, *config]) == 2
+    assert "Missing argument 'BUNDLE'" in capsys.readouterr().err
 
 
 def test_a_failed_check_is_exit_status_1(
@@ -65,13 +68,13 @@ def test_a_failed_check_is_exit_status_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = [f"ssh://device{tmp_path}/d", str(bundles.new), "--ssh-config", str(sshd.config)]
-    main(["deploy", arguments[0], str(bundles.old), *arguments[2:]])
+    main(["deploy", "push", arguments[0], str(bundles.old), *arguments[2:]])
     monkeypatch.setattr(module, "check_command", lambda paths: "echo 'needs CUDA 13'; exit 1")
-    assert main(["deploy", *arguments]) == 1
+    assert main(["deploy", "push", *arguments]) == 1
     out = capsys.readouterr().out
     assert "not switched" in out and "self-check: failed: needs CUDA 13" in out
     assert in_use(tmp_path / "d") == (bundles.old / "bundle.json").read_bytes()
-    assert main(["deploy", *arguments, "--no-check"]) == 0
+    assert main(["deploy", "push", *arguments, "--no-check"]) == 0
     assert in_use(tmp_path / "d") == (bundles.new / "bundle.json").read_bytes()
 
 
@@ -120,7 +123,7 @@ def test_what_keeps_it_from_connecting_is_said(
 ) -> None:
     changes = [change.replace("STRANGER", f"{sshd.folder}/stranger").replace("CLOSED", "1") for change in changes]
     config = sshd.variant("wrong", *changes)
-    assert main(["deploy", f"ssh://me@device{tmp_path}/d", str(bundles.old), "--ssh-config", str(config)]) == 1
+    assert main(["deploy", "push", f"ssh://me@device{tmp_path}/d", str(bundles.old), "--ssh-config", str(config)]) == 1
     err = capsys.readouterr().err
     assert said in err and "me@device" in err and len(err.splitlines()) == 1
 
@@ -131,7 +134,10 @@ def test_a_changed_host_key_is_said(
     other = " ".join((sshd.folder / "stranger.pub").read_text().split()[:2])
     (tmp_path / "known").write_text(f"[127.0.0.1]:{sshd.port} {other}\n")
     config = sshd.variant("changed", f"UserKnownHostsFile {tmp_path}/known")
-    assert main(["deploy", f"ssh://device:{sshd.port}{tmp_path}/d", str(bundles.old), "--ssh-config", str(config)]) == 1
+    assert (
+        main(["deploy", "push", f"ssh://device:{sshd.port}{tmp_path}/d", str(bundles.old), "--ssh-config", str(config)])
+        == 1
+    )
     assert f"ssh-keygen -R [device]:{sshd.port}" in capsys.readouterr().err
 
 
@@ -139,7 +145,7 @@ def test_no_ssh_client(
     tmp_path: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["deploy", "ssh://device", str(bundles.old)]) == 1
+    assert main(["deploy", "push", "ssh://device", str(bundles.old)]) == 1
     assert "install the OpenSSH client" in capsys.readouterr().err
 
 
@@ -191,7 +197,7 @@ def test_ctrl_c_ends_the_copy_and_gives_the_lock_back(sshd: Sshd, tmp_path: Path
         "plain = SshTransport.append\n"
         "def append(*a):\n    plain(*a)\n    os.kill(os.getpid(), signal.SIGINT)\n"
         "SshTransport.append = append\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"sys.exit(main(['deploy', 'ssh://device{slow}', {str(bundles.old)!r}, '--ssh-config', "
+        f"sys.exit(main(['deploy', 'push', 'ssh://device{slow}', {str(bundles.old)!r}, '--ssh-config', "
         f"{str(sshd.config)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

@@ -83,16 +83,16 @@ ALL = (
 )
 
 
-def _rungs() -> dict[tuple[str, str], dict[str, Any]]:
+def _conditions() -> dict[tuple[str, str], dict[str, Any]]:
     return {
         (condition["panel"], condition["name"]): condition
-        for condition in json.loads(Path("out/grid.json").read_text())["conditions"]
+        for condition in json.loads(Path("out/compare.json").read_text())["conditions"]
     }
 
 
-def test_every_rung(loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_condition(loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert _compare(*ALL) == 0
-    conditions = _rungs()
+    conditions = _conditions()
     taught = {name: condition["taught"] for (panel, name), condition in conditions.items() if panel == "free"}
     assert taught == {
         "base, no memory": "nothing",
@@ -111,17 +111,17 @@ def test_every_rung(loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str]
     run = conditions["free", "LoRA, teacher memory"]["runs"][1]
     assert run["inputs"]["bundle"] == sha256_file(Path("lora1/bundle.json"))
     assert run["inputs"]["pack"] == sha256_file(Path("teacher.dmpack")) and run["inputs"]["protocol"] == "free"
-    assert capsys.readouterr().out.rstrip().endswith("out/grid.md")
+    assert capsys.readouterr().out.rstrip().endswith("out/compare.md")
 
 
 def test_nothing_is_played_twice(loaded: list[EvalConfig]) -> None:
     """Nor under two names: a pack without memories plays as none does."""
     assert _compare(*ALL) == 0
     assert len(loaded) == 2 * (2 + 2 + 3) and len(set(loaded)) == len(loaded)
-    before = {key: condition["runs"] for key, condition in _rungs().items()}
+    before = {key: condition["runs"] for key, condition in _conditions().items()}
     assert before["free", "base, self memory"] == before["free", "base, no memory"]
     assert _compare(*ALL) == 0
-    assert len(loaded) == 14 and {key: condition["runs"] for key, condition in _rungs().items()} == before
+    assert len(loaded) == 14 and {key: condition["runs"] for key, condition in _conditions().items()} == before
 
 
 def test_stopped_it_goes_on(loaded: list[EvalConfig], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,36 +134,38 @@ def test_stopped_it_goes_on(loaded: list[EvalConfig], monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(Agent, "play", stop)
         assert _compare(*ALL) == 130
-    assert [name for _, name in _rungs()] == ["base, no memory", "base, self memory", "base, teacher memory"]
+    assert [name for _, name in _conditions()] == ["base, no memory", "base, self memory", "base, teacher memory"]
     assert _compare(*ALL) == 0
-    assert len(_rungs()) == 14 and len(loaded) == 15
+    assert len(_conditions()) == 14 and len(loaded) == 15
 
 
 def test_some_games_of_one_protocol(loaded: list[EvalConfig], generated_games: Path) -> None:
     task_type, *_, scene = find_games(generated_games, "valid_seen")[0].parts[-3].split("-")
     assert _compare(*ALL, "--protocol", "free", "--task-type", task_type, "--scene", scene) == 0
-    assert {panel for panel, _ in _rungs()} == {"free"} and {condition["n"] for condition in _rungs().values()} == {1}
+    assert {panel for panel, _ in _conditions()} == {"free"} and {
+        condition["n"] for condition in _conditions().values()
+    } == {1}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        ((), "no student to play"),
-        (("--base", "x"), "x/bundle.json: no such bundle"),
-        (("--base", "base", "--pack", "x"), "x: no such memory pack"),
-        (("--base", "base", "--pack", "own.dmpack"), "its memories are by student:fake, that is no teacher memory"),
-        (("--base", "base", "--base-self", "teacher.dmpack"), "by expert/1, that is no self memory"),
-        (("--base-self", "own.dmpack", "--lora", "lora0"), "--base-self: whose"),
-        (("--lora", "lora0", "--lora", "lora1"), "two students of one seed"),
-        (("--lora", "0=lora0", "--lora-self", "1=own.dmpack"), "--lora-self own.dmpack: no --lora of that seed"),
-        (("--base", "base", "--task-type", "pick_nothing"), "--task-type pick_nothing: no such task type"),
-        (("--base", "base", "--scene", "999"), "--scene 999: no valid_seen game of these is in this floor plan"),
-        (("--base", "base", "--teacher", "x", "--protocol", "free"), "x: no such episode file"),
+        ((), 2, "no student to play"),
+        (("--base", "x"), 1, "x: no such bundle folder"),
+        (("--base", "base", "--pack", "x"), 1, "x: no such memory pack"),
+        (("--base", "base", "--pack", "own.dmpack"), 1, "its memories are by student:fake, that is no teacher memory"),
+        (("--base", "base", "--base-self", "teacher.dmpack"), 1, "by expert/1, that is no self memory"),
+        (("--base-self", "own.dmpack", "--lora", "lora0"), 2, "--base-self: whose"),
+        (("--lora", "lora0", "--lora", "lora1"), 2, "two students of one seed"),
+        (("--lora", "0=lora0", "--lora-self", "1=own.dmpack"), 2, "--lora-self own.dmpack: no --lora of that seed"),
+        (("--base", "base", "--task-type", "pick_nothing"), 2, "'pick_nothing' is not one of 'pick_and_place_simple'"),
+        (("--base", "base", "--scene", "999"), 1, "--scene 999: no valid_seen game of these is in this floor plan"),
+        (("--base", "base", "--teacher", "x", "--protocol", "free"), 1, "x: no such episode file"),
     ],
 )
 def test_wrong_arguments(
-    loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str], arguments: Sequence[str], said: str
+    loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str], arguments: Sequence[str], status: int, said: str
 ) -> None:
-    assert _compare(*arguments) == 1
+    assert _compare(*arguments) == status
     errors = capsys.readouterr().err
     assert said in errors and errors.count("duomem: error:") == 1

@@ -116,7 +116,8 @@ def test_the_command(
     assert main([*arguments, "--out", str(tmp_path / "t.jsonl")]) == 0
     assert len(configs) == 1 and configs[0].protocol == "free"
     assert json.loads((tmp_path / "t.jsonl.inputs.json").read_text())["student"]["bundle"]
-    assert main([*arguments, "--noise-rate", "0.1", "--out", str(tmp_path / "u.jsonl")]) == 1
+    assert main([*arguments, "--noise-rate", "0.1", "--out", str(tmp_path / "u.jsonl")]) == 2
     assert "--student: its own mistakes" in capsys.readouterr().err
-    assert main([*arguments[:-2], "--pack", str(tmp_path / "a.dmpack"), "--out", str(tmp_path / "v.jsonl")]) == 1
+    (tmp_path / "a.dmpack").touch()
+    assert main([*arguments[:-2], "--pack", str(tmp_path / "a.dmpack"), "--out", str(tmp_path / "v.jsonl")]) == 2
     assert "a.dmpack: the expert reads no memories" in capsys.readouterr().err

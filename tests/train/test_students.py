@@ -146,11 +146,11 @@ def test_estimates_by_hand() -> None:
 
 
 def test_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["students"]) == 0
+    assert main(["student", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     line = next(line for line in lines if line.startswith("qwen3-4b "))
     assert "Qwen/Qwen3-4B " in line and " 4.02 B " in line and " 5.90 M " in line
-    assert main(["students", "--json"]) == 0
+    assert main(["student", "list", "--json"]) == 0
     students = {s["name"]: s for s in json.loads(capsys.readouterr().out)["students"]}
     assert set(students) == PAPER
     assert students["qwen2.5-72b"]["hours"]["H100"] is None and 0 < students["qwen3-4b"]["hours"]["L4"] < 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.cli import compile as cli
-from duomem.compile.export.mlc import compile_mlc
+from duomem.cli.export import MLC_DEVICES
+from duomem.cli.main import main
+from duomem.compile.export.mlc import DEVICES, compile_mlc
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.mlc_config import chat_config, check_mlc, conversation
@@ -234,35 +234,44 @@ def test_mlc_llm_failing_leaves_nothing(tiny_model: Path, tmp_path: Path, mode: 
     assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
 
 
-def command(*args: str) -> None:
-    parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers())
-    parsed = parser.parse_args(["compile", *args])
-    parsed.func(parsed)
+def command(*args: str) -> int:
+    return main(["export", "mlc", *args])
 
 
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("args", "status", "said"),
     [
-        (["--compiler", "mlc", "--target", "moon"], r"--target moon.*cpu, cuda"),
-        (["--format", "mlc", "--target", "aarch64"], r"--format mlc compiles nothing"),
-        (["--format", "mlc", "--min-agreement", "0.5"], r"--min-agreement"),
-        (["--format", "mlc", "--quant", "q3"], r"--quant q3"),
-        (["--format", "mlc", "--context", "8"], r"--context 8"),
+        (["--device", "moon"], 2, "'--device': 'moon' is not one of 'cpu', 'cuda'"),
+        (["--target", "aarch64"], 2, "No such option '--target'"),
+        (["--quant", "q3"], 2, "'--quant': 'q3' is not one of 'q0f32'"),
+        (["--context", "8"], 2, "'--context': 8 is not in the range x>=64"),
+        (["--context", "9999"], 1, "--context 9999: this model takes 64..512 tokens"),
+        (["--calibrate-pack", "PACK"], 2, "--calibrate-pack: the memories of which episodes?"),
     ],
 )
-def test_wrong_options(tiny_model: Path, tmp_path: Path, args: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        command(str(tiny_model), "--out", str(tmp_path / "o"), *args)
+def test_wrong_options(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], status: int, said: str
+) -> None:
+    pack = tmp_path / "p.dmpack"
+    pack.touch()
+    words = [str(pack) if word == "PACK" else word for word in args]
+    assert command(str(tiny_model), "--out", str(tmp_path / "o"), *words) == status
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
     assert not (tmp_path / "o").exists()
 
 
+def test_devices_are_those_of_the_command() -> None:
+    assert tuple(DEVICES) == MLC_DEVICES
+
+
 def test_without_mlc_llm_one_line_says_how_to_get_it(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlc_llm", None)
-    with pytest.raises(UserError, match=r"mlc_llm is not installed.*https://llm\.mlc\.ai/docs/install"):
-        command(str(tiny_model), "--out", str(tmp_path / "o"), "--compiler", "mlc")
+    assert command(str(tiny_model), "--out", str(tmp_path / "o"), "--device", "cpu") == 1
+    err = capsys.readouterr().err
+    assert "--device cpu: mlc_llm is not installed" in err and "https://llm.mlc.ai/docs/install" in err
 
 
 def test_an_installed_mlc_llm_is_found(
@@ -274,14 +283,9 @@ def test_an_installed_mlc_llm_is_found(
     (package / "__main__.py").write_text(FAKE.replace("sys.argv.pop(1)", "'work'"))
     monkeypatch.syspath_prepend(str(package.parent))
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    command(str(tiny_model), "--out", str(tmp_path / "o"), "--compiler", "mlc", "--quant", "q4f16_0")
+    assert command(str(tiny_model), "--out", str(tmp_path / "o"), "--device", "cpu", "--quant", "q4f16_0") == 0
     assert "library lib/cpu.so" in capsys.readouterr().out
     assert json.loads((tmp_path / "o" / "lib" / "cpu.so").read_text())[0] == "compile"
-
-
-def test_min_agreement_is_a_share(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        command(str(tiny_model), "--out", str(tmp_path / "o"), "--min-agreement", "90")
 
 
 def test_a_real_checkpoint_reads_its_own_template(tiny_model: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import shutil
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.cli import compile as cli
+from duomem.cli.main import main
 from duomem.compile import bundle as writer
 from duomem.compile.bundle import compile_bundle
 from duomem.compile.library.target import load_target
@@ -25,6 +24,7 @@ from duomem.core.files import sha256_file
 from duomem.core.trajectory import Step, Trajectory
 from duomem.device.engine.bundle import read_bundle
 from duomem.memory_packs.build import build_pack
+from duomem.train.calibration import sample_episodes
 
 
 def correlated(rows: int, k: int, seed: int = 0) -> np.ndarray:
@@ -187,11 +187,8 @@ def played(tmp_path: Path) -> Path:
     return write(tmp_path / "t.jsonl", [episode(i) for i in range(8)])
 
 
-def command(*args: object) -> None:
-    parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers())
-    parsed = parser.parse_args(["compile", *map(str, args)])
-    parsed.func(parsed)
+def command(*args: object) -> int:
+    return main(["compile", *map(str, args)])
 
 
 def test_the_bundle_tells_what_it_was_calibrated_on(
@@ -227,7 +224,7 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
 def test_another_calibration_is_another_bundle(tiny_model: Path, tiny_bundle: Path, played: Path) -> None:
     checkpoint = Checkpoint(tiny_model)
     digest = lambda record: writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record, None)  # noqa: E731
-    records = [None, *(cli._calibration(played, None, tiny_model).record | {"tokens": n} for n in (1, 2))]
+    records = [None, *(sample_episodes(played, None, tiny_model)[1] | {"tokens": n} for n in (1, 2))]
     assert len({digest(record) for record in records}) == 3
     assert read_bundle(tiny_bundle).manifest["inputs"] == digest(None)
     assert read_bundle(tiny_bundle).manifest["calibration"] is None
@@ -238,27 +235,31 @@ def test_what_training_held_out_is_not_calibrated_on(tiny_model: Path, played: P
     for games, scenes, left in (([], [], 8), ([0, 3], [], 6), ([0], ["5", "6"], 5)):
         held = {"games": [episode(i).game for i in games], "scenes": scenes}
         (student / "duomem.json").write_text(json.dumps({"held_out": held}))
-        assert cli._calibration(played, None, student).record["episodes"] == left
+        assert sample_episodes(played, None, student)[1]["episodes"] == left
     (student / "duomem.json").write_text(json.dumps({"held_out": {"scenes": [str(i) for i in range(8)]}}))
     with pytest.raises(UserError, match="no won episode"):
-        cli._calibration(played, None, student)
+        sample_episodes(played, None, student)
 
 
 @pytest.mark.parametrize("split", ["valid_seen", "valid_unseen"])
-def test_validation_games_are_refused(tiny_model: Path, tmp_path: Path, split: str) -> None:
+def test_validation_games_are_refused(
+    tiny_model: Path, tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write(tmp_path / "t.jsonl", [episode(0), episode(1, split)])
-    with pytest.raises(UserError, match=f"line 2.*{split}.*train"):
-        command(tiny_model, "--calibrate", file, "--out", tmp_path / "b")
+    assert command(tiny_model, "--calibrate", file, "--out", tmp_path / "b") == 1
+    assert f"line 2: field split is {split!r}: students learn from train games" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
 
-def test_wrong_use_is_one_line(tiny_model: Path, played: Path, tmp_path: Path) -> None:
+def test_wrong_use_is_one_line(
+    tiny_model: Path, played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = ["--out", tmp_path / "b"]
     lost = write(tmp_path / "lost.jsonl", [replace(episode(0), won=False)])
-    with pytest.raises(UserError, match="no won episode"):
-        command(tiny_model, "--calibrate", lost, *out)
-    with pytest.raises(UserError, match=r"--calibrate-pack.*--calibrate FILE"):
-        command(tiny_model, "--calibrate-pack", played, *out)
+    assert command(tiny_model, "--calibrate", lost, *out) == 1
+    assert "no won episode" in capsys.readouterr().err
+    assert command(tiny_model, "--calibrate-pack", played, *out) == 2
+    assert "--calibrate-pack: the memories of which episodes? Give --calibrate FILE too" in capsys.readouterr().err
     with pytest.raises(UserError, match="q0f32 rounds nothing"):
         compile_bundle(tiny_model, load_target("host"), "q0f32", tmp_path / "b", calibration=Calibration(((1, 2),), {}))
     assert not (tmp_path / "b").exists()

@@ -103,7 +103,7 @@ def test_the_advice_fits(short: int, bundle: Bundle) -> None:
     text = str(e.value)
     assert f"needs {need.total / 1e6:.0f} MB" in text and "(control group /small)" in text
     assert f"KV cache {need.kv_cache / 1e6:.0f} for 4 sessions of 4096 tokens" in text
-    length = int(text.split("context_length of at most ")[1].split(",")[0])
+    length = int(text.split("--context of at most ")[1].split(",")[0])
     assert 256 <= length < 4096 and length % 16 == 0
     check_memory(memory_need(bundle, length, 4), limit, bundle, length, 4)
     with pytest.raises(UserError):
@@ -113,7 +113,7 @@ def test_the_advice_fits(short: int, bundle: Bundle) -> None:
 def test_fewer_sessions_where_a_shorter_context_is_not_enough(bundle: Bundle) -> None:
     need = memory_need(bundle)
     limit = Limit(need.total - need.kv_cache + 300 * 16384, "free memory")
-    with pytest.raises(UserError, match=r"context_length of at most 272 and max_sessions of 1"):
+    with pytest.raises(UserError, match=r"--context of at most 272 and max_sessions of 1"):
         check_memory(need, limit, bundle, 4096, 4)
     check_memory(memory_need(bundle, 272, 1), limit, bundle, 272, 1)
     with pytest.raises(UserError, match="no context_length fits, as 85 MB go to the rest"):
