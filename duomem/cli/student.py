@@ -18,7 +18,6 @@ from duomem.cli.values import AdapterFolder, OutputFolder, Student
 if TYPE_CHECKING:
     from duomem.train.config import StudentConfig
 
-MODELS = Path("runs/models")
 
 config_option = click.option(
     "--config",
