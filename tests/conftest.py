@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,21 +44,32 @@ def write_byte_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def write_tiny_model(folder: Path, dtype: str = "float32", **overrides: Any) -> Path:
+    """Write a random Llama of TINY's dimensions, or those in `overrides`, in transformers' format."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(7)
+    model = LlamaForCausalLM(LlamaConfig(**TINY | overrides)).to(getattr(torch, dtype))
+    model.save_pretrained(folder, max_shard_size=overrides.get("max_shard_size", "1GB"))
+    write_byte_tokenizer(folder)
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was skipped, once a reason."""
+    reports = [r for r in terminalreporter.stats.get("skipped", []) if isinstance(r.longrepr, tuple)]
+    reasons = Counter(str(r.longrepr[2]).removeprefix("Skipped: ") for r in reports)
+    for reason, n in reasons.most_common():
+        terminalreporter.write_line(f"skipped {n}: {reason}")
+
+
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., Path]:
-    """make_model(folder, dtype="float32", **config) writes a tiny random Llama in transformers' format."""
-
-    def make(folder: Path, dtype: str = "float32", **overrides: Any) -> Path:
-        import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        torch.manual_seed(7)
-        model = LlamaForCausalLM(LlamaConfig(**TINY | overrides)).to(getattr(torch, dtype))
-        model.save_pretrained(folder, max_shard_size=overrides.get("max_shard_size", "1GB"))
-        write_byte_tokenizer(folder)
-        return folder
-
-    return make
+    """make_model(folder, dtype="float32", **config) writes a tiny random Llama; skips without torch."""
+    for name in ("torch", "transformers"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install duomem[compile]")
+    return write_tiny_model
 
 
 @pytest.fixture(scope="session")
