@@ -8,6 +8,7 @@ DEV_STAMP := $(VENV)/.installed
 NVCC := $(VENV)/.nvcc
 MARKED := slow or official or qemu or ssh or vulkan
 PYTEST := $(BIN)/python -m pytest
+TWO := -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-host demo demo-full test test-all lint clean host phone jetson mac \
@@ -39,10 +40,10 @@ demo-full: install-host  ## the same, and train the adapter and build the pack t
 	PATH="$(abspath $(BIN)):$$PATH" scripts/demo.sh --full
 
 test: lint  ## lint and the unmarked tests, two at a time: minutes
-	$(PYTEST) -n 2 --dist loadscope -m "not ($(MARKED))"
+	$(PYTEST) $(TWO) -m "not ($(MARKED))"
 
 test-all: test  ## and then the marked tests: slow, official, qemu, ssh, vulkan
-	$(PYTEST) -m "$(MARKED)"
+	$(PYTEST) $(TWO) -m "$(MARKED)"
 
 lint: install  ## ruff and basedpyright
 	$(BIN)/ruff check .

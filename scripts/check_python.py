@@ -10,6 +10,6 @@ OLDEST, NEWEST = (3, 10), (3, 14)
 if not OLDEST <= sys.version_info[:2] <= NEWEST:
     sys.exit(
         "duomem: error: Python {}.{} is not supported: run make with PYTHON=python3.X, X from {} to {}".format(
-            sys.version_info[0], sys.version_info[1], OLDEST[1], NEWEST[1]
+            *sys.version_info[:2], OLDEST[1], NEWEST[1]
         )
     )
