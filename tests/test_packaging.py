@@ -86,7 +86,7 @@ def test_the_source_distribution_is_the_checkout(source: Path) -> None:
 
 @pytest.mark.slow
 def test_tests_run_from_the_source_distribution(source: Path) -> None:
-    tests = ["tests/core/test_stats.py", "tests/memory_packs", "tests/test_architecture.py"]
+    tests = ["tests/core/test_stats.py", "tests/memory_packs"]
     options = ["-p", "no:cacheprovider", "-m", "not slow"]
     _run([sys.executable, "-m", "pytest", *options, *tests], source, PYTHONPATH=str(source))
 
