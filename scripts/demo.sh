@@ -81,7 +81,7 @@ for protocol in constrained free; do
     evaluate "DuoMem: LoRA + teacher memory, $protocol" expert "duomem-$protocol-$games.jsonl" \
         "$out/bundle" --pack "$pack" --protocol $protocol --limit "$games"
 done
-row "teacher: searching expert" "is the expert" "teacher-$games.jsonl"
+row "teacher: searching expert" - "teacher-$games.jsonl"
 
 stage "play: one episode" duomem play "$out/bundle" --pack "$pack" --games "$root" --game 2 --watch
 
@@ -94,13 +94,10 @@ for entry in "${stages[@]}"; do
 done
 printf '\n== %s games, at most 50 steps; constrained and free: docs/concepts.md\n' "$source"
 awk '/^\|/ { print; table = 1; next } table { exit }' "$out/report/table.md"
+printf '\n== what lies where\n'
+printf '%-40s %s\n' "$out/bundle" "the compiled student" "$pack" "the memories it plays with" \
+    "$out/report/table.md" "the table with its tests, versions and digests" "$out/*.jsonl" "every episode, step by step"
 cat <<END
-
-== what lies where
-$out/bundle                  the compiled student
-$pack   the memories it plays with
-$out/report/table.md         the table with its tests, versions and digests
-$out/*.jsonl                 every episode, step by step
 
 == what to try next
 duomem play $out/bundle --pack $pack --games $root --game 5 --watch
