@@ -5,6 +5,7 @@
 #   scripts/check_other_python.sh       exit 0 with one line where there is no other Python
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONPATH ALFWORLD_DATA  # pip would take a checkout on the path for installed
 checkout=$PWD
 own=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -40,7 +41,6 @@ play=(eval "$place/bundle" --games "$place/games" --max-steps 5 --limit 3 --jobs
 .venv/bin/duomem "${play[@]}" --out "$place/own.jsonl"
 
 cd "$place"
-unset PYTHONPATH ALFWORLD_DATA
 venv/bin/duomem "${play[@]}" --out other.jsonl
 venv/bin/python - own.jsonl other.jsonl <<'PYTHON'
 import json

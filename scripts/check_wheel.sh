@@ -4,6 +4,7 @@
 #   scripts/check_wheel.sh [PYTHON]     PYTHON: what the fresh venv is made with (python3)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONPATH ALFWORLD_DATA  # pip would take a checkout on the path for installed
 checkout=$PWD python=${1:-python3}
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
@@ -15,7 +16,6 @@ pip=("$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check
 "${pip[@]}" --no-deps alfworld
 
 cd "$place"
-unset PYTHONPATH ALFWORLD_DATA
 export PATH=$place/venv/bin:$PATH
 python - "$checkout" <<'PYTHON'
 import sys
