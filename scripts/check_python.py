@@ -5,8 +5,11 @@ Runs before there is a venv: standard library of any Python 3 only.
 
 import sys
 
-if not (3, 10) <= sys.version_info[:2] <= (3, 12):
+OLDEST, NEWEST = (3, 10), (3, 14)
+
+if not OLDEST <= sys.version_info[:2] <= NEWEST:
     sys.exit(
-        "duomem: error: Python {}.{} is not supported: run make with PYTHON=python3.10, python3.11 or "
-        "python3.12".format(*sys.version_info)
+        "duomem: error: Python {}.{} is not supported: run make with PYTHON=python3.X, X from {} to {}".format(
+            *sys.version_info[:2], OLDEST[1], NEWEST[1]
+        )
     )

@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
-# The main job, top to bottom: games, teacher, memory pack, student, compiled engine, agent.
+# The whole flow, top to bottom: games, teacher, memory pack, student, compiled engine, agent, result table.
 #   scripts/demo.sh          starts from the shipped adapter and pack
-#   scripts/demo.sh --full   makes the pack from this run's teacher and trains the adapter too
-# Plays the games of $ALFWORLD_DATA if it is set, else generated ones. Everything lands in runs/; a second
-# run goes on where the first stopped.
+#   scripts/demo.sh --full   builds the pack from this run's teacher and trains the adapter too
+# Plays the games of $ALFWORLD_DATA if it is set, else generated ones. Everything lands in runs/demo*; a second run goes
+# on where the first one stopped. DEMO_GAMES, DEMO_BASE_GAMES: games of a row; DEMO_MINUTES: training time of --full.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-full=${1:-}
-minutes=${DEMO_MINUTES:-8}   # training budget of --full
-games=${DEMO_GAMES:-24}      # games a row of the table
+games=${DEMO_GAMES:-24}
+base_games=${DEMO_BASE_GAMES:-6}  # the base model loses each game only after all of its 50 steps
+minutes=${DEMO_MINUTES:-8}
 student=smollm2-135m
+case ${1:-} in
+    "") out=runs/demo train_games=240 ;;
+    --full) out=runs/demo-full train_games=1200 ;;
+    *) echo "demo.sh: $1: give nothing, or --full" >&2; exit 2 ;;
+esac
 stages=()
 
 stage() {  # stage NAME COMMAND...: run it, say what it is, keep its seconds
@@ -22,60 +27,82 @@ stage() {  # stage NAME COMMAND...: run it, say what it is, keep its seconds
 }
 
 if [[ -n ${ALFWORLD_DATA:-} ]]; then
-    source=real
+    source="official valid_seen" out+=-official root=$ALFWORLD_DATA
 else
-    source=generated
-    stage "games: generate" duomem games generate --out runs/games --seed 0 --train 1200 --seen 60 --unseen 60
+    source="generated valid_seen" root=$out/games
+    stage "games: generate" duomem games generate --out "$root" --seed 0 --train $train_games --seen 60 --unseen 60
 fi
-out=runs/demo-$source
 mkdir -p "$out"
 
 train=$out/train.jsonl
-stage "teacher: expert plays train games" duomem teach --split train --out "$train"
-stage "teacher: expert plays the test games" duomem teach --split valid_seen --out "$out/valid_seen.jsonl"
+stage "teacher: the expert plays train games" duomem teach --games "$root" --split train --out "$train"
+stage "teacher: the expert plays the test games" \
+    duomem teach --games "$root" --split valid_seen --limit "$games" --out "$out/teacher-$games.jsonl"
 
-if [[ $full == --full ]]; then
+if [[ ${1:-} == --full ]]; then
     pack=$out/expert.dmpack adapter=$out/adapter
+    noise=$out/noise.jsonl synthetic=$out/synthetic
     stage "pack: the teacher's memories" duomem pack build "$train" --out "$pack"
-    stage "teacher: expert recovers from mistakes" duomem teach --stumbles 0.08 --out "$out/stumbles.jsonl"
-    stage "teacher: made-up tasks that only a memory tells" duomem teach --invented 1500 --stumbles 0.06 \
-        --out "$out/invented.jsonl"
-    stage "pack: memories of the made-up tasks" duomem pack build "$out/invented.jsonl" --out "$out/invented.dmpack"
+    stage "teacher: the expert recovers from mistakes" \
+        duomem teach --games "$root" --noise-rate 0.08 --out "$noise"
+    stage "teacher: synthetic tasks that only a memory tells" \
+        duomem teach --games "$root" --synthetic 1500 --noise-rate 0.06 --out "$synthetic.jsonl"
+    stage "pack: memories of the synthetic tasks" duomem pack build "$synthetic.jsonl" --out "$synthetic.dmpack"
     stage "student: train LoRA, $minutes minutes" duomem train --config $student --minutes "$minutes" \
-        --trajectories "$out/stumbles.jsonl" "$out/invented.jsonl" --pack "$pack" "$out/invented.dmpack" --out "$adapter"
-    out=$out/full
+        --trajectories "$noise" --trajectories "$synthetic.jsonl" --pack "$pack" --pack "$synthetic.dmpack" \
+        --out "$adapter"
 else
     pack=shipped/packs/alfworld-expert.dmpack adapter=shipped/students/$student
-    stage "pack: verify the shipped one" duomem pack show "$pack"
-    out=$out/shipped
+    stage "pack: the shipped one" duomem pack show "$pack"
 fi
 
-stage "student: base model" duomem base --config $student
-base=$(duomem base --config $student)
-stage "student: merge LoRA" duomem merge --config $student --adapter "$adapter" --out "$out/merged"
-compile=(duomem compile --target host --quant q4f32_1 --calibrate "$train" --calibrate-pack "$pack")
-stage "compile: base, q4" "${compile[@]}" "$base" --min-agreement 0 --out "$out/bundle-base"
-stage "compile: DuoMem, q4" "${compile[@]}" "$out/merged" --out "$out/bundle"
+stage "student: base model" duomem student base --config $student
+base=$(duomem student base --config $student)
+stage "student: merge LoRA" duomem student merge --config $student --adapter "$adapter" --out "$out/merged"
+# The base model is rounded plainly and needs no agreement: it loses in float32 too, and calibration takes minutes.
+stage "compile: base model, 4 bits" \
+    duomem compile "$base" --target host --quant q4f32_1 --min-agreement 0 --out "$out/bundle-base"
+stage "compile: DuoMem student, 4 bits, calibrated" duomem compile "$out/merged" --target host --quant q4f32_1 \
+    --calibrate "$train" --calibrate-pack "$pack" --out "$out/bundle"
 
 rows=()
-evaluate() {  # evaluate LABEL FILE ARGUMENTS...: one row of the table
-    local label=$1 file=$out/$2.jsonl
-    shift 2
-    stage "eval: $label" duomem eval "$@" --limit "$games" --out "$file"
-    rows+=("$label=$file")
+evaluate() {  # evaluate NAME TAUGHT FILE ARGUMENTS...: play, and one row of the table
+    local name=$1 taught=$2 file=$3
+    shift 3
+    stage "eval: $name" duomem eval "$@" --games "$root" --out "$out/$file"
+    row "$name" "$taught" "$file"
 }
+row() {  # row NAME TAUGHT FILE: one row of the table
+    rows+=("[[condition]]"$'\n'"name = \"$1\""$'\n'"taught = \"$2\""$'\n'"episodes = [\"$3\"]"$'\n')
+}
+evaluate "base model, no memory, constrained" nobody "base-$base_games.jsonl" \
+    "$out/bundle-base" --limit "$base_games"
 for protocol in constrained free; do
-    # Passing over commands in vain takes the bare model, which writes little else, up to a minute and a half a game.
-    evaluate "base, no memory, $protocol" "base-$protocol-$games" "$out/bundle-base" --protocol $protocol --no-tabu
-    evaluate "DuoMem (LoRA + teacher memory), $protocol" "duomem-$protocol-$games" "$out/bundle" \
-        --pack "$pack" --protocol $protocol
+    evaluate "DuoMem: LoRA + teacher memory, $protocol" expert "duomem-$protocol-$games.jsonl" \
+        "$out/bundle" --pack "$pack" --protocol $protocol --limit "$games"
 done
+row "teacher: searching expert" - "teacher-$games.jsonl"
 
-stage "play: one episode" duomem play "$out/bundle" --pack "$pack" --game 2 --watch
+stage "play: one episode" duomem play "$out/bundle" --pack "$pack" --games "$root" --game 2 --watch
 
-printf '\n== %s valid_seen games (%s)\n' "$games" "$source"
-duomem report "${rows[@]}"
-printf '\n== where the time went: %s s\n' "$SECONDS"
+printf '%s\n' "title = \"$source games, 50 steps\"" "${rows[@]}" >"$out/table.toml"
+(cd "$out" && duomem report table.toml --out report >report.log) || { cat "$out/report.log"; exit 1; }
+
+printf '\n== where the time went: %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
 for entry in "${stages[@]}"; do
-    printf '%6d s %4d %%  %s\n' "${entry%% *}" $((100 * ${entry%% *} / (SECONDS > 0 ? SECONDS : 1))) "${entry#* }"
+    printf '%6d s  %s\n' "${entry%% *}" "${entry#* }"
 done
+printf '\n== %s games, at most 50 steps; constrained and free: docs/concepts.md\n' "$source"
+awk '/^\|/ { print; table = 1; next } table { exit }' "$out/report/table.md"
+printf '\n== what lies where\n'
+printf '%-40s %s\n' "$out/bundle" "the compiled student" "$pack" "the memories it plays with" \
+    "$out/report/table.md" "the table with its tests, versions and digests" "$out/*.jsonl" "every episode, step by step"
+cat <<END
+
+== what to try next
+duomem play $out/bundle --pack $pack --games $root --game 5 --watch
+duomem pack search $pack "put a clean mug in the coffeemachine."
+duomem bench $out/bundle
+make host          # a folder with student, memories, games and runtime, to install offline
+make demo-full     # trains the adapter too
+END

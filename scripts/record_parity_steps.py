@@ -1,7 +1,7 @@
 """Record the steps the parity gate compares action choices on: `python scripts/record_parity_steps.py`.
 
-Games come from duomem's own generator, train rooms only, and the searching expert plays them: nothing of
-the official games, and no room of valid_unseen, is in the file. The same bytes on every run.
+Games come from duomem's own generator, train scenes only, and the searching expert plays them: nothing of
+the official games, and no scene of valid_unseen, is in the file. The same bytes on every run.
 """
 
 from __future__ import annotations

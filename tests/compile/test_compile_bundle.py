@@ -36,6 +36,7 @@ def test_manifest_tells_what_was_compiled(tiny_bundle: Path) -> None:
     assert (tiny_bundle / "packs").is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "config"),
     [

@@ -64,6 +64,7 @@ def test_files_come_and_go_unchanged(adb: Path, tmp_path: Path) -> None:
         phone.append(source, 0, 10, "/data/local/tmp/absent/x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_the_cable_is_pulled_at_every_command(
     pieces: int, adb: Path, bundles: Bundles, in_use: InUse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ from duomem.deploy.wheels import PLATFORMS, pins
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 pytestmark = [
+    pytest.mark.ssh,
     pytest.mark.skipif(sys.platform != "linux", reason="installs the kit of a Linux machine"),
     pytest.mark.skipif(sys.version_info < (3, 11), reason="kits are for Python 3.11 and later"),
 ]

@@ -62,6 +62,7 @@ def _check_after_cut(home: Path, bundles: Bundles, in_use: InUse) -> None:
     assert in_use(home / "d") == old
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["before", "after", "half"])
 def test_the_connection_is_cut_at_every_operation(how: str, tmp_path: Path, bundles: Bundles, in_use: InUse) -> None:
     start = tmp_path / "start"
@@ -81,6 +82,7 @@ def test_the_connection_is_cut_at_every_operation(how: str, tmp_path: Path, bund
     assert cuts >= 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", range(3))
 def test_the_device_loses_power_at_every_command(phase: int, tmp_path: Path, bundles: Bundles, in_use: InUse) -> None:
     """Every sixth command of all the scripts, from `phase` on: its shell and all it started are killed there."""

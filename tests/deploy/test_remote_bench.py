@@ -40,6 +40,7 @@ def device(folder: Path, program: str) -> Path:
     return folder / "my device"
 
 
+@pytest.mark.ssh
 def test_over_ssh_into_one_table(sshd: Sshd, tmp_path: Path) -> None:
     folder = device(tmp_path, f"echo a table; echo \"$*\" >&2; echo '{json.dumps(RESULT)}'")
     with contextlib.closing(SshTransport(SshAddress("device", None, None, "duomem"), sshd.config)) as transport:

@@ -22,6 +22,8 @@ from duomem.deploy.deploy import deploy
 from duomem.deploy.ssh import SshTransport
 from duomem.deploy.transport import ConnectionLost
 
+pytestmark = pytest.mark.ssh
+
 InUse = Callable[[Path], bytes]
 DEVICE = SshAddress("device", None, None, "duomem")
 

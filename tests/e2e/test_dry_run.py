@@ -1,5 +1,6 @@
-"""Every shipped student, tiny: three steps of training as its file says, and merged. One of each kind, its architecture
-with tied or untied embeddings: compiled and played.
+"""One shipped student of each kind, tiny: trained for three steps as its file says, merged, compiled and played.
+
+A kind is an architecture with tied or untied embeddings. tests/train/test_students.py checks every student's file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from duomem.configs import student_files
 from duomem.memory_packs.build import build_pack
 from duomem.train.architecture import ALL_LINEAR, NAMES, read_architecture
 from duomem.train.config import StudentConfig, load_config
+
+pytestmark = pytest.mark.slow
 
 Merged = Callable[[Path], tuple[Path, Path]]
 
@@ -123,17 +126,15 @@ def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[Kind], Path
     return make
 
 
-@pytest.mark.parametrize("path", student_files().values(), ids=lambda path: path.stem)
-def test_trained_and_merged(path: Path, base: Callable[[Kind], Path], merged: Merged) -> None:
-    config: StudentConfig = load_config(path)
-    adapter, student = merged(path)
+@KINDS
+def test_trained_and_merged(kind: Kind, base: Callable[[Kind], Path], merged: Merged) -> None:
+    config: StudentConfig = load_config(FIRST[kind])
+    adapter, student = merged(FIRST[kind])
     lora = json.loads((adapter / "adapter_config.json").read_text())
     assert (lora["r"], lora["lora_alpha"]) == (config.rank, 2 * config.rank)
     targets = ALL if config.target_modules == ALL_LINEAR else set(config.target_modules.split(","))
     assert {target.rpartition(".")[2] for target in lora["target_modules"]} == targets
-    assert (student / "generation_config.json").read_bytes() == (
-        base(_kind(path)) / "generation_config.json"
-    ).read_bytes()
+    assert (student / "generation_config.json").read_bytes() == (base(kind) / "generation_config.json").read_bytes()
     assert 259 in json.loads((student / "generation_config.json").read_text())["eos_token_id"]
 
 
@@ -171,6 +172,7 @@ def test_merging_is_exact(kind: Kind, base: Callable[[Kind], Path], merged: Merg
 def test_compiled_and_played(
     kind: Kind, merged: Merged, generated_games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """That it runs: a random model loses. test_shipped_student.py asks for wins."""
     _, student = merged(FIRST[kind])
     assert Checkpoint(student).architecture == kind[0].replace(SEES, "Gemma3ForCausalLM")
     assert (

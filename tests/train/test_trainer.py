@@ -238,6 +238,7 @@ def test_flags_replace_fields_of_the_config(inputs: TrainInputs, tmp_path: Path)
     assert record["config"] == values | changed and record["steps"] == 2
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(inputs: TrainInputs, tmp_path: Path) -> None:
     """Under `accelerate launch`, the batch shared: the same weights but for rounding, written once."""
     from safetensors.torch import load_file

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("torch", reason="the models are transformers'")
+pytestmark = pytest.mark.vulkan
 
 
 @pytest.mark.parametrize(("variant", "dispatches"), [("llama", 9), ("qwen2", 9), ("qwen3", 10)])

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.vulkan
+
 HEADS, KV_HEADS, N = 4, 2, 300
 LLAMA3 = {
     "rope_type": "llama3",

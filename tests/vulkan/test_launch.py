@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.vulkan
+
 rng = np.random.default_rng(5)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.vulkan
+
 STEP = """
 import numpy as np, tvm, wgsl
 device = tvm.device("webgpu", 0)

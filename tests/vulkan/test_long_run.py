@@ -10,6 +10,7 @@ import pytest
 from duomem.device.engine.tvm_engine import TvmEngine
 
 pytest.importorskip("torch", reason="the tiny bundle is compiled from a transformers model")
+pytestmark = pytest.mark.vulkan
 STEPS = 1000
 
 _LOSE = """

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.vulkan
+
 rng = np.random.default_rng(3)
 
 

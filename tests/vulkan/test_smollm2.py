@@ -20,6 +20,7 @@ from duomem.device.engine.bundle import Bundle, list_files
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 pytest.importorskip("peft", reason="the adapter is merged here")
+pytestmark = pytest.mark.vulkan
 SHIPPED = Path(__file__).parents[2] / "shipped" / "students" / "smollm2-135m"
 TOKENS = np.random.default_rng(0).integers(0, 49152, 60).tolist()
 CONTEXT, BOUND = 2048, 1e-3

@@ -19,6 +19,7 @@ from duomem.device.engine.gpu import SOFTWARE, Gpu
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 pytest.importorskip("torch", reason="the tiny bundle is compiled from a transformers model")
+pytestmark = pytest.mark.vulkan
 TOKENS = np.random.default_rng(3).integers(0, 300, 120).tolist()
 STEPS = 4
 

@@ -123,7 +123,14 @@ def test_two_tokens_swapped(copy: Bundle, tiny_model: Path) -> None:
         check_parity(copy, Checkpoint(tiny_model))
 
 
-@pytest.mark.parametrize("change", [{"rope_theta": 10000.0}, {"rms_norm_eps": 0.1}, {"attention_scale": 0.2}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rope_theta": 10000.0},
+        pytest.param({"rms_norm_eps": 0.1}, marks=pytest.mark.slow),
+        pytest.param({"attention_scale": 0.2}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_library_of_another_model(
     copy: Bundle, tiny_model: Path, change: dict[str, float], check: Callable[..., Any]
 ) -> None:

@@ -176,6 +176,7 @@ def test_an_unknown_activation_is_refused() -> None:
         swiglu(8, "relu")
 
 
+@pytest.mark.qemu
 @pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or "")
 @pytest.mark.parametrize("storage", [stored.FLOAT16, stored.INT4_BFLOAT16, stored.INT8_FLOAT16], ids=lambda s: s.name)
 @pytest.mark.parametrize("variant", ["neon", "dotprod"])

@@ -66,6 +66,7 @@ def test_baselines_are_listed_best_first(target: str) -> None:
     assert all(better > worse for better, worse in itertools.pairwise(features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "name"), BASELINES)
 @pytest.mark.parametrize("scheme", ["q4f32_1", "q0f32"])
 def test_the_code_keeps_to_its_baseline(tiny_model: Path, target: str, name: str, scheme: str) -> None:

@@ -106,7 +106,7 @@ def differences(bundle: Bundle, reference: np.ndarray) -> dict[str, float]:
     return {name: float(np.abs(ours - theirs).max()) for name, (ours, theirs) in found.items()}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [v if v == "llama" else pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS])
 def test_logits_are_those_of_transformers(
     variant: str, compiled: Callable[[str, str], Bundle], family_model: Callable[[str], Path]
 ) -> None:
@@ -192,6 +192,7 @@ def test_calibration_walks_the_layers_as_transformers_does(
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "scheme"),
     [

@@ -103,6 +103,7 @@ def write_sparse(file: Path, tensors: dict[str, tuple[int, ...]]) -> None:
             f.write(data)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("scheme", ["q4f32_1", "q0f16"])
 def test_peak_memory_stays_below_two_gigabytes(big_model: Path, tmp_path: Path, scheme: str) -> None:

@@ -20,10 +20,13 @@ from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.train.games.official_env import OfficialEnv
 
-pytestmark = pytest.mark.skipif(
-    find_spec("textworld") is None or find_spec("fast_downward") is None or find_spec("alfworld") is None,
-    reason="the official engine is not installed: pip install 'duomem[official]'",
-)
+pytestmark = [
+    pytest.mark.official,
+    pytest.mark.skipif(
+        find_spec("textworld") is None or find_spec("fast_downward") is None or find_spec("alfworld") is None,
+        reason="the official engine is not installed: pip install 'duomem[official]'",
+    ),
+]
 
 
 def _of_each_task_type(paths: list[Path], count: int) -> list[Path]:

@@ -121,6 +121,7 @@ def test_no_nvcc_is_said_before_anything_is_compiled(
         pass
 
 
+@pytest.mark.slow
 def test_a_macs_decoders_are_signed_dylibs_one_with_metal_source(tmp_path: Path, tiny_model: Path) -> None:
     target = load_target("metal")
     assert load_target("macos").variants == target.variants[1:]

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Builds the source distribution and the wheel, installs the wheel with the pinned versions into a fresh venv outside
+# the checkout, and runs first commands there.
+#   scripts/check_wheel.sh [PYTHON]     PYTHON: what the fresh venv is made with (python3)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unset PYTHONPATH ALFWORLD_DATA  # pip would take a checkout on the path for installed
+checkout=$PWD python=${1:-python3}
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+
+.venv/bin/python -m build --quiet --outdir "$place/dist" .
+"$python" -m venv "$place/venv"
+pip=("$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$checkout/constraints.txt")
+"${pip[@]}" "$place"/dist/duomem-*.whl
+"${pip[@]}" --no-deps alfworld
+
+cd "$place"
+export PATH=$place/venv/bin:$PATH
+python - "$checkout" <<'PYTHON'
+import sys
+from pathlib import Path
+
+import duomem
+
+assert not Path(duomem.__file__).is_relative_to(sys.argv[1]), duomem.__file__
+PYTHON
+duomem --version
+duomem --help >/dev/null
+duomem doctor
+duomem games generate --out games --train 12 --seen 6 --unseen 6
+duomem teach --games games --out train.jsonl
+duomem pack build train.jsonl --out expert.dmpack
+duomem pack show expert.dmpack
+echo "check_wheel.sh: the wheel works on $(python --version)"
