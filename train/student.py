@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.cpu import usable_cores
-from duomem.train.base_model import resolve_base_model
+from duomem.train.base_model import MODELS, resolve_base_model
 from duomem.train.config import find_config
 from duomem.train.merge import merge
 from duomem.train.trainer import TrainInputs, train
-
-MODELS = Path("runs/models")
 
 
 def train_student(

@@ -102,7 +102,7 @@ def base_command(config: StudentConfig) -> None:
     """
     from duomem.train.base_model import resolve_base_model
 
-    print(resolve_base_model(config.model, MODELS))
+    print(resolve_base_model(config.model))
 
 
 @student.command("merge")
@@ -114,4 +114,4 @@ def merge_command(config: StudentConfig, adapter: Path, out: Path) -> None:
     from duomem.train.base_model import resolve_base_model
     from duomem.train.merge import merge
 
-    print(merge(resolve_base_model(config.model, MODELS), adapter, out))
+    print(merge(resolve_base_model(config.model), adapter, out))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from duomem.cli.options import PACK, TRAJECTORIES, cores_unless
-from duomem.cli.student import MODELS, config_option
+from duomem.cli.student import config_option
 from duomem.cli.values import COUNT, AdapterFolder, OutputFolder
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def train(
     for path in trajectories:
         for _ in read_train_trajectories(path):
             pass
-    base = resolve_base_model(config.model, MODELS)
+    base = resolve_base_model(config.model)
     record = train_student(TrainInputs(base, trajectories, packs, config, start), out, cores_unless(threads))
     if os.environ.get("RANK", "0") != "0":  # of several processes under `accelerate launch` the first one tells
         return
