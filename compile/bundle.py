@@ -31,18 +31,17 @@ from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
 from duomem.core.package import own_files
 from duomem.core.progress import progress
 from duomem.device.agent.prompt import PROMPT_VERSION
-from duomem.device.engine.bundle import (
+from duomem.device.engine.bundle import Bundle, existing_bundle
+from duomem.device.engine.gpu import has_gpu
+from duomem.device.engine.manifest import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
     FOLDERS,
     MANIFEST,
     SCHEMES,
-    Bundle,
     check_manifest,
-    existing_bundle,
     list_files,
 )
-from duomem.device.engine.gpu import has_gpu
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16
@@ -62,8 +61,8 @@ def compile_bundle(
 ) -> tuple[Bundle, bool]:
     """Compile the model in `model_dir` for `target` into the folder `out`; (bundle, whether it is new).
 
-    scheme: one of device.bundle.SCHEMES. context_length: KV budget in tokens, by default the model's own but at
-    most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
+    scheme: one of device.engine.manifest.SCHEMES. context_length: KV budget in tokens, by default the model's own but
+    at most 4096. calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is
     rounded by itself, one in memory at a time. min_agreement: see gate.check_parity. A target without a CPU library
     for this machine is checked through proxy libraries (see _proxies) too, which do not go into the bundle, and where
     there is an emulator for it there (see emulated). `gate` lists the libraries that ran nowhere as `unchecked`. A

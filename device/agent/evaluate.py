@@ -23,7 +23,7 @@ from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
-from duomem.device.engine.bundle import MANIFEST
+from duomem.device.engine.manifest import MANIFEST
 from duomem.memory_packs.pack import read_pack
 
 

@@ -20,7 +20,7 @@ _MEMORY_PROB = 0.5
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb to the `duomem` command."""
-    from duomem.device.engine.bundle import SCHEMES
+    from duomem.device.engine.manifest import SCHEMES
 
     parser = subparsers.add_parser(
         "compile", help="compile a model folder into a bundle", description=__doc__.strip().splitlines()[0]

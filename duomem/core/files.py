@@ -1,6 +1,6 @@
 """Files that are either whole or absent: atomic writes, digests, JSON lines, hostile JSON reading.
 
-Every file the kit writes goes through here: temporary name, fsync, rename.
+Every file duomem writes goes through here: temporary name, fsync, rename.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from duomem.core.errors import FileError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 _CHUNK = 1 << 20
 _MANY = 100

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from duomem.core.errors import DeployError, UserError
-from duomem.deploy.transport import ConnectionLost, Result, Transport, last_line
+from duomem.core.process import last_line
+from duomem.deploy.transport import ConnectionLost, Result, Transport
 
 VERSION = re.compile(r"[0-9a-f]{20}(?:\.[0-9]{1,4})?")
 CLAIM = re.compile(r"[0-9a-f]{16}-[0-9]{1,10}-[0-9]{1,20}-[0-9a-f]{16}")

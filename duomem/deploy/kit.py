@@ -21,16 +21,8 @@ from duomem.deploy.readme import readme, write_licences
 from duomem.deploy.repack import duomem_wheel, repack
 from duomem.deploy.wheels import PYTHONS, Platform, fetch_wheels, pins
 from duomem.device.alfworld.game_files import DATA_FOLDER, find_games
-from duomem.device.engine.bundle import (
-    FOLDERS,
-    MANIFEST,
-    Bundle,
-    check_manifest,
-    existing_bundle,
-    list_files,
-    manifest_digest,
-    read_bundle,
-)
+from duomem.device.engine.bundle import Bundle, existing_bundle, read_bundle
+from duomem.device.engine.manifest import FOLDERS, MANIFEST, check_manifest, list_files, manifest_digest
 
 SPLIT = "valid_seen"
 _STARTERS = Path(str(files("duomem.deploy") / "starters"))

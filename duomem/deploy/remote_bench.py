@@ -13,7 +13,8 @@ from typing import Any
 
 from duomem.core.errors import DeployError
 from duomem.core.files import parse_json, read_json, write_bytes, write_json
-from duomem.deploy.transport import Transport, last_line
+from duomem.core.process import last_line, printable
+from duomem.deploy.transport import Transport
 
 TABLE = "bench.md"
 TIMEOUT = 3600.0
@@ -92,4 +93,4 @@ def _row(name: str, result: Any, where: str) -> list[tuple[list[str], dict[str, 
 
 
 def _text(value: Any) -> str:
-    return "".join(c if c.isprintable() and c != "|" else "?" for c in str(value))[:80]
+    return printable(str(value), "?").replace("|", "?")[:80]

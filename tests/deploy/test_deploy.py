@@ -15,6 +15,7 @@ from devices import SHELLS, Bundles, FolderTransport
 
 from duomem.core.errors import UserError
 from duomem.deploy import deploy as module
+from duomem.deploy import lock
 from duomem.deploy.deploy import deploy, rollback
 from duomem.deploy.device_side import DeviceSide, File, State, _parse_state
 
@@ -307,13 +308,13 @@ def test_a_live_deploy_is_not_disturbed(device: FolderTransport, bundles: Bundle
 
 @pytest.mark.parametrize("whose", ["old", "dead process", "this process, earlier"])
 def test_a_dead_deploy_is_taken_over(whose: str, device: FolderTransport, bundles: Bundles, in_use: InUse) -> None:
-    me = f"{os.getpid()}-{module._started(os.getpid())}"
+    me = f"{os.getpid()}-{lock._started(os.getpid())}"
     name = {
         "old": f"{'e' * 16}-1-2",
-        "dead process": f"{module._machine()}-{2**31 - 1}-5",
-        "this process, earlier": f"{module._machine()}-{me}",
+        "dead process": f"{lock._machine()}-{2**31 - 1}-5",
+        "this process, earlier": f"{lock._machine()}-{me}",
     }[whose]
-    _claim(device, f"{name}-{'0' * 16}", module.STALE + 1 if whose == "old" else 5)
+    _claim(device, f"{name}-{'0' * 16}", lock.STALE + 1 if whose == "old" else 5)
     deploy(device, "d", bundles.old)
     assert in_use(device.home / "d") == _manifest(bundles.old)
 

@@ -17,7 +17,8 @@ from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
-from duomem.device.engine.bundle import Bundle, list_files
+from duomem.device.engine.bundle import Bundle
+from duomem.device.engine.manifest import list_files
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 pytest.importorskip("peft", reason="the adapter is merged here")
@@ -67,7 +68,7 @@ def student(gpu: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def engines(student: Bundle) -> dict[str, TvmEngine]:
-    return {name: TvmEngine(student, name, max_sessions=3) for name in ("cpu", "vulkan")}
+    return {name: TvmEngine.open(student, name, max_sessions=3) for name in ("cpu", "vulkan")}
 
 
 @pytest.fixture

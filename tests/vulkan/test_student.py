@@ -167,7 +167,7 @@ def test_a_software_rasteriser_is_not_chosen_unasked(
 
 def refuses(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line an engine prints before it falls back to the CPU."""
-    engine = TvmEngine(bundle, max_sessions=1)
+    engine = TvmEngine.open(bundle, max_sessions=1)
     engine.session().close()
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert engine.library.device == "cpu"
