@@ -54,9 +54,7 @@ def choose_gpu(tvm: Any, software: bool) -> Gpu:
         raise DeviceError("device vulkan: the plugin duomem-vulkan is missing: install its wheel from the bundle")
     found = gpus(tvm)
     if not found:
-        raise DeviceError(
-            "device vulkan: no GPU with a Vulkan driver: install one (mesa-vulkan-drivers on Debian)"
-        )
+        raise DeviceError("device vulkan: no GPU with a Vulkan driver: install one (mesa-vulkan-drivers on Debian)")
     allowed = [gpu for gpu in found if software or not gpu.software]
     if not allowed:
         raise DeviceError(

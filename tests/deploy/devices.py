@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ class FolderTransport(Transport):
 
     def __init__(self, home: Path, shell: Sequence[str] = ("sh",), path: Path | None = None) -> None:
         self.home, self.shell = home, [shutil.which(shell[0]) or shell[0], *shell[1:]]
-        self.env = [] if path is None else [f"PATH={path}"]
+        # Without this machine's own duomem, which would check the bundle.
+        self.env = [f"PATH={os.defpath if path is None else path}"]
 
     def _shell(self, script: bytes, timeout: float) -> Done:
         command = ["env", "-C", str(self.home), *self.env, *self.shell]
