@@ -146,7 +146,11 @@ def _can_link(link: str, native: bool, found: Mapping[str, Finding]) -> Stage:
 
 def _can_run(device: str, arch: str, native: bool, needed: list[frozenset[str]], found: Mapping[str, Finding]) -> Stage:
     if not native:
-        return Stage(False, f"it is for {arch}, this is {cpu_arch()}", "duomem deploy its bundle to such a device")
+        return Stage(
+            False,
+            f"it is for {arch}, this is {cpu_arch()}",
+            "bring its bundle to such a device with duomem deploy push",
+        )
     runtime = found["tvm runtime"]
     if not runtime.present:
         return Stage(False, f"TVM's runtime: {runtime.text}", "pip install duomem")

@@ -19,7 +19,7 @@ MANIFEST = "bundle.json"
 FOLDERS = ("model", "lib", "packs")
 KIT_FOLDERS = ("wheels", "games", "licenses")
 KIT_FILES = ("install.sh", "play", "bench", "check", "README.md", "LICENSES.md")
-"""What `duomem kit` adds for an offline install; only a manifest with a `kit` entry may list it."""
+"""What `duomem kit make` adds for an offline install; only a manifest with a `kit` entry may list it."""
 SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
 _REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
 MANIFEST_LIMIT = 4 << 20

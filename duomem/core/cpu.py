@@ -1,4 +1,4 @@
-"""Which CPU this machine is: its name, its family, and the vector extensions a compiled library depends on.
+"""Which CPU this machine is: its name, its architecture, and the vector extensions a compiled library depends on.
 
 A library built for a CPU with AVX-512 dies with an illegal instruction on one without: compare first.
 """

@@ -57,7 +57,7 @@ def unpack_archive(path: Path, out: Path) -> Bundle:
                 (work / name).mkdir(exist_ok=True)
             read_bundle(work)
     except (FileNotFoundError, IsADirectoryError) as e:
-        raise BundleError(f"{path}: cannot be read ({e.strerror}): give a file made by duomem kit") from None
+        raise BundleError(f"{path}: cannot be read ({e.strerror}): give a file made by duomem kit make") from None
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, OverflowError, ValueError) as e:
         raise BundleError(f"{path}: is no whole archive of a bundle ({e}): copy it again") from None
     return Bundle(out, manifest)
@@ -75,7 +75,7 @@ def _unpack(path: Path, f: IO[bytes], work: Path) -> dict[str, Any]:
             assert stream is not None
             if not top:
                 if name != MANIFEST or entry.size > MANIFEST_LIMIT:
-                    raise BundleError(f"{path}: does not begin with {MANIFEST}: give a file made by duomem kit")
+                    raise BundleError(f"{path}: does not begin with {MANIFEST}: give a file made by duomem kit make")
                 data = stream.read()
                 manifest = check_manifest(parse_json(data, f"{path}: {MANIFEST}", MANIFEST_LIMIT), path / MANIFEST)
                 (work / MANIFEST).write_bytes(data)

@@ -96,12 +96,12 @@ def test_files_damaged_on_the_device_are_sent_again(device: FolderTransport, bun
     deploy(device, "d", bundles.old)
     deploy(device, "d", bundles.new)
     kept = rollback(device, "d").previous
-    for spoil in (
+    for damage in (
         lambda f: f.write_bytes(f.read_bytes()[:-1] + b"!"),
         lambda f: f.unlink(),
         lambda f: (f.unlink(), f.symlink_to("/etc/hostname")),
     ):
-        spoil(root / "current" / "model/params_shard_0.bin")
+        damage(root / "current" / "model/params_shard_0.bin")
         done = deploy(device, "d", bundles.old)
         assert done.changed and done.previous == kept
         assert in_use(root) == _manifest(bundles.old)

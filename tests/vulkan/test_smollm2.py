@@ -1,4 +1,4 @@
-"""SmolLM2-135M with the shipped adapter, in 4 bits, on whatever adapter is there: the CPU's logits and actions.
+"""SmolLM2-135M with the shipped LoRA adapter, in 4 bits, on whatever GPU is there: the CPU's logits and actions.
 
 Without the parity gate, which `duomem compile --target vulkan` runs on the same two libraries and transformers.
 """

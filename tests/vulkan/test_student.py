@@ -1,4 +1,4 @@
-"""A student compiled for Vulkan, on whatever adapter is there: the CPU's logits and actions, and which is chosen."""
+"""A student compiled for Vulkan, on whatever GPU is there: the CPU's logits and actions, and which is chosen."""
 
 from __future__ import annotations
 
@@ -112,14 +112,14 @@ def test_the_gate_ran_the_library(vulkan_bundle: Path) -> None:
     assert [path.name for path in (vulkan_bundle / "lib").iterdir()] == [Path(library["file"]).name]
 
 
-def test_without_an_adapter_the_gate_says_what_it_did_not_run(
+def test_without_a_gpu_the_gate_says_what_it_did_not_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: dict[str, Any]
 ) -> None:
     from duomem.compile import bundle as writer
     from duomem.compile.gate.gate import gate
     from duomem.compile.library.target import load_target
 
-    monkeypatch.setattr(gate, "has_adapter", lambda: False)
+    monkeypatch.setattr(gate, "has_gpu", lambda: False)
     bundle, _ = writer.compile_bundle(tiny_model, load_target("vulkan"), "q4f32_1", tmp_path / "b", context_length=256)
     (library,) = bundle.manifest["target"]["libraries"]
     assert bundle.manifest["gate"]["unchecked"] == [library["file"]]
@@ -155,7 +155,7 @@ def test_a_software_rasteriser_is_not_chosen_unasked(
     both: Path, gpu: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not gpu["software"]:
-        pytest.skip("this adapter is a GPU")
+        pytest.skip("this is no software rasteriser")
     monkeypatch.delenv(SOFTWARE, raising=False)
     assert TvmEngine.load(both).library.device == "cpu"
     told = capsys.readouterr().err.strip().splitlines()
@@ -197,21 +197,21 @@ def test_a_failing_device_is_noticed(
     assert "the device fails (device lost)" in refuses(read_bundle(both), capsys)
 
 
-def test_without_adapter_or_plugin_the_cpu_is_used(
+def test_without_gpu_or_plugin_the_cpu_is_used(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from duomem.device.engine import gpu as gpu_module
 
     monkeypatch.setattr(gpu_module, "gpus", lambda tvm: [])
-    assert "no Vulkan adapter" in refuses(read_bundle(both), capsys)
-    with pytest.raises(UserError, match="no Vulkan adapter"):
+    assert "no GPU with a Vulkan driver" in refuses(read_bundle(both), capsys)
+    with pytest.raises(UserError, match="no GPU with a Vulkan driver"):
         TvmEngine.load(both, "vulkan")
 
 
 def test_a_gpu_is_chosen_before_the_cpu(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a GPU is: the adapter here, with another name for it."""
+    """As a GPU is: the software rasteriser here, with another name for it."""
     from duomem.device.engine import gpu as gpu_module
 
     monkeypatch.delenv(SOFTWARE, raising=False)

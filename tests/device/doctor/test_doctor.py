@@ -339,7 +339,9 @@ def test_what_is_required(tmp_path: Path) -> None:
     report = Report((), (here, there))
     assert report.unmet("t") == report.unmet("t:run") == report.unmet("other") == []
     [line] = report.unmet("other:run")
-    assert line.startswith(f"other: cannot run here: it is for {OTHER}") and line.endswith("to such a device")
+    assert line.startswith(f"other: cannot run here: it is for {OTHER}") and line.endswith(
+        "to such a device with duomem deploy push"
+    )
     for wrong in ("absent", "t:install", ""):
         with pytest.raises(UserError, match=f"--require {wrong}: no such"):
             report.unmet(wrong)
@@ -377,7 +379,7 @@ def test_a_gpu_that_is_passed_over_is_named(tiny_bundle: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "said"),
     [
         (lambda m: m["target"].update(arch=OTHER), f"is compiled for {OTHER}"),
         (lambda m: m["target"]["libraries"][0].update(cpu_features=["warp"]), "needs a CPU with warp"),
@@ -385,13 +387,13 @@ def test_a_gpu_that_is_passed_over_is_named(tiny_bundle: Path, tmp_path: Path, m
         (lambda m: None, "does not load here: "),
     ],
 )
-def test_a_bundle_that_does_not(spoil: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:
+def test_a_bundle_that_does_not(damage: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:
     if "warp" in said and cpu_features() is None:
         pytest.skip("this system does not list its CPU's features")
     folder = write_bundle(tmp_path / "b")
     manifest = json.loads((folder / "bundle.json").read_text())
     manifest["target"]["arch"] = cpu_arch()
-    spoil(manifest)
+    damage(manifest)
     (folder / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=said) as e:
         check_bundle(folder)
