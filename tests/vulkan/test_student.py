@@ -13,7 +13,6 @@ import pytest
 
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import UserError
-from duomem.device.engine import tvm_engine as engine_module
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.gpu import SOFTWARE, Gpu
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
@@ -116,7 +115,7 @@ def test_without_a_gpu_the_gate_says_what_it_did_not_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: dict[str, Any]
 ) -> None:
     from duomem.compile import bundle as writer
-    from duomem.compile.gate.gate import gate
+    from duomem.compile.gate import gate
     from duomem.compile.library.target import load_target
 
     monkeypatch.setattr(gate, "has_gpu", lambda: False)
@@ -218,7 +217,7 @@ def test_a_gpu_is_chosen_before_the_cpu(
     monkeypatch.setattr(gpu_module, "gpus", lambda tvm: [Gpu(0, "a GPU", False, 1 << 27)])
     engine = TvmEngine.load(both)
     assert engine.library.device == "vulkan" and capsys.readouterr().err == ""
-    assert engine_module.read_bundle(both).devices == ("vulkan", "cpu")
+    assert read_bundle(both).devices == ("vulkan", "cpu")
 
 
 def test_an_episode_takes_the_cpus_actions(
