@@ -77,7 +77,7 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
 
 
 def unpack_wheel(wheel: Path, out: Path) -> None:
-    """Unpack `wheel` into the folder `out`. UserError on links, paths that lead out of it and what is too large."""
+    """Unpack `wheel` into the folder `out`. Raises BundleError on links, paths out of it and what is too large."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]

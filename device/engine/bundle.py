@@ -151,7 +151,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def existing_bundle(out: Path, is_current: Callable[[dict[str, Any]], bool]) -> Bundle | None:
-    """The bundle in `out` if it is valid and its manifest current; UserError if `out` is not a bundle at all."""
+    """The bundle in `out` if it is valid and its manifest current; BundleError if `out` is not a bundle at all."""
     if not out.exists():
         return None
     if not (out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file())):

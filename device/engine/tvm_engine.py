@@ -171,7 +171,7 @@ class TvmEngine:
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
-        """What a GPU raises, lost or out of memory in the middle of a game, as a UserError."""
+        """What a GPU raises, lost or out of memory in the middle of a game, as a DeviceError."""
         try:
             yield
         except (RuntimeError, MemoryError) as e:

@@ -65,7 +65,7 @@ def table(results: Sequence[tuple[str, Any]]) -> str:
 
 
 def _row(name: str, result: Any, where: str) -> list[tuple[list[str], dict[str, str]]]:
-    """For each run of a result the cells of _HEAD, and those of its tests. UserError if a field is not there."""
+    """For each run of a result the cells of _HEAD, and those of its tests. DeployError if a field is not there."""
     try:
         machine, bundle = result["machine"], result["bundle"]
         if result["benchmark"] != _ENGINE or not result["runs"]:

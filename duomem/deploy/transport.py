@@ -64,7 +64,7 @@ class Transport(ABC):
     def append(self, source: Path, offset: int, size: int, path: str) -> None:
         """Append `size` bytes of the local file `source` from `offset` on to `path` on the device.
 
-        After an error a part of them may be there. Raises ConnectionLost, and UserError if the device
+        After an error a part of them may be there. Raises ConnectionLost, and DeployError if the device
         cannot write.
         """
 
