@@ -98,7 +98,7 @@ def gpu_memory(device: Any) -> Limit | None:
 
 
 def check_memory(need: Need, limit: Limit | None, bundle: Bundle, context_length: int, max_sessions: int) -> None:
-    """Raise DeviceError if `need` exceeds `limit`, naming both and the context_length or max_sessions that would fit."""
+    """Raise DeviceError if `need` exceeds `limit`, naming both and what context_length or max_sessions would fit."""
     if limit is None or need.total <= limit.bytes:
         return
     parts = (
