@@ -74,17 +74,23 @@ class TvmEngine:
         """Load a verified bundle. See `load` for the arguments."""
         candidates = choose_libraries(bundle, device, library)
         size = cache_size(bundle, context_length, max_sessions)
+        software = device == "vulkan" or software_allowed()
         for i, chosen in enumerate(candidates, 1):
             try:
-                engine = cls(load_library(bundle, chosen, size, device == "vulkan" or software_allowed()))
-                if device == "auto" and chosen.device != "cpu":
-                    engine._check_itself()
-                return engine
+                return cls._trusted(load_library(bundle, chosen, size, software), device)
             except UserError as e:
                 if i == len(candidates):
                     raise
                 print(f"{e}; going on with {candidates[i].device}", file=sys.stderr)
         raise AssertionError("a bundle has at least one library to try")
+
+    @classmethod
+    def _trusted(cls, loaded: LoadedLibrary, asked: str) -> TvmEngine:
+        """The engine on `loaded`; a GPU that was not asked for by name has to pass the self-check."""
+        engine = cls(loaded)
+        if asked == "auto" and loaded.library.device != "cpu":
+            engine._check_itself()
+        return engine
 
     def _check_itself(self) -> None:
         """Compare logits with those the gate recorded. Raises DeviceError if they differ, or cannot be computed."""
