@@ -145,6 +145,8 @@ def _can_link(link: str, native: bool, found: Mapping[str, Finding]) -> Stage:
 
 
 def _can_run(device: str, arch: str, native: bool, needed: list[frozenset[str]], found: Mapping[str, Finding]) -> Stage:
+    if device == "ios":
+        return Stage(False, "iOS runs it inside an app", "link its library into one, with TVM's runtime")
     if not native:
         return Stage(
             False,

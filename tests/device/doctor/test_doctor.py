@@ -308,6 +308,7 @@ def test_every_shipped_target_can_be_compiled_where_all_is_there(path: Path) -> 
             "CPU target",
         ),
         ("run", {"device": "metal"}, {}, "has no metal", "CPU target"),
+        ("run", {"device": "ios"}, {}, "inside an app", "TVM's runtime"),
     ],
 )
 def test_a_no_has_a_reason_and_a_fix(
