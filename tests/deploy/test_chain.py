@@ -82,7 +82,7 @@ def test_a_kit_is_delivered_installed_checked_and_measured(
     assert "version " in out and "is current; sent " in out
     assert "self-check: passed: verified, needs " in out and " on cpu" in out
     [runtime] = (device.folder / "duomem").glob("runtime-*")
-    assert not list(runtime.rglob("libtvm_compiler*")) and (runtime / "duomem/device/engine.py").is_file()
+    assert not list(runtime.rglob("libtvm_compiler*")) and (runtime / "duomem/device/engine/tvm_engine.py").is_file()
     [result] = results.glob("*.json")
     measured = json.loads(result.read_text())
     assert [test["test"] for test in measured["runs"][0]["tests"]] == ["pp32", "tg4"]
