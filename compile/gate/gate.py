@@ -20,7 +20,7 @@ from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.cpu import cpu_features
 from duomem.core.errors import GateError
 from duomem.core.files import read_json, sha256_file, write_json
-from duomem.core.process import Process, run_step
+from duomem.core.process import run_step, start_step
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.gpu import has_gpu
@@ -116,7 +116,7 @@ def comparing(
         model = {"checkpoint": str(checkpoint.folder.resolve()), "model_dir": str(model_dir.resolve())}
         write_json(job, {**inputs, **model, "scheme": scheme})
         what = "the parity gate's reference"
-        with Process([*reference_command, str(job)], time_limit, _PASSIVE) as reference:
+        with start_step([*reference_command, str(job)], time_limit, what, GateError, _PASSIVE) as reference:
 
             def judge(bundle: Bundle, min_agreement: float | None) -> dict[str, Any]:
                 reference.succeed(what, "parity gate, reference", GateError)

@@ -19,7 +19,7 @@ from duomem.compile.library.toolchains import nvcc
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.errors import CompileError
 from duomem.core.files import read_json, write_json
-from duomem.core.process import Process
+from duomem.core.process import start_step
 from duomem.device.engine.bundle import ALL_CHUNK
 
 TIME_LIMIT = 1800.0
@@ -64,13 +64,13 @@ def building(
                     "library": str(library.resolve()),
                 },
             )
-            process = stack.enter_context(Process([*worker, str(job)], time_limit))
-            running.append((variant, library, job, process))
+            what = f"the TVM compiler, for {target.name} ({variant.name}),"
+            process = stack.enter_context(start_step([*worker, str(job)], time_limit, what, CompileError))
+            running.append((variant, library, job, what, process))
 
         def finish() -> list[dict[str, Any]]:
             libraries = []
-            for variant, library, job, process in running:
-                what = f"the TVM compiler, for {target.name} ({variant.name}),"
+            for variant, library, job, what, process in running:
                 process.succeed(what, f"library {variant.name}", CompileError)
                 if not library.is_file():
                     raise CompileError(f"{what} wrote no library")

@@ -229,6 +229,20 @@ def run(
     return Done(status, output, f"{error}\nended by signal {-status}" if status < 0 else error)
 
 
+def start_step(
+    command: Sequence[str],
+    timeout: float,
+    what: str,
+    error: type[UserError],
+    environment: Mapping[str, str] | None = None,
+) -> Process:
+    """Start a command as a `Process`. Raises `error`, with `what` as its subject, if it cannot be started."""
+    try:
+        return Process(command, timeout, environment)
+    except OSError as e:
+        raise error(f"{what} cannot be started: {e.filename or command[0]}: {e.strerror or e}") from None
+
+
 def run_step(
     command: Sequence[str],
     timeout: float,
@@ -239,13 +253,9 @@ def run_step(
 ) -> None:
     """Run a command to its successful end under a progress bar.
 
-    The arguments are those of `Process` and its `succeed`. Raises `error`, also if the command cannot be started.
+    The arguments are those of `start_step` and `Process.succeed`. Raises `error` as they do.
     """
-    try:
-        process = Process(command, timeout, environment)
-    except OSError as e:
-        raise error(f"{what} cannot be started: {e.filename or command[0]}: {e.strerror or e}") from None
-    with process:
+    with start_step(command, timeout, what, error, environment) as process:
         process.succeed(what, title, error)
 
 
