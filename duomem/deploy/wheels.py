@@ -16,7 +16,7 @@ from duomem.core.process import TIMED_OUT, python_module, run
 
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
 """What duomem.device imports, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
-_TIMEOUT = 1800.0
+_TIMEOUT = 1800
 
 
 @dataclass(frozen=True)
