@@ -19,19 +19,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from duomem.core.cpu import cpu_name
 from duomem.core.errors import UserError
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Env
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
 from duomem.train.games.official_env import OfficialEnv
-
-
-def cpu_name() -> str:
-    """The processor as Linux names it, else its architecture."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def draw_commands(path: Path, steps: int) -> list[str]:

@@ -31,18 +31,17 @@ from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
 from duomem.core.package import own_files
 from duomem.core.progress import progress
 from duomem.device.agent.prompt import PROMPT_VERSION
-from duomem.device.engine.bundle import (
+from duomem.device.engine.bundle import Bundle, existing_bundle
+from duomem.device.engine.gpu import has_gpu
+from duomem.device.engine.manifest import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
     FOLDERS,
     MANIFEST,
     SCHEMES,
-    Bundle,
     check_manifest,
-    existing_bundle,
     list_files,
 )
-from duomem.device.engine.gpu import has_gpu
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16
@@ -63,7 +62,7 @@ def compile_bundle(
     """Compile a model folder for a target into a bundle, and check it against the reference model.
 
     model_dir: Hugging Face folder with safetensors. target: a Target, or its name ("host").
-    scheme: how weights are stored ("q4f32_1"; see device.engine.bundle.SCHEMES). out: folder to write.
+    scheme: how weights are stored ("q4f32_1"; see device.engine.manifest.SCHEMES). out: folder to write.
     context_length: KV budget in tokens, by default the model's own but at most 4096.
     calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is rounded by itself, one
     in memory at a time. min_agreement: see gate.check_parity.

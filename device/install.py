@@ -50,7 +50,7 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
     """Names of the wheels that a Python of this version needs. Raises BundleError if the bundle has none for it."""
     kit = bundle.manifest.get("kit")
     if kit is None:
-        raise BundleError(f"{bundle.folder}: brings no wheels: make it with duomem kit")
+        raise BundleError(f"{bundle.folder}: brings no wheels: make it with duomem kit make")
     if (kit["system"], kit["machine"]) != (system, machine):
         raise BundleError(
             f"{bundle.folder}: is for {kit['system']} {kit['machine']}, this is {system} {machine}: "
@@ -60,14 +60,16 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
     if version not in kit["pythons"]:
         raise BundleError(
             f"{bundle.folder}: brings wheels for Python {', '.join(kit['pythons'])}, this is {version}: "
-            f"install one of those, or make the bundle with duomem kit --python {version}"
+            f"install one of those, or make the bundle with duomem kit make --python {version}"
         )
     tag = f"cp{version.replace('.', '')}"
     wheels = []
     for name in sorted(name for name in bundle.manifest["files"] if name.startswith("wheels/")):
         parts = name.removesuffix(".whl").split("-")
         if len(parts) < 5:
-            raise BundleError(f"{bundle.folder}: {name} has no wheel's name: make the bundle again with duomem kit")
+            raise BundleError(
+                f"{bundle.folder}: {name} has no wheel's name: make the bundle again with duomem kit make"
+            )
         interpreter, abi = parts[-3:-1]
         if interpreter == tag or abi == "abi3" or interpreter.startswith("py"):
             wheels.append(name)
@@ -75,7 +77,7 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
 
 
 def unpack_wheel(wheel: Path, out: Path) -> None:
-    """Unpack `wheel` into the folder `out`. UserError on links, paths that lead out of it and what is too large."""
+    """Unpack `wheel` into the folder `out`. Raises BundleError on links, paths out of it and what is too large."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]

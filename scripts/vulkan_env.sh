@@ -66,4 +66,4 @@ fi
 "$python" -c '
 import tvm, duomem_vulkan
 names = [gpu["name"] for gpu in duomem_vulkan.gpus()]
-print("duomem-vulkan: ready; adapters:", ", ".join(names) or "none")'
+print("duomem-vulkan: ready; GPUs:", ", ".join(names) or "none")'

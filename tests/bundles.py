@@ -8,7 +8,7 @@ from typing import Any
 
 from duomem.core.files import sha256_bytes
 from duomem.device.agent.prompt import PROMPT_VERSION
-from duomem.device.engine.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
+from duomem.device.engine.manifest import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
 
 LIBRARY = "lib/cpu.so"
 FILES = {

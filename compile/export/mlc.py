@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from duomem.compile.bundle import PREFILL_CHUNK, check_inputs, packed_tensors
-from duomem.compile.process import run_process
 from duomem.compile.weights.checkpoint import model_id
 from duomem.compile.weights.gptq import Calibration
 from duomem.compile.weights.mlc_config import APPS, check_mlc, package_config
@@ -20,6 +18,7 @@ from duomem.compile.weights.mlc_layout import CHAT_CONFIG, write_chat_config, wr
 from duomem.core.errors import CompileError, UserError
 from duomem.core.files import atomic_folder, digest_of, read_json, sha256_file, write_json
 from duomem.core.package import own_files
+from duomem.core.process import run_step
 
 MANIFEST = "duomem-mlc.json"
 
@@ -137,14 +136,13 @@ def _compile(work: Path, device: str, command: tuple[str, ...], time_limit: floa
     (work / "lib").mkdir()
     library = work / library_name(device)
     arguments = ["compile", str(work / "model" / CHAT_CONFIG), "--device", device, "--output", str(library)]
-    with tempfile.TemporaryDirectory(prefix="duomem-mlc-") as folder:
-        run_process(
-            [*command, *arguments],
-            Path(folder) / "log.txt",
-            time_limit,
-            f"mlc_llm, for {device},",
-            f"mlc_llm compile {device}",
-        )
+    run_step(
+        [*command, *arguments],
+        time_limit,
+        f"mlc_llm, for {device},",
+        f"mlc_llm compile {device}",
+        CompileError,
+    )
     if not library.is_file():
         raise CompileError(f"mlc_llm, for {device}, ended well but wrote no {library.name}: update mlc_llm")
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from duomem.compile.process import run_process
 from duomem.core.errors import GateError
 from duomem.core.files import write_json
+from duomem.core.process import run_step
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.tvm_engine import TvmEngine
@@ -56,12 +56,12 @@ def _logits(bundle: Bundle, tokens: list[int], python: str, folder: Path) -> np.
     folder.mkdir()
     job = {"bundle": str(bundle.folder.resolve()), "manifest": bundle.manifest, "tokens": tokens}
     write_json(folder / "job.json", job)
-    run_process(
+    run_step(
         [python, "-m", "duomem.compile.gate.emulated", str(folder / "job.json")],
-        folder / "log.txt",
         _TIME_LIMIT,
         f"a library for {bundle.arch}, run by {python},",
         "libraries, emulated",
+        GateError,
     )
     return np.load(folder / "logits.npy")
 
@@ -77,7 +77,7 @@ def main(path: Path) -> None:
     bundle, tokens = Bundle(Path(job["bundle"]), job["manifest"]), job["tokens"]
     results = []
     for library in _emulable(bundle):
-        session = TvmEngine(bundle, "cpu", context_length=64, max_sessions=1, library=library.file).session()
+        session = TvmEngine.open(bundle, "cpu", context_length=64, max_sessions=1, library=library.file).session()
         logits = [session.prefill(tokens[:-_DECODED])]
         results.append(np.stack([*logits, *(session.decode(token) for token in tokens[-_DECODED:])]))
     np.save(path.with_name("logits.npy"), np.stack(results))

@@ -1,6 +1,6 @@
 """The gate's engine process: `python -m duomem.compile.gate.engine JOB.json`, one compiled library as a device runs it.
 
-Reads the job (see gate) and what gate_reference wrote beside it; writes JOB.result.json. Needs no torch.
+Reads the job (see gate) and what the reference process wrote beside it; writes JOB.result.json. Needs no torch.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from duomem.compile.gate.job import run_job
 from duomem.compile.gate.steps import Choices, RecordedEpisode
-from duomem.compile.process import run_job
 from duomem.device.agent.constrained_decoding import log_softmax
 from duomem.device.engine.bundle import ALL_CHUNK, Bundle
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
@@ -26,7 +26,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     longest = max(2 * max(map(len, probes)), *(len(episode.tokens) for episode in episodes), 0)
     bundle = Bundle(Path(job["bundle"]), job["manifest"])
     length = min(bundle.context_length, longest)
-    engine = TvmEngine(bundle, job["device"], context_length=length, max_sessions=2, library=job["library"])
+    engine = TvmEngine.open(bundle, job["device"], context_length=length, max_sessions=2, library=job["library"])
     worst: dict[str, float] = {}
     measured = []
     begin = 0

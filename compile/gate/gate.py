@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from duomem.compile.gate.steps import STEPS_FILE, Choices, RecordedEpisode, compared, read_steps
-from duomem.compile.process import Process, run_process
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.cpu import cpu_features
 from duomem.core.errors import GateError
 from duomem.core.files import read_json, sha256_file, write_json
+from duomem.core.process import run_step, start_step
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.gpu import has_gpu
@@ -116,11 +116,10 @@ def comparing(
         model = {"checkpoint": str(checkpoint.folder.resolve()), "model_dir": str(model_dir.resolve())}
         write_json(job, {**inputs, **model, "scheme": scheme})
         what = "the parity gate's reference"
-        reference = Process([*reference_command, str(job)], folder / "reference.log", time_limit, what, _PASSIVE)
-        with reference:
+        with start_step([*reference_command, str(job)], time_limit, what, GateError, _PASSIVE) as reference:
 
             def judge(bundle: Bundle, min_agreement: float | None) -> dict[str, Any]:
-                reference.wait("parity gate, reference")
+                reference.succeed(what, "parity gate, reference", GateError)
                 expected = _result(job)
                 runnable = runnable_here(bundle)
                 measured: dict[str, dict[str, Any]] = {}
@@ -129,12 +128,12 @@ def comparing(
                     ours = {"bundle": str(bundle.folder.resolve()), "manifest": bundle.manifest}
                     chosen = {"library": library.file, "device": library.device}
                     write_json(engine_job, {**ours, **chosen, **(repeated if measured else inputs)})
-                    run_process(
+                    run_step(
                         [*engine_command, str(engine_job)],
-                        folder / "engine.log",
                         time_limit,
                         f"the parity gate's engine, {library.file},",
                         f"parity gate, {Path(library.file).stem}",
+                        GateError,
                         _PASSIVE,
                     )
                     measured[library.file] = _result(engine_job)

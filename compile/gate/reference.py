@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import transformers
 
+from duomem.compile.gate.job import run_job
 from duomem.compile.gate.steps import Choices, RecordedEpisode
 from duomem.compile.models.config import Weight
-from duomem.compile.process import run_job
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.quantize import GROUP, load_stored
 from duomem.compile.weights.reference import load_reference, set_weight

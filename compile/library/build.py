@@ -16,10 +16,10 @@ from typing import Any
 
 from duomem.compile.library.target import Target
 from duomem.compile.library.toolchains import nvcc
-from duomem.compile.process import Process
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.errors import CompileError
 from duomem.core.files import read_json, write_json
+from duomem.core.process import start_step
 from duomem.device.engine.bundle import ALL_CHUNK
 
 TIME_LIMIT = 1800.0
@@ -65,15 +65,15 @@ def building(
                 },
             )
             what = f"the TVM compiler, for {target.name} ({variant.name}),"
-            process = Process([*worker, str(job)], job.with_name("log.txt"), time_limit, what)
-            running.append((variant, library, job, stack.enter_context(process)))
+            process = stack.enter_context(start_step([*worker, str(job)], time_limit, what, CompileError))
+            running.append((variant, library, job, what, process))
 
         def finish() -> list[dict[str, Any]]:
             libraries = []
-            for variant, library, job, process in running:
-                process.wait(f"library {variant.name}")
+            for variant, library, job, what, process in running:
+                process.succeed(what, f"library {variant.name}", CompileError)
                 if not library.is_file():
-                    raise CompileError(f"the TVM compiler, for {target.name} ({variant.name}), wrote no library")
+                    raise CompileError(f"{what} wrote no library")
                 result = read_json(job.with_name("result.json"), "compiler result")
                 libraries.append(
                     {

@@ -27,7 +27,7 @@ from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Env, Observation
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.game_files import split_of
-from duomem.device.engine.bundle import MANIFEST
+from duomem.device.engine.manifest import MANIFEST
 from duomem.device.engine.session import Engine, Session
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack

@@ -22,7 +22,7 @@ from duomem.core.trajectory import TRAIN_SPLIT, from_json
 from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.alfworld.game import load_game
-from duomem.device.engine.bundle import MANIFEST
+from duomem.device.engine.manifest import MANIFEST
 from duomem.memory_packs.pack import read_pack
 
 

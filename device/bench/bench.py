@@ -73,7 +73,7 @@ class Baseline:
 
 
 def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] = ()) -> dict[str, Any]:
-    """Measure `bundle` on this machine, and `baselines` in turns with it; the JSON object of docs/bench.md.
+    """Measure `bundle` on this machine, and `baselines` interleaved with it; the JSON object of docs/bench.md.
 
     Raises DeviceError if the bundle's context is too short for the tests, if an engine fails, or if a baseline
     does not compute the same model.
@@ -180,7 +180,7 @@ class _Run:
 
     def _ours(self) -> Worker:
         options = {"folder": str(self.bundle.folder), "device": self.bundle.device, "context_length": self.length}
-        return Worker(OURS, "duomem.device.bench.bench_engine", options, self.threads)
+        return Worker(OURS, "duomem.device.bench.tvm_bench_engine", options, self.threads)
 
     def _baseline(self, baseline: Baseline) -> Worker:
         options = {**baseline.options, "context_length": self.length, "threads": self.threads}
@@ -269,7 +269,7 @@ class _Run:
 
 
 def _agent_prompt(bundle: Bundle) -> list[int]:
-    """What an agent reads before its first command: system text, one memory, task and room."""
+    """What an agent reads before its first command: system text, one memory, task and first observation."""
     tokenizer = PromptTokenizer(bundle.model_dir)
     return tokenizer.system() + tokenizer.head(_INTRO, [_MEMORY])
 

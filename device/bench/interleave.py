@@ -1,6 +1,6 @@
-"""Turns: two engines are timed alternately, so that both meet the same clock, caches and neighbours.
+"""Interleaved runs: two engines are timed alternately, so that both meet the same clock, caches and neighbours.
 
-Never at once. What is compared is each turn with the one right after it, not two averages.
+Never at once. What is compared is each run with the one right after it, not two averages.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ TimedRun = Callable[[], float]
 def interleave(
     timed_runs: Sequence[TimedRun], repetitions: int, tick: Callable[[], object] = lambda: None
 ) -> list[list[float]]:
-    """Seconds of each turn, [len(turns)][repetitions], taken as A B A B ... after one warm-up of each.
+    """Seconds of each run, [len(timed_runs)][repetitions], taken as A B A B ... after one warm-up of each.
 
-    tick: called after every turn, warm-ups included.
+    tick: called after every run, warm-ups included.
     """
     seconds: list[list[float]] = [[] for _ in timed_runs]
     for warm_up in (True, *[False] * repetitions):
@@ -43,6 +43,6 @@ def rates(tokens: int, seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    """How many times faster we were in each pair of turns, from their seconds: median and every pair."""
+    """How many times faster we were in each pair of runs, from their seconds: median and every pair."""
     pairs = [b / a for a, b in zip(ours, theirs, strict=True)]
     return {"median": statistics.median(pairs), "pairs": pairs}

@@ -7,8 +7,7 @@ product, and the rate of its fastest reduction reading a buffer. A kernel may be
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import math
 import sys
 import threading
 import time
@@ -18,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from duomem.core.errors import DeviceError
-from duomem.core.machine import available_memory, caches
+from duomem.core.machine import caches
+from duomem.core.memory import available_memory
+from duomem.core.process import ending, python_module, run
 
 _SIDE = 1024
 _SECONDS = 0.5
@@ -36,18 +37,11 @@ def measure_peaks(threads: int, weight_bytes: int) -> dict[str, Any]:
     token. memory: the same over a buffer of `memory_buffer` bytes, four times the last-level cache; both None
     if there is not the memory for it.
     """
-    env = os.environ | dict.fromkeys(_BLAS_THREADS, str(threads))
-    done = subprocess.run(
-        [sys.executable, "-m", "duomem.device.bench.peaks", str(threads), str(weight_bytes)],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise DeviceError(f"measuring the machine's peaks failed (exit {done.returncode}): {reason}")
-    return json.loads(done.stdout)
+    command = python_module("duomem.device.bench.peaks", str(threads), str(weight_bytes))
+    done = run(command, math.inf, dict.fromkeys(_BLAS_THREADS, str(threads)))
+    if done.status:
+        raise DeviceError(f"measuring the machine's peaks failed ({ending(done.status)}): {done.last_line}")
+    return json.loads(done.output)
 
 
 def matrix_rate() -> float:
@@ -78,10 +72,10 @@ def read_rate(size: int, threads: int) -> float:
 
 
 def memory_buffer() -> int | None:
-    """Bytes of a buffer no cache holds, None if it would take more than half of the free memory."""
+    """Bytes of a buffer no cache holds, None if it would take more than half of the memory this process may have."""
     size = max(_CACHE_TIMES * max(caches().values(), default=0), _LEAST_MEMORY)
-    free = available_memory()
-    return size if free is None or size <= free // 2 else None
+    limit = available_memory()
+    return size if limit is None or size <= limit.bytes // 2 else None
 
 
 def _best(call: Callable[[], None]) -> float:

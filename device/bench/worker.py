@@ -5,27 +5,23 @@ The child answers one JSON line for each JSON line it is sent, does nothing in b
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from duomem.core.errors import DeviceError, UserError
 from duomem.core.machine import peak_rss
+from duomem.core.process import Process, ending, python_module
+from duomem.device.bench.bench_engine import BenchEngine
 
-if TYPE_CHECKING:
-    from duomem.device.bench.bench_engine import BenchEngine
-
-_THREADS = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
+_THREADS: tuple[str, ...] = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
 _END_SECONDS = 10.0
 
 
@@ -34,7 +30,6 @@ def serve(load: Callable[[dict[str, Any]], BenchEngine]) -> None:
 
     The engine may print what it likes: what goes to standard output is sent to the error stream instead.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         engine: BenchEngine | None = None
@@ -69,22 +64,15 @@ class Worker:
 
     def __init__(self, name: str, module: str, options: dict[str, Any], threads: int) -> None:
         """Start `python -m module`, whose `serve` loads an engine from `options`, with `threads` threads."""
-        self.name, self.started = name, time.perf_counter()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=os.environ | dict.fromkeys(_THREADS, str(threads)),
-            text=True,
-        )
+        self.name, started = name, time.perf_counter()
+        environment = dict.fromkeys(_THREADS, str(threads))
+        self._process = Process(python_module(module), environment=environment, interactive=True)
         try:
             self._facts = self._ask(options)
         except BaseException:
             self.close()
             raise
-        self.load_seconds = time.perf_counter() - self.started
+        self.load_seconds = time.perf_counter() - started
         """From the start of the process to the model being ready."""
 
     def __enter__(self) -> Worker:
@@ -95,15 +83,8 @@ class Worker:
 
     def close(self) -> None:
         """End the child."""
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()  # type: ignore[union-attr]
-        try:
-            self._process.wait(_END_SECONDS)
-        except BaseException:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()  # type: ignore[union-attr]
-        self._errors.close()
+        with self._process:
+            self._process.finish(_END_SECONDS)
 
     def facts(self) -> dict[str, Any]:
         return self._facts
@@ -128,22 +109,11 @@ class Worker:
         return self._ask({"call": "peak_rss"})
 
     def _ask(self, request: dict[str, Any]) -> Any:
-        line = ""
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-            line = self._process.stdout.readline()  # type: ignore[union-attr]
+        line = self._process.ask(json.dumps(request))
         if not line:
-            raise DeviceError(f"{self.name}: its process ended ({self._end()}): {self._last_words()}")
+            how = ending(self._process.wait() or 0)
+            raise DeviceError(f"{self.name}: its process ended ({how}): {self._process.last_words()}")
         reply = json.loads(line)
         if "error" in reply:
             raise DeviceError(reply["error"])
         return reply["answer"]
-
-    def _end(self) -> str:
-        code = self._process.wait()
-        return signal.Signals(-code).name if code < 0 else f"exit {code}"
-
-    def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read()[-4096:].decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"

@@ -1,4 +1,4 @@
-"""What the doctor looks for on this machine: one probe a thing, each a Finding, whatever is missing or broken.
+"""What the doctor looks for on this machine: one check a thing, each a Finding, whatever is missing or broken.
 
 Nothing is imported but to ask its version; whatever may crash or hang runs apart.
 """
@@ -10,22 +10,21 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duomem.core.cpu import cpu_arch, cpu_features, usable_cores
+from duomem.core.cpu import board_name, cpu_arch, cpu_features, cpu_name, usable_cores
 from duomem.core.errors import UserError
-from duomem.core.process import TIMEOUT, ask_python, run_command, said_lines
+from duomem.core.memory import all_memory, available_memory
+from duomem.core.process import TIMEOUT, ask_module, python_module, run, said_lines
 from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
+from duomem.device.doctor.ask import GENERATORS
 from duomem.device.engine.cuda import LIBRARIES, MAJOR, find_nvcc
-from duomem.device.engine.preflight import all_memory, available_memory
+from duomem.device.engine.tvm_runtime import RUNTIME_ONLY
 
-GENERATORS = ("llvm", "cuda", "metal", "opencl", "webgpu", "vulkan")
-RUNTIMES = ("cpu", "cuda", "metal", "opencl", "webgpu", "vulkan")
 COMPILE_PACKAGES = ("torch", "transformers", "safetensors")
 
 
@@ -39,21 +38,21 @@ class Finding:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_all(probes: Mapping[str, Callable[[], Finding]]) -> Iterator[Finding]:
-    """Every probe's finding, in order; they run side by side, and one that raises or hangs is a finding as well."""
+def run_all(checks: Mapping[str, Callable[[], Finding]]) -> Iterator[Finding]:
+    """Every check's finding, in order; they run side by side, and one that raises or hangs is a finding as well."""
     found: dict[str, Finding] = {}
 
-    def run(name: str, probe: Callable[[], Finding]) -> None:
+    def look(name: str, check: Callable[[], Finding]) -> None:
         try:
-            found[name] = probe()
+            found[name] = check()
         except Exception as e:
             said = next(iter(said_lines(str(e))), "")
             found[name] = Finding(name, None, f"cannot be told: {type(e).__name__}: {said}")
 
-    threads = [threading.Thread(target=run, args=item, daemon=True) for item in probes.items()]
+    threads = [threading.Thread(target=look, args=item, daemon=True) for item in checks.items()]
     for thread in threads:
         thread.start()
-    for thread, name in zip(threads, probes, strict=True):
+    for thread, name in zip(threads, checks, strict=True):
         thread.join(1.5 * TIMEOUT)
         yield found.get(name, Finding(name, None, f"cannot be told: no answer in {1.5 * TIMEOUT:.0f} s"))
 
@@ -69,37 +68,21 @@ def _duomem() -> Finding:
 
 
 def _cpu() -> Finding:
-    features = cpu_features()
-    cores = usable_cores()
-    model = _cpu_model()
+    features, cores, name, board = cpu_features(), usable_cores(), cpu_name(), board_name()
     known = " ".join(sorted(features)) if features is not None else "features unknown"
+    shown = name if board in (None, name) else f"{name} ({board})"
     return Finding(
         "cpu",
         True,
-        f"{model}, {cpu_arch()}, {cores} cores; {known}",
+        f"{shown}, {cpu_arch()}, {cores} cores; {known}",
         {
-            "model": model,
+            "model": name,
+            "board": board,
             "arch": cpu_arch(),
             "cores": cores,
             "features": None if features is None else sorted(features),
         },
     )
-
-
-def _cpu_model() -> str:
-    """The CPU as the system names it, or the board, or nothing."""
-    names = {"model name", "Hardware", "cpu model"}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in names and value.strip():
-                return value.strip()
-    except OSError:
-        pass
-    try:
-        return Path("/proc/device-tree/model").read_text().strip("\0\n ") or "unknown CPU"
-    except OSError:
-        return platform.processor() or "unknown CPU"
 
 
 def _memory() -> Finding:
@@ -124,21 +107,16 @@ def _disk() -> Finding:
     )
 
 
-_ASK_TVM = f"""
-import json, sys
-sys.modules["torch"] = None
-import tvm
-has = lambda name: tvm.get_global_func(name, allow_missing=True) is not None
-print(json.dumps({{"runtimes": [n for n in {RUNTIMES!r} if has("device_api." + n)],
-                  "generators": [n for n in {GENERATORS!r} if has("target.build." + n)]}}))
-"""
+def _ask(topic: str, runtime_only: str) -> dict[str, Any]:
+    """What `doctor.ask` says of `topic`, or {"error": reason}. runtime_only: "1" leaves TVM's compiler out."""
+    return ask_module("duomem.device.doctor.ask", topic, environment={RUNTIME_ONLY: runtime_only})
 
 
 def _tvm_runtime() -> Finding:
     version = _version("apache-tvm")
     if version is None:
         return Finding("tvm runtime", False, "apache-tvm is not installed: pip install duomem brings it")
-    facts = ask_python(_ASK_TVM, {"TVM_USE_RUNTIME_LIB": "1"})
+    facts = _ask("tvm", "1")
     if "error" in facts:
         return Finding("tvm runtime", False, f"{version}, but it does not load: {facts['error']}")
     return Finding("tvm runtime", True, f"{version}, runs {', '.join(facts['runtimes']) or 'nothing'}", facts)
@@ -149,7 +127,7 @@ def _tvm_compiler() -> Finding:
     folders = [Path(folder) for folder in (specification and specification.submodule_search_locations) or ()]
     if not any(next(folder.rglob("libtvm_compiler.*"), None) for folder in folders):
         return Finding("tvm compiler", False, "not here, as is right for a device: pip install apache-tvm brings it")
-    facts = ask_python(_ASK_TVM, {"TVM_USE_RUNTIME_LIB": "0"})
+    facts = _ask("tvm", "0")
     if "error" in facts:
         return Finding("tvm compiler", False, f"does not load: {facts['error']}")
     names = facts["generators"]
@@ -158,32 +136,25 @@ def _tvm_compiler() -> Finding:
     return Finding("tvm compiler", bool(names), text, facts)
 
 
-_ASK_VULKAN = """
-import json
-import tvm, duomem_vulkan
-print(json.dumps({"gpus": duomem_vulkan.gpus()}))
-"""
-
-
 def _vulkan() -> Finding:
     plugin = importlib.util.find_spec("duomem_vulkan") is not None
     if plugin:
-        facts = ask_python(_ASK_VULKAN, {"TVM_USE_RUNTIME_LIB": "1"})
+        facts = _ask("vulkan", "1")
         if "error" in facts:
             return Finding("vulkan", False, f"duomem-vulkan does not load: {facts['error']}", {"plugin": False})
-        gpus = [{"name": str(a.get("name")), "software": bool(a.get("software"))} for a in facts["gpus"]]
-        source = "duomem-vulkan"
+        gpus, source = facts["gpus"], "duomem-vulkan"
     elif tool := shutil.which("vulkaninfo"):
-        done = run_command([tool, "--summary"])
+        done = run([tool, "--summary"])
         if done.status:
             return Finding("vulkan", False, f"vulkaninfo: {done.last_line}", {"plugin": False})
         gpus, source = list(_vulkaninfo(done.output)), "vulkaninfo; duomem-vulkan is not installed"
     else:
-        loader = "the loader is there, but" if _has_library("libvulkan.so.1") else "no loader found, and"
+        found = _ask("vulkan-loader", "1").get("loads")
+        loader = "the loader is there, but" if found else "no loader found, and"
         return Finding(
-            "vulkan", None, f"{loader} neither duomem-vulkan nor vulkaninfo to ask for adapters", {"plugin": False}
+            "vulkan", None, f"{loader} neither duomem-vulkan nor vulkaninfo to ask for GPUs", {"plugin": False}
         )
-    shown = ", ".join(f"{a['name']}{' (software)' if a['software'] else ''}" for a in gpus)
+    shown = ", ".join(f"{gpu['name']}{' (software)' if gpu['software'] else ''}" for gpu in gpus)
     return Finding(
         "vulkan", bool(gpus), f"{shown or 'no GPU: install its driver'} ({source})", {"plugin": plugin, "gpus": gpus}
     )
@@ -199,31 +170,8 @@ def _vulkaninfo(text: str) -> Iterator[dict[str, Any]]:
             yield {"name": value, "software": kind.endswith("_CPU")}
 
 
-_ASK_CUDA = """
-import ctypes, json
-from duomem.device.engine.cuda import LIBRARIES, missing_libraries
-facts = {"missing": missing_libraries(), "devices": []}
-if LIBRARIES[0] not in facts["missing"]:
-    driver = ctypes.CDLL(LIBRARIES[0])
-    version, count = ctypes.c_int(), ctypes.c_int()
-    facts["status"] = driver.cuInit(0)
-    driver.cuDriverGetVersion(ctypes.byref(version))
-    facts["driver"] = f"{version.value // 1000}.{version.value % 1000 // 10}"
-    if facts["status"] == 0:
-        driver.cuDeviceGetCount(ctypes.byref(count))
-    for i in range(count.value):
-        device, name, major, minor = ctypes.c_int(), ctypes.create_string_buffer(100), ctypes.c_int(), ctypes.c_int()
-        driver.cuDeviceGet(ctypes.byref(device), i)
-        driver.cuDeviceGetName(name, 100, device)
-        driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
-        driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-        facts["devices"].append({"name": name.value.decode(), "sm": f"sm_{major.value}{minor.value}"})
-print(json.dumps(facts))
-"""
-
-
 def _cuda() -> Finding:
-    facts = ask_python(_ASK_CUDA)
+    facts = _ask("cuda", "1")
     if "error" in facts:
         return Finding("cuda", None, f"cannot be told: {facts['error']}")
     driver, runtime = LIBRARIES
@@ -248,20 +196,15 @@ def _nvcc() -> Finding:
     return _tool("nvcc", [[str(nvcc), "--version"]], "", "release")()
 
 
-def _has_library(name: str) -> bool:
-    """Whether the dynamic loader finds it; tried in a process of its own."""
-    return not run_command([sys.executable, "-c", f"import ctypes; ctypes.CDLL({name!r})"]).status
-
-
 def _tool(name: str, commands: Iterable[list[str]], fix: str, pick: str = "") -> Callable[[], Finding]:
-    """A probe for the first of `commands` that is there. pick: a word of the line that tells its version."""
+    """A check for the first of `commands` that is there. pick: a word of the line that tells its version."""
 
-    def probe() -> Finding:
+    def check() -> Finding:
         for command in commands:
             path = command[0] if os.path.isabs(command[0]) else shutil.which(command[0])
             if path is None:
                 continue
-            done = run_command([path, *command[1:]])
+            done = run([path, *command[1:]])
             if done.status == 0:
                 lines = said_lines(done.output) + said_lines(done.error)
                 line = next((line for line in lines if pick in line), done.first_line)
@@ -269,12 +212,12 @@ def _tool(name: str, commands: Iterable[list[str]], fix: str, pick: str = "") ->
             return Finding(name, False, f"{path}: {done.last_line}")
         return Finding(name, False, f"not found: {fix}")
 
-    return probe
+    return check
 
 
 def _zig() -> Finding:
     if importlib.util.find_spec("ziglang") is not None:
-        done = run_command([sys.executable, "-m", "ziglang", "version"])
+        done = run(python_module("ziglang", "version"))
         if done.status == 0:
             return Finding("zig", True, f"{done.first_line} (PyPI package ziglang)")
         return Finding("zig", False, f"the package ziglang does not run: {done.last_line}")

@@ -1,4 +1,4 @@
-"""What this machine can do for each target, by what the probes find: compile, link, run; if not, why, and the fix.
+"""What this machine can do for each target, by what the checks find: compile, link, run; if not, why, and the fix.
 
 Works on a bare device.
 """
@@ -29,7 +29,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """What this machine can do for a target. native: the target is for a CPU of this machine's family."""
+    """What this machine can do for a target. native: the target is for a CPU of this machine's architecture."""
 
     name: str
     device: str
@@ -59,7 +59,7 @@ class Report:
     def unmet(self, wanted: str) -> list[str]:
         """What keeps TARGET or TARGET:STAGE (`wanted`) from being possible here, a line each.
 
-        Without a stage: compile and link, and run too if the target is for this machine's CPU family.
+        Without a stage: compile and link, and run too if the target is for this machine's CPU architecture.
         Raises UserError if there is no such target or stage.
         """
         name, _, stage = wanted.partition(":")
@@ -97,24 +97,19 @@ def _judge(path: Path, found: Mapping[str, Finding]) -> TargetReport:
         broken = Stage(False, " ".join(text.split()), "compare the file with host.toml")
         return TargetReport(path.stem, "?", "?", False, broken, broken, broken)
     native = arch == cpu_arch()
-    kinds = set(_values(value, "kind")) | {_GENERATOR_OF.get(device, device)}
     return TargetReport(
         name,
         device,
         arch,
         native,
-        _can_compile(kinds, found),
+        _can_compile(set(_values(value, "kind")), found),
         _can_link(link, native, found),
         _can_run(device, arch, native, needed, found),
     )
 
 
-_GENERATOR_OF = {"cpu": "llvm", "vulkan": "webgpu"}
-"""TVM's code generator for a device, where it has another name."""
-
-
 def _values(value: Any, key: str) -> Iterator[str]:
-    """Every text under `key`, at any depth."""
+    """Every text under `key`, at any depth: under "kind" the code generators that a target's variants need."""
     if isinstance(value, dict):
         if isinstance(value.get(key), str):
             yield value[key]
@@ -150,8 +145,14 @@ def _can_link(link: str, native: bool, found: Mapping[str, Finding]) -> Stage:
 
 
 def _can_run(device: str, arch: str, native: bool, needed: list[frozenset[str]], found: Mapping[str, Finding]) -> Stage:
+    if device == "ios":
+        return Stage(False, "iOS runs it inside an app", "link its library into one, with TVM's runtime")
     if not native:
-        return Stage(False, f"it is for {arch}, this is {cpu_arch()}", "duomem deploy its bundle to such a device")
+        return Stage(
+            False,
+            f"it is for {arch}, this is {cpu_arch()}",
+            "bring its bundle to such a device with duomem deploy push",
+        )
     runtime = found["tvm runtime"]
     if not runtime.present:
         return Stage(False, f"TVM's runtime: {runtime.text}", "pip install duomem")
@@ -184,7 +185,7 @@ def _can_run_vulkan(vulkan: Finding) -> Stage:
         return Stage(False, f"no duomem-vulkan: {vulkan.text}", "install the wheel duomem-vulkan of the bundle")
     gpus = vulkan.facts["gpus"]
     if not gpus:
-        return Stage(False, "no Vulkan adapter", "install the GPU's Vulkan driver")
+        return Stage(False, "no GPU with a Vulkan driver", "install the GPU's Vulkan driver")
     if all(gpu["software"] for gpu in gpus):
         return Stage(
             False,

@@ -1,12 +1,11 @@
 """Reading a bundle: everything in its folder is checked against bundle.json before anything is used.
 
-The digests show damage and half-finished copies; who made a bundle is not something they can tell.
+A bundle is a program. Its digests show damage and half-finished copies, not who made it: run one you trust.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,28 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from duomem.core.errors import BundleError, UserError
-from duomem.core.files import digest_of, read_json, sha256_file
-from duomem.device.engine.cost import DecoderCost
+from duomem.core.files import read_json, sha256_file
+from duomem.device.engine.manifest import FOLDERS, MANIFEST, MANIFEST_LIMIT, check_manifest
 
-BUNDLE_FORMAT = "duomem-bundle"
-BUNDLE_VERSION = 2
-MANIFEST = "bundle.json"
-FOLDERS = ("model", "lib", "packs")
 ALL_CHUNK = 64
 """Most tokens whose logits a library gives at once (`prefill_all`)."""
-KIT_FOLDERS = ("wheels", "games", "licenses")
-KIT_FILES = ("install.sh", "play", "bench", "check", "README.md", "LICENSES.md")
-"""What `duomem kit` adds for an offline install; only a manifest with a `kit` entry may list it."""
-SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
-_REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
-_MANIFEST_LIMIT = 4 << 20
-_MAX_FILES = 10_000
-_MAX_LIBRARIES = 32
-_LEAST_CHECKED = 4
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,190}\.whl")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_REMAKE = "make it again with duomem compile"
 
 
 @dataclass(frozen=True)
@@ -43,7 +25,7 @@ class Library:
     """A compiled library for one CPU variant, or for GPUs.
 
     file: its path inside the bundle. mcpu: what LLVM tuned it for. cpu_features: what a CPU must have to run it,
-    as Linux names them (see device.cpu). device: where its kernels run, "cpu" or "vulkan".
+    as Linux names them (see core.cpu). device: where its kernels run, "cpu" or "vulkan".
     """
 
     file: str
@@ -86,7 +68,7 @@ class Bundle:
 
     @property
     def arch(self) -> str:
-        """CPU family the libraries are for: "x86_64", "aarch64"."""
+        """CPU architecture the libraries are for: "x86_64", "aarch64"."""
         return self.manifest["target"]["arch"]
 
     @property
@@ -96,9 +78,9 @@ class Bundle:
         return tuple(sorted(found, key="cpu".__eq__))
 
     def runnable(self, features: frozenset[str] | None, device: str = "cpu") -> tuple[Library, ...]:
-        """The libraries for `device` that a CPU of this bundle's family with `features` can run, best first.
+        """The libraries for `device` that a CPU of this bundle's architecture with `features` can run, best first.
 
-        features: as device.cpu.cpu_features gives them; where the system does not tell (None), it is the last
+        features: as core.cpu.cpu_features gives them; where the system does not tell (None), it is the last
         library alone, which asks for the least.
         """
         libraries = tuple(library for library in self.libraries if library.device == device)
@@ -164,7 +146,7 @@ def read_bundle(folder: Path | str) -> Bundle:
     path = folder / MANIFEST
     if path.is_symlink():
         raise BundleError(f"{path}: is a link: a bundle holds plain files only, copy it again")
-    manifest = check_manifest(read_json(path, "bundle manifest", _MANIFEST_LIMIT), path)
+    manifest = check_manifest(read_json(path, "bundle manifest", MANIFEST_LIMIT), path)
     _check_listing(folder, manifest["files"])
     for name, entry in manifest["files"].items():
         file = folder / name
@@ -177,17 +159,8 @@ def read_bundle(folder: Path | str) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """The manifest's `files` of what is below `folder`: {path: {size in bytes, sha256}}, in order of path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in paths
-    }
-
-
 def existing_bundle(out: Path, is_current: Callable[[dict[str, Any]], bool]) -> Bundle | None:
-    """The bundle in `out` if it is valid and its manifest current; UserError if `out` is not a bundle at all."""
+    """The bundle in `out` if it is valid and its manifest current; BundleError if `out` is not a bundle at all."""
     if not out.exists():
         return None
     if not (out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file())):
@@ -197,97 +170,6 @@ def existing_bundle(out: Path, is_current: Callable[[dict[str, Any]], bool]) -> 
     except UserError:
         return None
     return bundle if is_current(bundle.manifest) else None
-
-
-def check_manifest(value: Any, where: Path) -> dict[str, Any]:
-    """`value` if it is a bundle manifest of this version; a UserError naming `where` and the field if not."""
-    fields = _Fields(where, value, "")
-    if fields.text("format") != BUNDLE_FORMAT:
-        raise BundleError(f"{where}: field format is not {BUNDLE_FORMAT!r}: give a folder made by duomem compile")
-    version = fields.integer("version", 0)
-    if version != BUNDLE_VERSION:
-        raise BundleError(f"{where}: field version is {version}, this duomem reads {BUNDLE_VERSION}: {_REMAKE}")
-    if fields.text("quantization") not in SCHEMES:
-        raise BundleError(f"{where}: field quantization is not one of {', '.join(SCHEMES)}: {_REMAKE}")
-    if value.get("prompt_version", 0) is not None:
-        fields.integer("prompt_version", 0)
-    fields.digest("inputs")
-    fields.object("tools")
-    model = fields.object("model")
-    model.text("id")
-    model.text("architecture")
-    model.digest("digest")
-    model.object("config")
-    model.integer("vocab_size", 1)
-    model.integers("eos_token_ids")
-    context = fields.object("context")
-    for name in ("length", "prefill_chunk", "page_size", "kv_bytes_per_token"):
-        context.integer(name, 1)
-    target = fields.object("target")
-    target.text("name")
-    target.text("device")
-    target.text("arch")
-    libraries = [entry.text("file") for entry in target.objects("libraries", _MAX_LIBRARIES)]
-    for entry in target.objects("libraries", _MAX_LIBRARIES):
-        if not entry.text("file").startswith("lib/"):
-            entry.wrong("file", "a path inside lib")
-        entry.text("mcpu")
-        entry.texts("cpu_features")
-        if "device" in entry.value:
-            entry.text("device")
-    DecoderCost.from_json(value.get("work"), str(where))
-    gate = fields.object("gate")
-    gate.number("max_abs_diff")
-    gate.number("bound")
-    if "self_check" in gate.value:
-        check = gate.object("self_check")
-        for name in ("tokens", "ids"):
-            if not all(i < model.value["vocab_size"] for i in check.integers(name)):
-                check.wrong(name, "a list of this model's token ids")
-        if len(check.reals("logits")) != len(check.value["ids"]) or len(check.value["tokens"]) < _LEAST_CHECKED:
-            check.wrong("logits", f"one for each id, after at least {_LEAST_CHECKED} tokens")
-    files = fields.object("files")
-    if len(files.value) > _MAX_FILES:
-        raise BundleError(f"{where}: field files lists more than {_MAX_FILES} files: not a bundle duomem wrote")
-    if "kit" in value:
-        _check_kit(fields.object("kit"), value)
-    for name in files.value:
-        _check_name(name, where, "kit" in value)
-        entry = files.object(name)
-        entry.integer("size", 0)
-        entry.digest("sha256")
-    for name in (*_REQUIRED, *libraries):
-        if name not in files.value:
-            raise BundleError(f"{where}: field files does not list {name!r}: {_REMAKE}")
-    return value
-
-
-def manifest_digest(manifest: dict[str, Any]) -> str:
-    """SHA-256 over a manifest with a `kit` entry, but for the field kit.manifest that holds it."""
-    kit = {name: value for name, value in manifest["kit"].items() if name != "manifest"}
-    return digest_of({**manifest, "kit": kit})
-
-
-def _check_kit(kit: _Fields, manifest: dict[str, Any]) -> None:
-    for name in ("platform", "system", "machine"):
-        kit.text(name)
-    kit.texts("pythons")
-    kit.digest("inputs")
-    if kit.digest("manifest") != manifest_digest(manifest):
-        raise BundleError(f"{kit.where}: is not as duomem kit wrote it: copy the bundle again")
-
-
-def _check_name(name: str, where: Path, kit: bool) -> None:
-    parts = name.split("/")
-    folders = FOLDERS + KIT_FOLDERS if kit else FOLDERS
-    if kit and name in KIT_FILES:
-        return
-    if kit and parts[0] == "wheels":
-        plain = len(parts) == 2 and _WHEEL.fullmatch(parts[1]) is not None
-    else:
-        plain = len(parts) > 1 and parts[0] in folders and all(_PART.fullmatch(part) for part in parts)
-    if not plain:
-        raise BundleError(f"{where}: field files: {name[:200]!r} is no path inside {', '.join(folders)}: {_REMAKE}")
 
 
 def _check_listing(folder: Path, files: dict[str, Any]) -> None:
@@ -310,70 +192,3 @@ def _check_listing(folder: Path, files: dict[str, Any]) -> None:
     for name in files:
         if name not in found:
             raise BundleError(f"{folder / name}: is listed in bundle.json but missing: copy the bundle again")
-
-
-class _Fields:
-    """Typed access to one JSON object of the manifest; every mismatch is a UserError naming the field."""
-
-    def __init__(self, where: Path, value: Any, path: str) -> None:
-        self.where, self.path = where, path
-        if not isinstance(value, dict):
-            self.wrong("", "an object")
-        self.value: dict[str, Any] = value
-
-    def wrong(self, name: str, kind: str) -> None:
-        field = f"{self.path}{name}".rstrip(".") or "(top level)"
-        raise BundleError(f"{self.where}: field {field} is missing or not {kind}: {_REMAKE}")
-
-    def text(self, name: str) -> str:
-        value = self.value.get(name)
-        if not isinstance(value, str) or not value:
-            self.wrong(name, "a text")
-        return value  # type: ignore[return-value]
-
-    def integer(self, name: str, least: int) -> int:
-        value = self.value.get(name)
-        if type(value) is not int or not least <= value < 1 << 53:
-            self.wrong(name, f"an integer of at least {least}")
-        return value  # type: ignore[return-value]
-
-    def number(self, name: str) -> float:
-        value = self.value.get(name)
-        if type(value) not in (int, float) or not 0 <= value < float("inf"):  # type: ignore[operator]
-            self.wrong(name, "a number of at least 0")
-        return value  # type: ignore[return-value]
-
-    def digest(self, name: str) -> str:
-        value = self.value.get(name)
-        if not isinstance(value, str) or not _SHA256.fullmatch(value):
-            self.wrong(name, "a hex SHA-256")
-        return value  # type: ignore[return-value]
-
-    def texts(self, name: str) -> list[str]:
-        value = self.value.get(name)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.wrong(name, "a list of texts")
-        return value  # type: ignore[return-value]
-
-    def integers(self, name: str) -> list[int]:
-        value = self.value.get(name)
-        if not isinstance(value, list) or not all(type(item) is int and item >= 0 for item in value):
-            self.wrong(name, "a list of token ids")
-        return value  # type: ignore[return-value]
-
-    def reals(self, name: str) -> list[float]:
-        value = self.value.get(name)
-        if not isinstance(value, list) or not all(
-            type(item) in (int, float) and abs(item) < float("inf") for item in value
-        ):
-            self.wrong(name, "a list of numbers")
-        return value  # type: ignore[return-value]
-
-    def objects(self, name: str, most: int) -> list[_Fields]:
-        value = self.value.get(name)
-        if not isinstance(value, list) or not 1 <= len(value) <= most:
-            self.wrong(name, f"a list of 1 to {most} objects")
-        return [_Fields(self.where, item, f"{self.path}{name}.{i}.") for i, item in enumerate(value)]  # type: ignore[arg-type]
-
-    def object(self, name: str) -> _Fields:
-        return _Fields(self.where, self.value.get(name), f"{self.path}{name}.")

@@ -6,29 +6,25 @@ A software rasteriser computes the same, slower than the CPU's own kernels, so i
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 from duomem.core.errors import DeviceError
+from duomem.core.process import python_module, run
+from duomem.device.engine.tvm_runtime import import_tvm_runtime
 
 SOFTWARE = "DUOMEM_SOFTWARE_VULKAN"
 """Environment variable that, set to 1, lets a software rasteriser be chosen like a GPU."""
 
-_PROBE = """
-import os
-os.environ["TVM_USE_RUNTIME_LIB"] = "1"
-import tvm
-from duomem.device.engine.gpu import gpus
-raise SystemExit(0 if gpus(tvm) else 3)
-"""
-_PROBE_LIMIT = 60.0
+_ASK = python_module("duomem.device.engine.gpu")
+_ASK_LIMIT = 60.0
+"""Seconds a driver may take to say which GPUs it has."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A Vulkan adapter; index: its number as a TVM device. max_buffer: bytes a kernel can see of one tensor."""
+    """A GPU that Vulkan drives; index: its number as a TVM device. max_buffer: bytes a kernel can see of one tensor."""
 
     index: int
     name: str
@@ -37,9 +33,9 @@ class Gpu:
 
 
 def gpus(tvm: Any) -> list[Gpu]:
-    """The Vulkan adapters, best first; none without a driver or without the plugin, which `tvm` loads itself."""
-    probe = tvm.get_global_func("duomem_vulkan.gpus", allow_missing=True)
-    if probe is None:
+    """The GPUs, best first; none without a Vulkan driver or without the plugin, which `tvm` loads itself."""
+    ask = tvm.get_global_func("duomem_vulkan.gpus", allow_missing=True)
+    if ask is None:
         return []
     return [
         Gpu(
@@ -48,17 +44,17 @@ def gpus(tvm: Any) -> list[Gpu]:
             bool(found["software"]),
             int(found["limits"]["max_storage_buffer_binding_size"]),
         )
-        for found in probe()
+        for found in ask()
     ]
 
 
 def choose_gpu(tvm: Any, software: bool) -> Gpu:
-    """The best Vulkan adapter; a software rasteriser only if `software` allows it. UserError if there is none."""
+    """The best GPU; a software rasteriser only if `software` allows it. Raises DeviceError if there is none."""
     if tvm.get_global_func("duomem_vulkan.gpus", allow_missing=True) is None:
         raise DeviceError("device vulkan: the plugin duomem-vulkan is missing: install its wheel from the bundle")
     found = gpus(tvm)
     if not found:
-        raise DeviceError("device vulkan: no Vulkan adapter: install the GPU's driver (mesa-vulkan-drivers on Debian)")
+        raise DeviceError("device vulkan: no GPU with a Vulkan driver: install one (mesa-vulkan-drivers on Debian)")
     allowed = [gpu for gpu in found if software or not gpu.software]
     if not allowed:
         raise DeviceError(
@@ -74,11 +70,9 @@ def software_allowed() -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether any Vulkan adapter, software or not, is here; asked in another process, as drivers may crash."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE], timeout=_PROBE_LIMIT, capture_output=True, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+    """Whether any GPU, a software rasteriser too, is here; asked in another process, as drivers may crash."""
+    return run(_ASK, _ASK_LIMIT).status == 0
+
+
+if __name__ == "__main__":
+    sys.exit(0 if gpus(import_tvm_runtime()) else 3)

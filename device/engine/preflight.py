@@ -5,12 +5,12 @@ Running out of memory later kills the process without a word; this says the numb
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from duomem.core.errors import DeviceError
+from duomem.core.memory import Limit, all_memory
 from duomem.device.engine.bundle import ALL_CHUNK, Bundle
 
 RUNTIME = 80 << 20
@@ -27,8 +27,6 @@ _SHORTEST = 256
 """Tokens of context below which a student cannot finish a game, so less is no advice."""
 _SHARED = 0.9
 """Share of the machine's memory from which on a GPU's is the same memory, as on a Jetson."""
-_NO_LIMIT = 1 << 60
-"""Limits above this mean none: cgroup v1 writes one as 2**63 rounded down to a page."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,6 @@ class Need:
     @property
     def total(self) -> int:
         return self.weights + self.kv_cache + self.workspace + self.runtime
-
-
-@dataclass(frozen=True)
-class Limit:
-    """Bytes this process may still take, and what sets them."""
-
-    bytes: int
-    name: str
 
 
 def memory_need(bundle: Bundle, context_length: int | None = None, max_sessions: int = 4) -> Need:
@@ -95,15 +85,6 @@ def _size(value: Any) -> int:
     return value if type(value) is int and 0 <= value < 1 << 32 else 0
 
 
-def available_memory(root: Path = Path("/")) -> Limit | None:
-    """The tightest of free memory, control-group limits and ulimit -v; None where the system tells none.
-
-    root: where /proc and /sys are looked for. What the kernel gives back under pressure counts as free.
-    """
-    limits = [*_free_memory(root), *_cgroup_limits(root), *_address_space(root)]
-    return min(limits, key=lambda limit: limit.bytes, default=None)
-
-
 def gpu_memory(device: Any) -> Limit | None:
     """What a TVM `device` other than the CPU has of its own; None where it does not tell, or shares the CPU's.
 
@@ -117,7 +98,7 @@ def gpu_memory(device: Any) -> Limit | None:
 
 
 def check_memory(need: Need, limit: Limit | None, bundle: Bundle, context_length: int, max_sessions: int) -> None:
-    """UserError if `need` exceeds `limit`, naming both and the context_length or max_sessions that would fit."""
+    """Raise DeviceError if `need` exceeds `limit`, naming both and what context_length or max_sessions would fit."""
     if limit is None or need.total <= limit.bytes:
         return
     parts = (
@@ -148,79 +129,3 @@ def _advice(need: Need, limit: Limit, bundle: Bundle, sessions: int) -> str:
 
 def _mb(count: int) -> str:
     return f"{count / 1e6:.0f}"
-
-
-def _read(path: Path) -> str:
-    """A file of /proc or /sys, empty where it cannot be read."""
-    try:
-        return path.read_text()
-    except (OSError, ValueError):
-        return ""
-
-
-def _fields(text: str) -> dict[str, int]:
-    """`name value` or `name: value kB` lines; values in the unit they are written in."""
-    found = {}
-    for line in text.splitlines():
-        parts = line.replace(":", " ").split()
-        if len(parts) >= 2 and parts[1].isdecimal():
-            found[parts[0]] = int(parts[1])
-    return found
-
-
-def _free_memory(root: Path) -> list[Limit]:
-    fields = _fields(_read(root / "proc/meminfo"))
-    if "MemAvailable" in fields:
-        return [Limit(fields["MemAvailable"] << 10, "free memory")]
-    if "MemFree" in fields:
-        return [Limit((fields["MemFree"] + fields.get("Cached", 0)) << 10, "free memory")]
-    total = all_memory()
-    return [Limit(total, "all of its memory")] if total else []
-
-
-def all_memory() -> int | None:
-    """Bytes of memory this machine has; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def _cgroup_limits(root: Path) -> list[Limit]:
-    """A limit for every control group above this process that has one, version 2 and version 1."""
-    limits = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if hierarchy == "0" and not controllers:
-            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            top = root / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        group = Path(path.strip("/"))
-        for folder in dict.fromkeys((group, *group.parents)):  # in a container only the last may be there
-            if ".." not in folder.parts:
-                limits += _group_limit(top / folder, f"control group /{folder.as_posix().strip('.')}", *names)
-    return limits
-
-
-def _group_limit(folder: Path, name: str, maximum: str, used: str, reclaimable: str) -> list[Limit]:
-    limit, usage = _read(folder / maximum).strip(), _read(folder / used).strip()
-    if not limit.isdecimal() or not usage.isdecimal() or int(limit) > _NO_LIMIT:
-        return []
-    cache = _fields(_read(folder / "memory.stat")).get(reclaimable, 0)
-    return [Limit(max(0, int(limit) - int(usage) + cache), name)]
-
-
-def _address_space(root: Path) -> list[Limit]:
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return []
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft == resource.RLIM_INFINITY:
-        return []
-    used = _fields(_read(root / "proc/self/status")).get("VmSize", 0) << 10
-    return [Limit(max(0, soft - used), "ulimit -v")]

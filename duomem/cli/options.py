@@ -16,7 +16,7 @@ import click
 from duomem.cli.values import CONTEXT, COUNT, BundleFolder, InputFile, ModelFolder, OutputFolder
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
-from duomem.device.engine.bundle import SCHEMES
+from duomem.device.engine.manifest import SCHEMES
 
 if TYPE_CHECKING:
     from duomem.compile.weights.gptq import Calibration
@@ -185,7 +185,8 @@ def check_context(bundle: Path, tokens: int | None) -> None:
     """Raises BundleError if --context is more than `bundle` was compiled for."""
     from duomem.core.errors import BundleError
     from duomem.core.files import read_json
-    from duomem.device.engine.bundle import MANIFEST, Bundle, check_manifest
+    from duomem.device.engine.bundle import Bundle
+    from duomem.device.engine.manifest import MANIFEST, check_manifest
 
     if tokens is None:
         return

@@ -1,4 +1,4 @@
-"""Which CPU this machine is, in the terms a compiled library depends on.
+"""Which CPU this machine is: its name, its architecture, and the vector extensions a compiled library depends on.
 
 A library built for a CPU with AVX-512 dies with an illegal instruction on one without: compare first.
 """
@@ -20,6 +20,7 @@ _KNOWN = frozenset(
     }
 )
 _CPUINFO = Path("/proc/cpuinfo")
+_BOARD = Path("/sys/firmware/devicetree/base/model")
 
 # Bits of the words Linux hands every AArch64 process (uapi/asm/hwcap.h), under their /proc/cpuinfo names.
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
@@ -41,6 +42,31 @@ def cpu_arch() -> str:
     """The machine's architecture as bundles spell it: "x86_64", "aarch64"."""
     machine = platform.machine().lower()
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def cpu_name() -> str:
+    """The processor as the system names it: by its name, by ARM's implementer and part numbers, or by the board's."""
+    fields = {}
+    for line in _text(_CPUINFO).splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    if fields.get("CPU part"):
+        part = f"implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}"
+    else:
+        part = fields.get("cpu model") or fields.get("Hardware")
+    return fields.get("model name") or part or board_name() or platform.processor() or platform.machine()
+
+
+def board_name() -> str | None:
+    """The board, such as "Raspberry Pi 5 Model B Rev 1.0"; None where the system does not name one."""
+    return _text(_BOARD).strip("\0\n ") or None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def cpu_features() -> frozenset[str] | None:
@@ -70,11 +96,7 @@ def _aarch64_features() -> frozenset[str] | None:
 
 
 def _x86_features() -> frozenset[str] | None:
-    try:
-        text = _CPUINFO.read_text()
-    except OSError:
-        return None
-    for line in text.splitlines():
+    for line in _text(_CPUINFO).splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "flags":
             return _KNOWN & frozenset(value.split())

@@ -23,7 +23,7 @@ from duomem.core.errors import FileError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 _CHUNK = 1 << 20
 _MANY = 100
@@ -158,7 +158,7 @@ def _sync_file_system(fd: int, folder: Path) -> bool:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on a clean exit it replaces `path` (an old one is removed
     only after the new one is complete). On any exception it is deleted and `path` is as it was. Raises
-    UserError if `path` is a file.
+    FileError if `path` is a file.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -198,7 +198,7 @@ def read_json(path: Path, what: str, limit: int = 64 << 20) -> Any:
 
 
 def parse_json(data: bytes, where: str, limit: int) -> Any:
-    """Parse untrusted JSON bytes; UserError naming `where` if too large, not UTF-8, not JSON or too deep."""
+    """Parse untrusted JSON bytes; FileError naming `where` if too large, not UTF-8, not JSON or too deep."""
     if len(data) > limit:
         raise FileError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
     try:
@@ -219,7 +219,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON-lines file. A last line cut off by a crash is passed over;
-    any other bad line is a UserError naming the line.
+    any other bad line is a FileError naming the line.
     """
     path = Path(path)
     try:

@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from duomem.core.cpu import cpu_arch, cpu_features, usable_cores
+from duomem.core.cpu import board_name, cpu_arch, cpu_features, cpu_name, usable_cores
+from duomem.core.memory import all_memory
 
-_CPUINFO = Path("/proc/cpuinfo")
-_BOARD = Path("/sys/firmware/devicetree/base/model")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-_MEMINFO = Path("/proc/meminfo")
 _STAT = Path("/proc/stat")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PACKAGES = ("duomem", "apache-tvm", "apache-tvm-ffi", "numpy")
@@ -29,26 +27,16 @@ def machine_facts() -> dict[str, Any]:
     features = cpu_features()
     return {
         "cpu": cpu_name(),
-        "board": _text(_BOARD).strip("\0\n ") or None,
+        "board": board_name(),
         "arch": cpu_arch(),
         "features": sorted(features) if features is not None else None,
         "cores": usable_cores(),
         "caches": caches(),
-        "memory_bytes": _meminfo("MemTotal"),
+        "memory_bytes": all_memory(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
-
-
-def cpu_name() -> str:
-    """The processor's name, or the implementer and part numbers ARM's give instead."""
-    fields = dict(_field(line) for line in reversed(_text(_CPUINFO).splitlines()))
-    if "model name" in fields:
-        return fields["model name"]
-    if "CPU part" in fields:
-        return f"implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}"
-    return platform.processor() or platform.machine()
 
 
 def caches() -> dict[str, int]:
@@ -59,11 +47,6 @@ def caches() -> dict[str, int]:
         if kind != "Instruction" and size[:-1].isdecimal() and size[-1] in _UNITS:
             found[f"L{level}"] = int(size[:-1]) * _UNITS[size[-1]]
     return found
-
-
-def available_memory() -> int | None:
-    """Bytes that can be had without swapping."""
-    return _meminfo("MemAvailable")
 
 
 class Others:
@@ -104,11 +87,6 @@ def peak_rss() -> int:
 
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024
-
-
-def _meminfo(name: str) -> int | None:
-    fields = dict(_field(line) for line in _text(_MEMINFO).splitlines())
-    return int(fields[name].split()[0]) * 1024 if name in fields else None
 
 
 def _field(line: str) -> tuple[str, str]:

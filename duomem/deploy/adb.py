@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 
 from duomem.core.errors import DeployError
+from duomem.core.process import Done, last_line, run
 from duomem.deploy.address import AdbAddress
-from duomem.deploy.transport import TIMEOUT, ConnectionLost, Transport, call, fetch_to, last_line
+from duomem.deploy.transport import COPY_TIMEOUT, TIMEOUT, ConnectionLost, Transport, fetch_to, read_piece
 
 
 class AdbTransport(Transport):
@@ -26,22 +27,17 @@ class AdbTransport(Transport):
         self.name = f"adb device {address.serial}" if address.serial else "adb device"
         self._adb = [program, *(["-s", address.serial] if address.serial else [])]
 
-    def _shell(self, script: bytes, timeout: float) -> tuple[bytes, str]:
-        _, output, complaint = call([*self._adb, "shell", "sh"], timeout, script)
-        return output, complaint
+    def _shell(self, script: bytes, timeout: float) -> Done:
+        return run([*self._adb, "shell", "sh"], timeout, source=script)
 
     def append(self, source: Path, offset: int, size: int, path: str) -> None:
         piece = f"{path}.piece"
         with tempfile.NamedTemporaryFile(prefix="duomem-") as f:
-            with open(source, "rb") as whole:
-                whole.seek(offset)
-                while size and (data := whole.read(min(size, 1 << 20))):
-                    f.write(data)
-                    size -= len(data)
+            f.write(read_piece(source, offset, size))
             f.flush()
-            status, output, complaint = call([*self._adb, "push", f.name, piece], TIMEOUT)
-        if status:
-            raise self._error(complaint + output.decode("utf-8", "replace"), path)
+            pushed = run([*self._adb, "push", f.name, piece], COPY_TIMEOUT)
+        if pushed.status:
+            raise self._error(pushed.error + pushed.output, path)
         done = self.run(f"cat {shlex.quote(piece)} >> {shlex.quote(path)} && rm -f {shlex.quote(piece)}")
         if done.status:
             raise DeployError(f"{self.name}: {path}: {last_line(done.output)}")
@@ -50,9 +46,9 @@ class AdbTransport(Transport):
         # exec-out tells neither the exit status nor an error of `cat`: ask for the file first.
         if self.run(f"[ -f {shlex.quote(path)} ] && [ -r {shlex.quote(path)} ]").status:
             raise DeployError(f"{self.name}: {path}: no such file, or not readable")
-        status, complaint = fetch_to(target, [*self._adb, "exec-out", f"cat {shlex.quote(path)}"], TIMEOUT)
-        if status:
-            raise self._error(complaint, path)
+        done = fetch_to(target, [*self._adb, "exec-out", f"cat {shlex.quote(path)}"], TIMEOUT)
+        if done.status:
+            raise self._error(done.error, path)
 
     def _error(self, complaint: str, path: str) -> DeployError:
         if "No space left" in complaint or "couldn't create file" in complaint or "remote" in complaint:

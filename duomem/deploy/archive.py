@@ -15,9 +15,9 @@ from typing import IO, Any
 
 from duomem.core.errors import BundleError
 from duomem.core.files import atomic_folder, atomic_open, parse_json
-from duomem.device.engine.bundle import FOLDERS, MANIFEST, Bundle, check_manifest, read_bundle
+from duomem.device.engine.bundle import Bundle, read_bundle
+from duomem.device.engine.manifest import FOLDERS, MANIFEST, MANIFEST_LIMIT, check_manifest
 
-_MANIFEST_LIMIT = 4 << 20
 _PADDING = 64 << 10
 _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _PROGRAMS = ("install.sh", "play", "bench", "check")
@@ -57,7 +57,7 @@ def unpack_archive(path: Path, out: Path) -> Bundle:
                 (work / name).mkdir(exist_ok=True)
             read_bundle(work)
     except (FileNotFoundError, IsADirectoryError) as e:
-        raise BundleError(f"{path}: cannot be read ({e.strerror}): give a file made by duomem kit") from None
+        raise BundleError(f"{path}: cannot be read ({e.strerror}): give a file made by duomem kit make") from None
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, OverflowError, ValueError) as e:
         raise BundleError(f"{path}: is no whole archive of a bundle ({e}): copy it again") from None
     return Bundle(out, manifest)
@@ -74,10 +74,10 @@ def _unpack(path: Path, f: IO[bytes], work: Path) -> dict[str, Any]:
             stream = archive.extractfile(entry)
             assert stream is not None
             if not top:
-                if name != MANIFEST or entry.size > _MANIFEST_LIMIT:
-                    raise BundleError(f"{path}: does not begin with {MANIFEST}: give a file made by duomem kit")
+                if name != MANIFEST or entry.size > MANIFEST_LIMIT:
+                    raise BundleError(f"{path}: does not begin with {MANIFEST}: give a file made by duomem kit make")
                 data = stream.read()
-                manifest = check_manifest(parse_json(data, f"{path}: {MANIFEST}", _MANIFEST_LIMIT), path / MANIFEST)
+                manifest = check_manifest(parse_json(data, f"{path}: {MANIFEST}", MANIFEST_LIMIT), path / MANIFEST)
                 (work / MANIFEST).write_bytes(data)
                 top, left = folder, dict(manifest["files"])
                 continue

@@ -5,30 +5,25 @@ Copies what the device has not, assembles and checks the new version beside the 
 
 from __future__ import annotations
 
-import contextlib
-import getpass
-import os
-import random
-import secrets
-import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import DeployError, UserError
-from duomem.core.files import digest_of, sha256_file
+from duomem.core.errors import DeployError
+from duomem.core.files import sha256_file
+from duomem.core.process import last_line
 from duomem.core.progress import progress
 from duomem.deploy.adb import AdbTransport
 from duomem.deploy.address import AdbAddress, parse_address
-from duomem.deploy.device_side import Claim, DeviceSide, File, State, check_path
+from duomem.deploy.device_side import DeviceSide, File, State, check_path
+from duomem.deploy.lock import locked
 from duomem.deploy.ssh import SshTransport
 from duomem.deploy.transport import Result, Transport
-from duomem.device.engine.bundle import MANIFEST, read_bundle
+from duomem.device.engine.bundle import read_bundle
+from duomem.device.engine.manifest import MANIFEST
 
-STALE = 900
-"""Seconds without a sign of life after which another machine's deploy counts as dead."""
 PIECE = 8 << 20
 """Bytes copied at a time: after each the deploy shows that it lives, and an adb cut loses no more."""
 CHECK_TIMEOUT = 300.0
@@ -37,12 +32,6 @@ _ROOM = 4 << 20
 _CANNOT_CHECK = 3
 _USAGE = 2
 """Exit status of a duomem too old to know `doctor --bundle`."""
-_TRIES = 6
-_YOUNG = 3
-"""Seconds: a claim this new may give way, as of two that began at once both do."""
-
-_active: set[str] = set()
-"""Claims of deploys that this process runs now."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +102,7 @@ def deploy(transport: Transport, folder: str, bundle: Path, check: bool = True) 
         File(check_path(path), entry["sha256"], entry["size"])
         for path, entry in sorted(verified.manifest["files"].items())
     ]
-    with _locked(transport, folder) as device:
+    with locked(transport, folder) as device:
         state = device.state()
         name = _intact_version(device, state, files)
         copied = reused = sent = 0
@@ -153,7 +142,7 @@ def rollback(transport: Transport, folder: str, check: bool = True) -> Deployed:
 
     Raises DeployError if there is none or it is damaged.
     """
-    with _locked(transport, folder) as device:
+    with locked(transport, folder) as device:
         state = device.state()
         name = state.previous.get(state.current) if state.current else None
         if name is None or name not in state.versions:
@@ -203,8 +192,7 @@ def check_command(paths: Sequence[str]) -> str:
 
 def _check(device: DeviceSide, name: str, files: Sequence[File]) -> Check:
     result: Result = device.self_check(name, check_command([file.path for file in files]), CHECK_TIMEOUT)
-    text = next((line.strip() for line in reversed(result.output.splitlines()) if line.strip()), "it says nothing")
-    text = "".join(c if c.isprintable() else "?" for c in text)[:300]
+    text = last_line(result.output)
     if result.status == _CANNOT_CHECK:
         return Check("not run", text)
     return Check("failed" if result.status else "passed", text)
@@ -301,81 +289,3 @@ def _send(transport: Transport, device: DeviceSide, source: Path, file: File, st
             device.state()
             beat = time.monotonic()
     return file.size - start
-
-
-@contextlib.contextmanager
-def _locked(transport: Transport, folder: str) -> Iterator[DeviceSide]:
-    """The device's folder under this deploy's lock. UserError, naming the holder, if another has it."""
-    claim = f"{_machine()}-{os.getpid()}-{_started(os.getpid())}-{secrets.token_hex(8)}"
-    device = DeviceSide(transport, folder, claim)
-    _active.add(claim)
-    try:
-        _acquire(transport, folder, device)
-        try:
-            yield device
-        finally:
-            with contextlib.suppress(UserError):  # a dead connection: the claim is found dead next time
-                device.release()
-    finally:
-        _active.discard(claim)
-
-
-def _acquire(transport: Transport, folder: str, device: DeviceSide) -> None:
-    owner = "".join(c if c.isprintable() else "?" for c in f"{_user()}@{socket.gethostname()}")
-    stale: list[str] = []
-    for attempt in range(_TRIES):
-        others = device.acquire(owner, stale)
-        if not others:
-            return
-        alive = [other for other in others if other.name and not _dead(other)]
-        if alive and (attempt == _TRIES - 1 or alive[0].age > _YOUNG):
-            raise DeployError(
-                f"{transport.name}:{folder}: {alive[0].owner} is deploying to it, last seen "
-                f"{max(0, alive[0].age)} s ago: wait for it; if it is dead, it counts as such after "
-                f"{STALE} s, or remove {folder}/lock/{alive[0].name} on the device"
-            )
-        stale = [other.name for other in others if other.name and other not in alive]
-        if alive or attempt:
-            time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))  # of two that began at once, let one be first
-    raise DeployError(f"{transport.name}:{folder}: others begin to deploy to it at the same time: try again")
-
-
-def _dead(claim: Claim) -> bool:
-    """Whether a claim's deploy is known to have ended: by its process if it is of this machine, else by its age."""
-    machine, pid, started, _ = claim.name.split("-")
-    if machine != _machine():
-        return claim.age > STALE
-    if int(pid) == os.getpid() and started == str(_started(os.getpid())):
-        return claim.name not in _active
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        pass
-    return started != str(_started(int(pid))) or claim.age > STALE
-
-
-def _machine() -> str:
-    """What tells this machine, as its processes see it, from others: 16 hex digits."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-    with contextlib.suppress(OSError):
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return digest_of(parts)[:16]
-
-
-def _started(pid: int) -> int:
-    """When a process started, in the system's ticks; 0 where that is not known."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "someone"

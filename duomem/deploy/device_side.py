@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from duomem.core.errors import DeployError, UserError
-from duomem.deploy.transport import ConnectionLost, Result, Transport, last_line
+from duomem.core.process import last_line
+from duomem.deploy.transport import ConnectionLost, Result, Transport
 
 VERSION = re.compile(r"[0-9a-f]{20}(?:\.[0-9]{1,4})?")
 CLAIM = re.compile(r"[0-9a-f]{16}-[0-9]{1,10}-[0-9]{1,20}-[0-9a-f]{16}")
@@ -91,7 +92,7 @@ class Claim:
 
 
 def check_path(path: str) -> str:
-    """`path` if it can be a bundle's file on any device; UserError if not."""
+    """`path` if it can be a bundle's file on any device; DeployError if not."""
     parts = path.split("/")
     odd = any(part in ("", ".", "..") or part.startswith(("-", "~")) or part != part.strip() for part in parts)
     if odd or not path.isprintable() or "\\" in path:
@@ -102,7 +103,7 @@ def check_path(path: str) -> str:
 class DeviceSide:
     """A deploy's steps in `folder` of the device that `transport` leads to, under the claim `claim`.
 
-    Each raises ConnectionLost if it is not known to have run, UserError if the device refuses.
+    Each raises ConnectionLost if it is not known to have run, DeployError if the device refuses.
     """
 
     def __init__(self, transport: Transport, folder: str, claim: str) -> None:

@@ -1,4 +1,4 @@
-"""`duomem kit`: a compiled bundle becomes the folder, and the archive, that a device installs from offline.
+"""`duomem kit make`: a compiled bundle becomes the folder, and the archive, that a device installs from offline.
 
 Adds wheels, pack, games, installer and starters to the bundle and lists them all in bundle.json. It stands with
 deploying, not with compiling: it changes nothing that was compiled, and runs without torch or TVM's compiler.
@@ -21,16 +21,8 @@ from duomem.deploy.readme import readme, write_licences
 from duomem.deploy.repack import duomem_wheel, repack
 from duomem.deploy.wheels import PYTHONS, Platform, fetch_wheels, pins
 from duomem.device.alfworld.game_files import DATA_FOLDER, find_games
-from duomem.device.engine.bundle import (
-    FOLDERS,
-    MANIFEST,
-    Bundle,
-    check_manifest,
-    existing_bundle,
-    list_files,
-    manifest_digest,
-    read_bundle,
-)
+from duomem.device.engine.bundle import Bundle, existing_bundle, read_bundle
+from duomem.device.engine.manifest import FOLDERS, MANIFEST, check_manifest, list_files, manifest_digest
 
 SPLIT = "valid_seen"
 _STARTERS = Path(str(files("duomem.deploy") / "starters"))
@@ -138,7 +130,7 @@ def sizes(bundle: Bundle) -> dict[str, int]:
 
 
 def _games(kit: Kit) -> dict[str, Path]:
-    """The games that go along, by their path in the bundle: evenly chosen, so that all families are there."""
+    """The games that go along, by their path in the bundle: evenly chosen, so that all task types are there."""
     if kit.games is None:
         return {}
     found = find_games(kit.games, SPLIT)

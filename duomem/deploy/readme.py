@@ -60,7 +60,8 @@ sh bench                 # how fast it is here: a table and one JSON line
 
 {memories} {other}: give `--games DIR` or set ALFWORLD_DATA.
 Less memory: `sh play --context TOKENS`. The runtime is unpacked to `$DUOMEM_HOME` (~/.local/share/duomem), once for
-all bundles with the same wheels; removing that folder uninstalls it. Every start verifies the bundle's digests.
+all bundles with the same wheels; removing that folder uninstalls it. Every start verifies the bundle's digests:
+they show damage, not origin. This folder is a program, so use one from someone you trust.
 {notes}
 | library | device | CPU features it needs |
 |---|---|---|

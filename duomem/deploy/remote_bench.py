@@ -13,7 +13,8 @@ from typing import Any
 
 from duomem.core.errors import DeployError
 from duomem.core.files import parse_json, read_json, write_bytes, write_json
-from duomem.deploy.transport import Transport, last_line
+from duomem.core.process import last_line, printable
+from duomem.deploy.transport import Transport
 
 TABLE = "bench.md"
 TIMEOUT = 3600.0
@@ -64,7 +65,7 @@ def table(results: Sequence[tuple[str, Any]]) -> str:
 
 
 def _row(name: str, result: Any, where: str) -> list[tuple[list[str], dict[str, str]]]:
-    """For each run of a result the cells of _HEAD, and those of its tests. UserError if a field is not there."""
+    """For each run of a result the cells of _HEAD, and those of its tests. DeployError if a field is not there."""
     try:
         machine, bundle = result["machine"], result["bundle"]
         if result["benchmark"] != _ENGINE or not result["runs"]:
@@ -92,4 +93,4 @@ def _row(name: str, result: Any, where: str) -> list[tuple[list[str], dict[str, 
 
 
 def _text(value: Any) -> str:
-    return "".join(c if c.isprintable() and c != "|" else "?" for c in str(value))[:80]
+    return printable(str(value), "?").replace("|", "?")[:80]

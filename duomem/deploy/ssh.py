@@ -5,15 +5,15 @@ It never asks anything: keys, known hosts and jumps are those of the user's ssh 
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import shutil
 import tempfile
 from pathlib import Path
 
 from duomem.core.errors import DeployError
+from duomem.core.process import TIMED_OUT, Done, last_line, run
 from duomem.deploy.address import SshAddress
-from duomem.deploy.transport import TIMEOUT, ConnectionLost, Transport, call, fetch_to, last_line
+from duomem.deploy.transport import COPY_TIMEOUT, TIMEOUT, ConnectionLost, Transport, fetch_to, read_piece
 
 _OPTIONS = {
     "BatchMode": "yes",
@@ -61,32 +61,27 @@ class SshTransport(Transport):
     def _command(self, remote: str) -> list[str]:
         return [*self._ssh, "--", self._address.host, remote]
 
-    def _shell(self, script: bytes, timeout: float) -> tuple[bytes, str]:
-        _, output, complaint = call(self._command("sh"), timeout, script)
-        return output, complaint
+    def _shell(self, script: bytes, timeout: float) -> Done:
+        return run(self._command("sh"), timeout, source=script)
 
     def append(self, source: Path, offset: int, size: int, path: str) -> None:
-        with open(source, "rb") as f:
-            f.seek(offset)
-            status, _, complaint = call(self._command(f"cat >> {shlex.quote(path)}"), TIMEOUT, (f, size))
-        self._check(status, complaint, path)
+        piece = read_piece(source, offset, size)
+        self._check(run(self._command(f"cat >> {shlex.quote(path)}"), COPY_TIMEOUT, source=piece), path)
 
     def fetch(self, path: str, target: Path) -> None:
-        status, complaint = fetch_to(target, self._command(f"cat < {shlex.quote(path)}"), TIMEOUT)
-        self._check(status, complaint, path)
+        self._check(fetch_to(target, self._command(f"cat < {shlex.quote(path)}"), TIMEOUT), path)
 
-    def _check(self, status: int, complaint: str, path: str) -> None:
-        if status in (_FAILED, 124) or status < 0:
-            raise ConnectionLost(self._explain(complaint))
-        if status:
-            raise DeployError(f"{self.name}: {path}: {last_line(complaint)}")
+    def _check(self, done: Done, path: str) -> None:
+        if done.status in (_FAILED, TIMED_OUT) or done.status < 0:
+            raise ConnectionLost(self._explain(done.error))
+        if done.status:
+            raise DeployError(f"{self.name}: {path}: {last_line(done.error)}")
 
     def close(self) -> None:
         if self._sockets is None:
             return
         if (self._sockets / "socket").exists():
-            with contextlib.suppress(OSError):
-                call([*self._ssh, "-O", "exit", "--", self._address.host], 10)
+            run([*self._ssh, "-O", "exit", "--", self._address.host], 10)
         shutil.rmtree(self._sockets, ignore_errors=True)
         self._sockets = None
 

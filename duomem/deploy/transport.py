@@ -5,25 +5,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import signal
-import subprocess
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from duomem.core.errors import DeployError
 from duomem.core.files import atomic_open
+from duomem.core.process import Done, run
 
 TIMEOUT = 600.0
 """Seconds one command on the device may take."""
-_COPY = 1 << 18
-_WAIT_AFTER_INPUT = 60.0
+COPY_TIMEOUT = 3600.0
+"""Seconds one piece of a file may take, on a slow connection."""
 
 
 class ConnectionLost(DeployError):
@@ -51,16 +46,15 @@ class Transport(ABC):
         """
         mark = f"duomem-{secrets.token_hex(8)}"
         whole = f'main() {{\n{script}\n}}\n(main) </dev/null 2>&1; status=$?; echo; echo "{mark} $status"\n'
-        output, complaint = self._shell(whole.encode(), timeout)
-        text = output.decode("utf-8", "replace").replace("\r\n", "\n")
-        before, found, status = text.rpartition(f"\n{mark} ")
+        done = self._shell(whole.encode(), timeout)
+        before, found, status = done.output.replace("\r\n", "\n").rpartition(f"\n{mark} ")
         if not found or not status.strip().isdecimal():
-            raise ConnectionLost(self._explain(complaint))
+            raise ConnectionLost(self._explain(done.error))
         return Result(int(status), before)
 
     @abstractmethod
-    def _shell(self, script: bytes, timeout: float) -> tuple[bytes, str]:
-        """Feed `script` to a sh on the device; its standard output, and what the connection complained of."""
+    def _shell(self, script: bytes, timeout: float) -> Done:
+        """Feed `script` to a sh on the device. The error stream is what the connection complained of."""
 
     @abstractmethod
     def _explain(self, complaint: str) -> str:
@@ -70,7 +64,7 @@ class Transport(ABC):
     def append(self, source: Path, offset: int, size: int, path: str) -> None:
         """Append `size` bytes of the local file `source` from `offset` on to `path` on the device.
 
-        After an error a part of them may be there. Raises ConnectionLost, and UserError if the device
+        After an error a part of them may be there. Raises ConnectionLost, and DeployError if the device
         cannot write.
         """
 
@@ -82,77 +76,28 @@ class Transport(ABC):
         """End the connection. Closing twice is allowed."""
 
 
-def call(
-    command: Sequence[str], timeout: float, source: bytes | tuple[IO[bytes], int] = b"", sink: IO[bytes] | None = None
-) -> tuple[int, bytes, str]:
-    """Run a local command: (exit status, standard output, error stream). 124 on a timeout.
-
-    source: its standard input, bytes or (open file, how many of its bytes). sink: a file for the output
-    instead. The command and all it started are ended by an exception, Ctrl-C included. A background
-    process that keeps the streams open is not waited for. Raises OSError if it cannot be started.
-    """
-    with contextlib.ExitStack() as stack:
-        out = sink or stack.enter_context(tempfile.TemporaryFile())
-        err = stack.enter_context(tempfile.TemporaryFile())
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True)
-        try:
-            with contextlib.suppress(BrokenPipeError):
-                _feed(process, source)
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            status = 124
-        except BaseException:
-            _end(process)
-            raise
-        err.seek(0)
-        complaint = err.read(1 << 16).decode("utf-8", "replace")
-        if status == 124:
-            complaint += f"\nno answer in {timeout:.0f} s"
-        if sink is not None:
-            return status, b"", complaint
-        out.seek(0)
-        return status, out.read(), complaint
-
-
-def _feed(process: subprocess.Popen[bytes], source: bytes | tuple[IO[bytes], int]) -> None:
-    assert process.stdin is not None
-    with process.stdin:
-        if isinstance(source, bytes):
-            process.stdin.write(source)
-            return
-        file, left = source
-        while left and (piece := file.read(min(left, _COPY))):
-            process.stdin.write(piece)
-            left -= len(piece)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the command's whole process group, which is its own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(2)
-            return
-
-
-def fetch_to(target: Path, command: Sequence[str], timeout: float) -> tuple[int, str]:
-    """Run `command` with its output going to `target`, which is replaced only if it exits with 0."""
+def fetch_to(target: Path, command: Sequence[str], timeout: float) -> Done:
+    """Run a local command with its output going to `target`, which is replaced only if it exits with 0."""
     try:
         with atomic_open(target) as f:
-            status, _, complaint = call(command, timeout, sink=f)
-            if status:
-                raise _FailedError(status, complaint)
+            done = run(command, timeout, sink=f)
+            if done.status:
+                raise _FailedError(done)
     except _FailedError as e:
-        return e.args
-    return 0, complaint
+        return e.done
+    return done
 
 
 class _FailedError(Exception):
     """Leaves atomic_open without writing."""
 
+    def __init__(self, done: Done) -> None:
+        super().__init__(done)
+        self.done = done
 
-def last_line(text: str) -> str:
-    """The last line of `text` that says something, for an error message."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")
+
+def read_piece(source: Path, offset: int, size: int) -> bytes:
+    """`size` bytes of a local file from `offset` on, or those there are."""
+    with open(source, "rb") as f:
+        f.seek(offset)
+        return f.read(size)

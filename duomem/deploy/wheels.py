@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import BundleError
+from duomem.core.process import TIMED_OUT, python_module, run
 
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "click", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
 """What duomem's command imports on a device, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
@@ -75,44 +74,31 @@ def fetch_wheels(platform: Platform, python: str, cache: Path) -> list[Path]:
     Raises BundleError, with pip's last line, if one cannot be had.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    tags = [part for tag in platform.tags for part in ("--platform", tag)]
     found = []
     for name, version in pins().items():
         wheel = _cached(cache, name, version, platform, python)
         if wheel is None:
             with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "pip",
-                    "--disable-pip-version-check",
-                    "download",
-                    "--quiet",
-                    "--no-deps",
-                    "--only-binary=:all:",
-                    "--implementation",
-                    "cp",
-                    "--python-version",
-                    python,
-                    *tags,
-                    "--dest",
-                    folder,
-                    f"{name}=={version}",
-                ]
-                try:
-                    done = subprocess.run(
-                        command, capture_output=True, text=True, timeout=_TIMEOUT, stdin=subprocess.DEVNULL
-                    )
-                except subprocess.TimeoutExpired:
-                    raise BundleError(f"{name} {version}: pip takes more than {_TIMEOUT} s: try again") from None
+                done = run(_pip_download(name, version, platform, python, folder), _TIMEOUT)
                 wheels = list(Path(folder).glob("*.whl"))
-                if done.returncode or len(wheels) != 1:
-                    why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-                    raise BundleError(f"{name} {version}: no wheel for {platform.name}, Python {python}: {why}")
+                if done.status == TIMED_OUT:
+                    raise BundleError(f"{name} {version}: pip takes more than {_TIMEOUT:g} s: try again")
+                if done.status or len(wheels) != 1:
+                    raise BundleError(
+                        f"{name} {version}: no wheel for {platform.name}, Python {python}: {done.last_line}"
+                    )
                 wheel = cache / wheels[0].name
                 os.replace(wheels[0], wheel)
         found.append(wheel)
     return found
+
+
+def _pip_download(name: str, version: str, platform: Platform, python: str, folder: str) -> list[str]:
+    """The command that puts one wheel into `folder`."""
+    options = ["--disable-pip-version-check", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    options += ["--implementation", "cp", "--python-version", python, "--dest", folder]
+    options += [part for tag in platform.tags for part in ("--platform", tag)]
+    return python_module("pip", *options, f"{name}=={version}")
 
 
 def _cached(cache: Path, name: str, version: str, platform: Platform, python: str) -> Path | None:

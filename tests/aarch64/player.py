@@ -29,7 +29,7 @@ def play(bundle_dir: Path, game: Path, steps: int) -> dict[str, Any]:
     tokens = tokenizer.encode(TEXT)
     found = {}
     for library in bundle.runnable(cpu_features()):
-        engine = TvmEngine(bundle, library=library.file, max_sessions=3)
+        engine = TvmEngine.open(bundle, library=library.file, max_sessions=3)
         session = engine.session()
         logits = [session.prefill(tokens[:-4]), *(session.decode(token) for token in tokens[-4:])]
         session.close()

@@ -32,14 +32,14 @@ def x86_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, amx: bo
 def bundle_of(target_name: str) -> Bundle:
     target = load_target(target_name)
     libraries = [
-        {"file": target.library(baseline), "mcpu": "any", "cpu_features": list(baseline.cpu_features)}
-        for baseline in target.baselines
+        {"file": target.library(variant), "mcpu": "any", "cpu_features": list(variant.cpu_features)}
+        for variant in target.variants
     ]
     return Bundle(Path("b"), {"target": {"arch": target.arch, "device": target.device, "libraries": libraries}})
 
 
 @pytest.mark.parametrize(
-    ("flags", "amx", "baseline"),
+    ("flags", "amx", "variant"),
     [
         (HASWELL, True, "avx2"),
         (AVX512, True, "avx2"),  # Skylake-X: no VNNI
@@ -49,10 +49,10 @@ def bundle_of(target_name: str) -> Bundle:
         (SAPPHIRE_RAPIDS.replace(" avx512vl", ""), True, "avx2"),  # a hypervisor that hides one
     ],
 )
-def test_x86_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, amx: bool, baseline: str) -> None:
+def test_x86_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, amx: bool, variant: str) -> None:
     features = x86_cpu(monkeypatch, tmp_path, flags, amx)
     chosen = bundle_of("x86_64").library_for(features)
-    assert chosen.file == f"lib/cpu-x86_64-{baseline}.so" and features is not None and chosen.cpu_features <= features
+    assert chosen.file == f"lib/cpu-x86_64-{variant}.so" and features is not None and chosen.cpu_features <= features
 
 
 def test_an_old_x86_cpu_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_old_x86_cpu_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize(
-    ("hwcap", "hwcap2", "baseline"),
+    ("hwcap", "hwcap2", "variant"),
     [
         ((1,), (), "neon"),  # Cortex-A53, A72
         ((1, 8, 9, 10, 12), (), "neon"),  # first Cortex-A75: half precision, no dot product
@@ -72,7 +72,7 @@ def test_an_old_x86_cpu_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch, t
     ],
 )
 def test_aarch64_cpus(
-    monkeypatch: pytest.MonkeyPatch, hwcap: tuple[int, ...], hwcap2: tuple[int, ...], baseline: str
+    monkeypatch: pytest.MonkeyPatch, hwcap: tuple[int, ...], hwcap2: tuple[int, ...], variant: str
 ) -> None:
     words = {16: sum(1 << bit for bit in hwcap), 26: sum(1 << bit for bit in hwcap2)}
 
@@ -80,7 +80,7 @@ def test_aarch64_cpus(
     monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(cpu.sys, "platform", "linux")
     features = cpu.cpu_features()
-    assert bundle_of("aarch64").library_for(features).file == f"lib/cpu-aarch64-{baseline}.so"
+    assert bundle_of("aarch64").library_for(features).file == f"lib/cpu-aarch64-{variant}.so"
 
 
 class Getauxval:

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from duomem.core import machine
+from duomem.core import cpu, machine
+from duomem.core.memory import Limit
 from duomem.device.bench import peaks
 
 
@@ -25,8 +26,24 @@ def test_an_arm_cpu_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n"
         "CPU implementer\t: 0x41\nCPU part\t: 0xd05\n"
     )
-    monkeypatch.setattr(machine, "_CPUINFO", info)
-    assert machine.cpu_name() == "implementer 0x41 part 0xd0c"
+    monkeypatch.setattr(cpu, "_CPUINFO", info)
+    assert cpu.cpu_name() == "implementer 0x41 part 0xd0c"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("model name\t: Fast CPU\nCPU part\t: 0xd08\n\nmodel name\t: Slow CPU\n", "Fast CPU"),
+        ("Hardware\t: BCM2835\n", "BCM2835"),
+        ("", "A Board"),
+    ],
+)
+def test_a_cpu_by_whatever_names_it(text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    (tmp_path / "board").write_text("A Board\0")
+    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu, "_BOARD", tmp_path / "board")
+    assert cpu.cpu_name() == name
 
 
 def test_caches_are_the_data_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,8 +57,9 @@ def test_caches_are_the_data_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_CPUINFO", "_BOARD", "_CACHES", "_MEMINFO", "_STAT"):
-        monkeypatch.setattr(machine, name, tmp_path / "absent")
+    for module, name in ((cpu, "_CPUINFO"), (cpu, "_BOARD"), (machine, "_CACHES"), (machine, "_STAT")):
+        monkeypatch.setattr(module, name, tmp_path / "absent")
+    monkeypatch.setattr(machine, "all_memory", lambda: None)
     facts = machine.machine_facts()
     assert machine.Others().cores() is None
     assert facts["memory_bytes"] is None and facts["caches"] == {} and facts["board"] is None and facts["cpu"]
@@ -74,9 +92,9 @@ def test_peaks_are_plausible(threads: int) -> None:
     assert found["memory"] is None or 1e8 < found["memory"] < 1e13
 
 
-def test_no_buffer_larger_than_half_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_buffer_larger_than_half_the_memory_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "caches", lambda: {"L3": 1 << 30})
-    monkeypatch.setattr(peaks, "available_memory", lambda: 8 << 30)
+    monkeypatch.setattr(peaks, "available_memory", lambda: Limit(8 << 30, "control group /"))
     assert peaks.memory_buffer() == 4 << 30
-    monkeypatch.setattr(peaks, "available_memory", lambda: (8 << 30) - 2)
+    monkeypatch.setattr(peaks, "available_memory", lambda: Limit((8 << 30) - 2, "free memory"))
     assert peaks.memory_buffer() is None

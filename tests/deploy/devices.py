@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from duomem.deploy.transport import ConnectionLost, Transport, call, fetch_to
+from duomem.core.process import Done, run
+from duomem.deploy.transport import ConnectionLost, Transport, fetch_to
 
 SHELLS = {"sh": ["sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"], "mksh": ["mksh"]}
 
@@ -20,11 +22,12 @@ class FolderTransport(Transport):
 
     def __init__(self, home: Path, shell: Sequence[str] = ("sh",), path: Path | None = None) -> None:
         self.home, self.shell = home, [shutil.which(shell[0]) or shell[0], *shell[1:]]
-        self.env = [] if path is None else [f"PATH={path}"]
+        # Without this machine's own duomem, which would check the bundle.
+        self.env = [f"PATH={os.defpath if path is None else path}"]
 
-    def _shell(self, script: bytes, timeout: float) -> tuple[bytes, str]:
+    def _shell(self, script: bytes, timeout: float) -> Done:
         command = ["env", "-C", str(self.home), *self.env, *self.shell]
-        return call(command, timeout, script)[1:]
+        return run(command, timeout, source=script)
 
     def _explain(self, complaint: str) -> str:
         return f"the folder went away: {complaint}"
@@ -51,7 +54,7 @@ class CutTransport(FolderTransport):
             raise ConnectionLost("cut")
         return self.left == 0
 
-    def _shell(self, script: bytes, timeout: float) -> tuple[bytes, str]:
+    def _shell(self, script: bytes, timeout: float) -> Done:
         cut = self._cut()
         answer = super()._shell(script[: len(script) // 2] if cut and self.how == "half" else script, timeout)
         if cut:

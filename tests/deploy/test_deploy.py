@@ -15,6 +15,7 @@ from devices import SHELLS, Bundles, FolderTransport
 
 from duomem.core.errors import UserError
 from duomem.deploy import deploy as module
+from duomem.deploy import lock
 from duomem.deploy.deploy import deploy, rollback
 from duomem.deploy.device_side import DeviceSide, File, State, _parse_state
 
@@ -95,12 +96,12 @@ def test_files_damaged_on_the_device_are_sent_again(device: FolderTransport, bun
     deploy(device, "d", bundles.old)
     deploy(device, "d", bundles.new)
     kept = rollback(device, "d").previous
-    for spoil in (
+    for damage in (
         lambda f: f.write_bytes(f.read_bytes()[:-1] + b"!"),
         lambda f: f.unlink(),
         lambda f: (f.unlink(), f.symlink_to("/etc/hostname")),
     ):
-        spoil(root / "current" / "model/params_shard_0.bin")
+        damage(root / "current" / "model/params_shard_0.bin")
         done = deploy(device, "d", bundles.old)
         assert done.changed and done.previous == kept
         assert in_use(root) == _manifest(bundles.old)
@@ -131,7 +132,7 @@ def test_rollback_refuses_what_is_not_there_or_damaged(
         ("echo no python3 here; exit 3", "not run", "no python3 here"),
         ("echo logits differ; exit 1", "failed", "logits differ"),
         ("cat; exit 137", "failed", "it says nothing"),
-        ("printf '\\033[31mred\\001\\n' >&2; exit 9", "failed", "?[31mred?"),
+        ("printf '\\033[31mred\\001\\n' >&2; exit 9", "failed", "[31mred"),
     ],
 )
 def test_the_bundles_own_check_decides(
@@ -307,13 +308,13 @@ def test_a_live_deploy_is_not_disturbed(device: FolderTransport, bundles: Bundle
 
 @pytest.mark.parametrize("whose", ["old", "dead process", "this process, earlier"])
 def test_a_dead_deploy_is_taken_over(whose: str, device: FolderTransport, bundles: Bundles, in_use: InUse) -> None:
-    me = f"{os.getpid()}-{module._started(os.getpid())}"
+    me = f"{os.getpid()}-{lock._started(os.getpid())}"
     name = {
         "old": f"{'e' * 16}-1-2",
-        "dead process": f"{module._machine()}-{2**31 - 1}-5",
-        "this process, earlier": f"{module._machine()}-{me}",
+        "dead process": f"{lock._machine()}-{2**31 - 1}-5",
+        "this process, earlier": f"{lock._machine()}-{me}",
     }[whose]
-    _claim(device, f"{name}-{'0' * 16}", module.STALE + 1 if whose == "old" else 5)
+    _claim(device, f"{name}-{'0' * 16}", lock.STALE + 1 if whose == "old" else 5)
     deploy(device, "d", bundles.old)
     assert in_use(device.home / "d") == _manifest(bundles.old)
 

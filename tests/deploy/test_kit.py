@@ -30,7 +30,8 @@ from duomem.deploy.archive import unpack_archive, write_archive
 from duomem.deploy.kit import Kit, make_kit, sizes
 from duomem.deploy.repack import licences, repack, write_wheel
 from duomem.deploy.wheels import PLATFORMS, pins
-from duomem.device.engine.bundle import Bundle, manifest_digest, read_bundle
+from duomem.device.engine.bundle import Bundle, read_bundle
+from duomem.device.engine.manifest import manifest_digest
 from duomem.device.install import unpack_wheel, wheels_for
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"

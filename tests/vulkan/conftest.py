@@ -1,4 +1,4 @@
-"""Fixtures of the Vulkan plugin's tests: they run on whatever adapter is there, Mesa's lavapipe among them."""
+"""Fixtures of the Vulkan plugin's tests: they run on whatever GPU is there, Mesa's lavapipe among them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def gpu() -> dict[str, Any]:
-    """The best adapter's facts; skips where the plugin or a Vulkan driver is missing."""
+    """The best GPU's facts; skips where the plugin or a Vulkan driver is missing."""
     if importlib.util.find_spec("duomem_vulkan") is None:
         pytest.skip("duomem-vulkan is not installed (pip install ./plugins/vulkan)")
     import duomem_vulkan

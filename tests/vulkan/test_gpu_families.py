@@ -30,7 +30,7 @@ def test_a_family_passes_the_gate(
     bundle, _ = compile_bundle(tmp_path / "model", load_target("vulkan"), "q4f32_1", out, 400, min_agreement=0.0)
     (difference,) = bundle.manifest["gate"]["libraries"].values()
     assert 0 < difference < 1e-3
-    session = TvmEngine(bundle, "vulkan").session()
+    session = TvmEngine.open(bundle, "vulkan").session()
     session.prefill([1, 2, 3])
     session.decode(4)
     before = duomem_vulkan.statistics()["dispatches"]

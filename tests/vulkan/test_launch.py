@@ -162,13 +162,13 @@ def test_bad_wgsl_raises_with_the_compilers_message(device: Any, wgsl: Any) -> N
     _launch(device, wgsl, kernel, 1.0, 0, 1)
 
 
-def test_a_workgroup_above_the_adapters_limit_raises(device: Any, wgsl: Any, gpu: dict[str, Any]) -> None:
+def test_a_workgroup_above_the_gpus_limit_raises(device: Any, wgsl: Any, gpu: dict[str, Any]) -> None:
     threads = gpu["limits"]["max_compute_invocations_per_workgroup"] * 2
     with pytest.raises(ValueError, match="webgpu"):
         _launch(device, wgsl, wgsl.scale(threads=threads), 1.0, 0, 1)
 
 
-def test_more_buffers_than_the_adapter_binds_are_refused(device: Any, wgsl: Any, gpu: dict[str, Any]) -> None:
+def test_more_buffers_than_the_gpu_binds_are_refused(device: Any, wgsl: Any, gpu: dict[str, Any]) -> None:
     import tvm
 
     count = gpu["limits"]["max_storage_buffers_per_shader_stage"] + 1

@@ -20,7 +20,7 @@ print(y.numpy()[5])
 """
 
 
-def test_adapters_are_described(gpu: dict[str, Any]) -> None:
+def test_gpus_are_described(gpu: dict[str, Any]) -> None:
     assert gpu["type"] in {"discrete", "integrated", "cpu", "unknown"}
     assert gpu["name"] and gpu["driver"]
     assert isinstance(gpu["f16"], bool)
@@ -63,7 +63,7 @@ def test_works_with_tvms_runtime_alone(run_python: Any) -> None:
     assert result.stdout == "7.0\nTrue\n", result.stdout + result.stderr
 
 
-def test_looking_for_adapters_says_nothing(run_python: Any) -> None:
+def test_looking_for_gpus_says_nothing(run_python: Any) -> None:
     """Mesa complains of a missing Wayland display where it is let to put the devices in order."""
     result = run_python("import tvm, duomem_vulkan; duomem_vulkan.gpus()", XDG_RUNTIME_DIR="", WAYLAND_DISPLAY="")
     assert (result.returncode, result.stderr) == (0, "")

@@ -52,7 +52,7 @@ def test_an_empty_tensor(device: Any) -> None:
     assert tvm.runtime.empty((0, 4), "float32", device).numpy().shape == (0, 4)
 
 
-def test_a_tensor_above_the_adapters_limit_is_refused_by_name(device: Any, gpu: dict[str, Any]) -> None:
+def test_a_tensor_above_the_gpus_limit_is_refused_by_name(device: Any, gpu: dict[str, Any]) -> None:
     import tvm
 
     limits = gpu["limits"]

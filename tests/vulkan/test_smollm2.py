@@ -1,4 +1,4 @@
-"""SmolLM2-135M with the shipped adapter, in 4 bits, on whatever adapter is there: the CPU's logits and actions.
+"""SmolLM2-135M with the shipped LoRA adapter, in 4 bits, on whatever GPU is there: the CPU's logits and actions.
 
 Without the parity gate, which `duomem compile --target vulkan` runs on the same two libraries and transformers.
 """
@@ -16,7 +16,8 @@ import pytest
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
-from duomem.device.engine.bundle import Bundle, list_files
+from duomem.device.engine.bundle import Bundle
+from duomem.device.engine.manifest import list_files
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 pytest.importorskip("peft", reason="the adapter is merged here")
@@ -67,7 +68,7 @@ def student(gpu: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def engines(student: Bundle) -> dict[str, TvmEngine]:
-    return {name: TvmEngine(student, name, max_sessions=3) for name in ("cpu", "vulkan")}
+    return {name: TvmEngine.open(student, name, max_sessions=3) for name in ("cpu", "vulkan")}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A student compiled for Vulkan, on whatever adapter is there: the CPU's logits and actions, and which is chosen."""
+"""A student compiled for Vulkan, on whatever GPU is there: the CPU's logits and actions, and which is chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import UserError
-from duomem.device.engine import tvm_engine as engine_module
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.gpu import SOFTWARE, Gpu
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
@@ -113,14 +112,14 @@ def test_the_gate_ran_the_library(vulkan_bundle: Path) -> None:
     assert [path.name for path in (vulkan_bundle / "lib").iterdir()] == [Path(library["file"]).name]
 
 
-def test_without_an_adapter_the_gate_says_what_it_did_not_run(
+def test_without_a_gpu_the_gate_says_what_it_did_not_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: dict[str, Any]
 ) -> None:
     from duomem.compile import bundle as writer
-    from duomem.compile.gate.gate import gate
+    from duomem.compile.gate import gate
     from duomem.compile.library.target import load_target
 
-    monkeypatch.setattr(gate, "has_adapter", lambda: False)
+    monkeypatch.setattr(gate, "has_gpu", lambda: False)
     bundle, _ = writer.compile_bundle(tiny_model, load_target("vulkan"), "q4f32_1", tmp_path / "b", context_length=256)
     (library,) = bundle.manifest["target"]["libraries"]
     assert bundle.manifest["gate"]["unchecked"] == [library["file"]]
@@ -156,7 +155,7 @@ def test_a_software_rasteriser_is_not_chosen_unasked(
     both: Path, gpu: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not gpu["software"]:
-        pytest.skip("this adapter is a GPU")
+        pytest.skip("this is no software rasteriser")
     monkeypatch.delenv(SOFTWARE, raising=False)
     assert TvmEngine.load(both).library.device == "cpu"
     told = capsys.readouterr().err.strip().splitlines()
@@ -168,7 +167,7 @@ def test_a_software_rasteriser_is_not_chosen_unasked(
 
 def refuses(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line an engine prints before it falls back to the CPU."""
-    engine = TvmEngine(bundle, max_sessions=1)
+    engine = TvmEngine.open(bundle, max_sessions=1)
     engine.session().close()
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert engine.library.device == "cpu"
@@ -198,28 +197,28 @@ def test_a_failing_device_is_noticed(
     assert "the device fails (device lost)" in refuses(read_bundle(both), capsys)
 
 
-def test_without_adapter_or_plugin_the_cpu_is_used(
+def test_without_gpu_or_plugin_the_cpu_is_used(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from duomem.device.engine import gpu as gpu_module
 
     monkeypatch.setattr(gpu_module, "gpus", lambda tvm: [])
-    assert "no Vulkan adapter" in refuses(read_bundle(both), capsys)
-    with pytest.raises(UserError, match="no Vulkan adapter"):
+    assert "no GPU with a Vulkan driver" in refuses(read_bundle(both), capsys)
+    with pytest.raises(UserError, match="no GPU with a Vulkan driver"):
         TvmEngine.load(both, "vulkan")
 
 
 def test_a_gpu_is_chosen_before_the_cpu(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a GPU is: the adapter here, with another name for it."""
+    """As a GPU is: the software rasteriser here, with another name for it."""
     from duomem.device.engine import gpu as gpu_module
 
     monkeypatch.delenv(SOFTWARE, raising=False)
     monkeypatch.setattr(gpu_module, "gpus", lambda tvm: [Gpu(0, "a GPU", False, 1 << 27)])
     engine = TvmEngine.load(both)
     assert engine.library.device == "vulkan" and capsys.readouterr().err == ""
-    assert engine_module.read_bundle(both).devices == ("vulkan", "cpu")
+    assert read_bundle(both).devices == ("vulkan", "cpu")
 
 
 def test_an_episode_takes_the_cpus_actions(

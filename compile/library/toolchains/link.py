@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from duomem.core.errors import CompileError
+from duomem.core.process import python_module, run, said_lines
+
 ARCHIVE = ".a"
 """Suffix of the libraries that are archives, for an app to link in: iOS loads none."""
 
+_TIME_LIMIT = 900.0
 _APPLE = ("macos", "ios")
 
 
@@ -54,4 +56,7 @@ def archiver(triple: str) -> Callable[..., None]:
 
 
 def _zig(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "ziglang", *arguments], check=True, stdin=subprocess.DEVNULL)
+    done = run(python_module("ziglang", *arguments), _TIME_LIMIT)
+    if done.status:
+        reason = next((line for line in said_lines(done.error) if "error" in line.lower()), done.last_line)
+        raise CompileError(f"zig {arguments[0]} failed: {reason}")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from duomem.compile.library.toolchains.fatbin import read_fatbin
 from duomem.core.errors import CompileError, UserError
+from duomem.core.process import run, said_lines
 from duomem.device.engine.cuda import MAJOR, find_nvcc
 
 PACKAGES = "duomem[cuda]"
@@ -85,20 +85,9 @@ def check_fatbin(binary: bytes, archs: Sequence[str], kernels: Sequence[str]) ->
 
 
 def _run(command: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_TIME_LIMIT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as e:
-        raise CompileError(f"{command[0]}: {e}") from None
-    if done.returncode:
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it wrote nothing"]
-        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise CompileError(f"nvcc failed (exit {done.returncode}): {reason}")
-    return done.stdout
+    done = run(command, _TIME_LIMIT)
+    if done.status:
+        lines = said_lines(done.output) + said_lines(done.error)
+        reason = next((line for line in lines if "error" in line.lower()), done.last_line)
+        raise CompileError(f"nvcc failed (exit {done.status}): {reason}")
+    return done.output

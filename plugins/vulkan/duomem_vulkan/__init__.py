@@ -1,6 +1,6 @@
 """TVM device plugin: runs TVM's WGSL kernels (device "webgpu") on Vulkan through wgpu-native.
 
-Importing tvm loads it through the entry-point group `tvm.backends`. Device numbers are positions in `adapters()`;
+Importing tvm loads it through the entry-point group `tvm.backends`. Device numbers are positions in `gpus()`;
 a software rasteriser comes last and is marked, so that the caller can refuse it.
 """
 
@@ -43,7 +43,7 @@ def _plain(value: Any) -> Any:
 
 
 def gpus() -> list[dict[str, Any]]:
-    """Adapters of this machine, best first: index, name, type (discrete, integrated, cpu, unknown), software, backend,
+    """GPUs of this machine, best first: index, name, type (discrete, integrated, cpu, unknown), software, backend,
     driver, vendor, vendor_id, device_id, f16, subgroups, limits (bytes and counts). Empty without a Vulkan driver."""
     return _plain(tvm_ffi.get_global_func("duomem_vulkan.gpus")())
 
@@ -52,7 +52,7 @@ def statistics(device: int = 0) -> dict[str, Any]:
     """Counts of device number `device` since it was first used: dispatches, submits, bind groups (alive, made),
     pipelines and the seconds spent on them, buffers and bytes alive, and the peak of bytes.
 
-    Raises RuntimeError where there is no such adapter.
+    Raises RuntimeError where there is no such GPU.
     """
     return _plain(tvm_ffi.get_global_func("duomem_vulkan.statistics")(device))
 
@@ -60,6 +60,6 @@ def statistics(device: int = 0) -> dict[str, Any]:
 def prepare(module: Any, device: int = 0) -> int:
     """Compile all kernels of a loaded TVM module (and its imports) for device number `device`; returns how many.
 
-    Raises ValueError with the compiler's message for a kernel that the adapter refuses.
+    Raises ValueError with the compiler's message for a kernel that the GPU's driver refuses.
     """
     return tvm_ffi.get_global_func("duomem_vulkan.prepare")(module, device)

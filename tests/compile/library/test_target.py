@@ -107,11 +107,11 @@ def test_every_library_this_cpu_runs_computes_the_same(tiny_model: Path, tiny_bu
         pytest.skip("this CPU has no AVX2")
     for library in runnable:
         assert float(np.abs(run(bundle, library.file) - expected).max()) < 1e-3, library.file
-    assert TvmEngine(bundle).library == runnable[0]
+    assert TvmEngine.open(bundle).library == runnable[0]
 
 
 def run(bundle: Bundle, library: str) -> np.ndarray:
     """Logits of a prefill and ten decoded tokens."""
-    session = TvmEngine(bundle, max_sessions=1, library=library).session()
+    session = TvmEngine.open(bundle, max_sessions=1, library=library).session()
     logits = [session.prefill(TOKENS[:-10])]
     return np.stack([*logits, *(session.decode(token) for token in TOKENS[-10:])])

@@ -86,7 +86,7 @@ def decode(session: TvmSession, ids: list[int]) -> np.ndarray:
 def differences(bundle: Bundle, reference: np.ndarray) -> dict[str, float]:
     """Largest absolute difference of a logit for each way of feeding the tokens."""
     ids, third = tokens(), PROMPT // 3
-    engine = TvmEngine(bundle, max_sessions=2)
+    engine = TvmEngine.open(bundle, max_sessions=2)
     session = engine.session()
     found = {"prefill": (session.prefill(ids[:PROMPT]), reference[PROMPT - 1])}
     session.rollback(PROMPT)

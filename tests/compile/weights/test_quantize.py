@@ -23,7 +23,7 @@ from duomem.compile.weights.quantize import (
     to_bfloat16,
 )
 from duomem.core.errors import UserError
-from duomem.device.engine import bundle
+from duomem.device.engine import manifest
 from duomem.device.engine.weights import read_tensor_cache
 
 GROUPED = [name for name, scheme in SCHEMES.items() if scheme.bits]
@@ -268,4 +268,4 @@ def test_groups_must_be_whole(scheme: str) -> None:
 
 
 def test_the_device_knows_the_same_schemes() -> None:
-    assert set(bundle.SCHEMES) == set(SCHEMES)
+    assert set(manifest.SCHEMES) == set(SCHEMES)

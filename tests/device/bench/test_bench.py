@@ -19,17 +19,17 @@ SETTINGS = Settings(prompt=70, gen=8, repetitions=2, threads=(1, 2), contexts=(0
 LIAR = """
 import sys
 import numpy as np
-from duomem.device.bench.bench_engine import TvmPlayer, load
-from duomem.device.engine.coster import serve
+from duomem.device.bench.tvm_bench_engine import TvmBenchEngine, load
+from duomem.device.bench.worker import serve
 
-class Liar(TvmPlayer):
+class Liar(TvmBenchEngine):
     def logits(self, tokens):
         return -super().logits(tokens)
 
 def lie(options):
-    player = load(options)
-    player.__class__ = Liar
-    return player
+    engine = load(options)
+    engine.__class__ = Liar
+    return engine
 
 serve(lie)
 """
@@ -40,7 +40,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
     return read_bundle(tiny_bundle)
 
 
-def twin(bundle: Bundle, name: str = "twin", module: str = "duomem.device.bench.bench_engine") -> Baseline:
+def twin(bundle: Bundle, name: str = "twin", module: str = "duomem.device.bench.tvm_bench_engine") -> Baseline:
     """The bundle itself as another engine."""
     return Baseline(name, module, {"folder": str(bundle.folder), "device": "cpu"}, {"twin": True})
 
@@ -148,7 +148,7 @@ def test_the_twin_agrees(result: dict[str, Any]) -> None:
         assert 2e7 < run["peak_rss"][OURS] < 4e9
 
 
-def test_the_report_names_every_test_and_peer(result: dict[str, Any]) -> None:
+def test_the_report_names_every_test_and_baseline(result: dict[str, Any]) -> None:
     text = report(result)
     for word in ("pp70", "tg8@40", "first", "second", "1 thread;", "2 threads;", "note: context 249", "GFLOP/s"):
         assert word in text

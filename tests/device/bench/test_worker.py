@@ -17,9 +17,9 @@ FAKE = """
 import os, signal, subprocess, sys, time
 import numpy as np
 from duomem.core.errors import UserError
-from duomem.device.engine.coster import serve
+from duomem.device.bench.worker import serve
 
-class Player:
+class FakeEngine:
     def facts(self):
         return {"threads": [os.environ["TVM_NUM_THREADS"], os.environ["OMP_NUM_THREADS"]], "pid": os.getpid()}
     def prefill(self, tokens):
@@ -38,7 +38,7 @@ def load(options):
         raise UserError("no such file: give another")
     if options.get("broken"):
         raise ValueError("a fault of the engine")
-    return Player()
+    return FakeEngine()
 
 serve(load)
 """
@@ -46,10 +46,10 @@ serve(load)
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of a module that serves a fake player."""
-    (tmp_path / "fake_player.py").write_text(FAKE)
+    """Name of a module that serves a fake engine."""
+    (tmp_path / "fake_engine.py").write_text(FAKE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    return "fake_player"
+    return "fake_engine"
 
 
 def test_calls_are_answered_whatever_the_engine_prints(fake: str) -> None:
@@ -93,9 +93,9 @@ def test_a_dead_child_is_one_line_with_its_reason(fake: str, options: dict[str, 
 def test_peak_memory_is_the_childs_own(fake: str) -> None:
     """Not that of the process that started it, which Linux's ru_maxrss would remember."""
     code = (
-        "import sys, numpy as np\nfrom duomem.device.engine.coster import Worker\n"
+        "import sys, numpy as np\nfrom duomem.device.bench.worker import Worker\n"
         "a = np.ones(80_000_000)\n"
-        "with Worker('fake', 'fake_player', {}, 1) as w: print(w.peak_rss())"
+        "with Worker('fake', 'fake_engine', {}, 1) as w: print(w.peak_rss())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300e6

@@ -59,9 +59,11 @@ def _judge(
     **missing: Finding,
 ) -> TargetReport:
     found = {**GOOD, **{name.replace("_", " "): finding for name, finding in missing.items()}}
+    kind = {"vulkan": "webgpu"}.get(device, device)
     text = (
         f'name = "t"\ndevice = "{device}"\narch = "{arch}"\nlink = "{link}"\n[[variants]]\nname = "b"\n'
         f'cpu_features = {json.dumps(features)}\nllvm = {{ kind = "llvm" }}\n'
+        + (f'gpu = {{ kind = "{kind}" }}\n' if device != "cpu" else "")
     )
     return doctor._judge(_target(tmp_path, text), found)
 
@@ -133,7 +135,7 @@ def test_a_tool_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert finding.present is False and str(tmp_path / "adb") in finding.text
 
 
-def test_probes_that_raise_or_hang_become_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_that_raise_or_hang_become_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     def bad() -> Finding:
         raise RuntimeError("first\nsecond")
 
@@ -158,14 +160,18 @@ def test_probes_that_raise_or_hang_become_lines(monkeypatch: pytest.MonkeyPatch)
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11"),
     ],
 )
-def test_a_program_that_answers_wrong(program: str, error: str) -> None:
-    assert error in process.ask_python(program)["error"]
+def test_a_program_that_answers_wrong(
+    program: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "answers_wrong.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert error in process.ask_module("answers_wrong")["error"]
 
 
 def test_tvm_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tvm").mkdir()
     (tmp_path / "tvm" / "__init__.py").write_text("raise OSError('libtvm_runtime.so: wrong ELF class')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     finding = checks._tvm_runtime()
     assert finding.present is False and "does not load: OSError: libtvm_runtime.so: wrong ELF class" in finding.text
 
@@ -221,7 +227,7 @@ def test_cuda_by_its_libraries(
     assert (finding.present, finding.text) == (present, said)
 
 
-def test_adapters_by_vulkaninfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_by_vulkaninfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = checks.importlib.util.find_spec
     monkeypatch.setattr(checks.importlib.util, "find_spec", lambda n: None if n == "duomem_vulkan" else find(n))
     _program(
@@ -244,6 +250,12 @@ def test_all_is_possible_where_all_is_there(tmp_path: Path) -> None:
     for device in ("cpu", "cuda", "vulkan", "webgpu"):
         stages = _judge(tmp_path, device).stages()
         assert all(stage == Stage(True) for stage in stages.values()), (device, stages)
+
+
+@pytest.mark.parametrize("path", target_files().values(), ids=target_files())
+def test_every_shipped_target_can_be_compiled_where_all_is_there(path: Path) -> None:
+    """iOS too, whose kernels are Metal's."""
+    assert doctor._judge(path, GOOD).compile == Stage(True)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +297,7 @@ def test_all_is_possible_where_all_is_there(tmp_path: Path) -> None:
             "run",
             {"device": "vulkan"},
             {"vulkan": Finding("", False, "", {"plugin": True, "gpus": []})},
-            "no Vulkan adapter",
+            "no GPU with a Vulkan driver",
             "driver",
         ),
         (
@@ -296,6 +308,7 @@ def test_all_is_possible_where_all_is_there(tmp_path: Path) -> None:
             "CPU target",
         ),
         ("run", {"device": "metal"}, {}, "has no metal", "CPU target"),
+        ("run", {"device": "ios"}, {}, "inside an app", "TVM's runtime"),
     ],
 )
 def test_a_no_has_a_reason_and_a_fix(
@@ -311,7 +324,7 @@ def test_a_no_has_a_reason_and_a_fix(
         "",
         "name = ",
         'name = "x"\ndevice = "cpu"\n',
-        'name = "x"\ndevice = "cpu"\narch = "x"\nbaselines = 3\n',
+        'name = "x"\ndevice = "cpu"\narch = "x"\nvariants = 3\n',
         'name = "x"\ndevice = "cpu"\narch = "x"\nvariants = [1]\n',
         "\x00",
     ],
@@ -327,7 +340,9 @@ def test_what_is_required(tmp_path: Path) -> None:
     report = Report((), (here, there))
     assert report.unmet("t") == report.unmet("t:run") == report.unmet("other") == []
     [line] = report.unmet("other:run")
-    assert line.startswith(f"other: cannot run here: it is for {OTHER}") and line.endswith("to such a device")
+    assert line.startswith(f"other: cannot run here: it is for {OTHER}") and line.endswith(
+        "to such a device with duomem deploy push"
+    )
     for wrong in ("absent", "t:install", ""):
         with pytest.raises(UserError, match=f"--require {wrong}: no such"):
             report.unmet(wrong)
@@ -365,7 +380,7 @@ def test_a_gpu_that_is_passed_over_is_named(tiny_bundle: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "said"),
     [
         (lambda m: m["target"].update(arch=OTHER), f"is compiled for {OTHER}"),
         (lambda m: m["target"]["libraries"][0].update(cpu_features=["warp"]), "needs a CPU with warp"),
@@ -373,13 +388,13 @@ def test_a_gpu_that_is_passed_over_is_named(tiny_bundle: Path, tmp_path: Path, m
         (lambda m: None, "does not load here: "),
     ],
 )
-def test_a_bundle_that_does_not(spoil: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:
+def test_a_bundle_that_does_not(damage: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:
     if "warp" in said and cpu_features() is None:
         pytest.skip("this system does not list its CPU's features")
     folder = write_bundle(tmp_path / "b")
     manifest = json.loads((folder / "bundle.json").read_text())
     manifest["target"]["arch"] = cpu_arch()
-    spoil(manifest)
+    damage(manifest)
     (folder / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=said) as e:
         check_bundle(folder)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.engine import tvm_engine as engine_module
+from duomem.device.engine import tvm_library
+from duomem.device.engine.bundle import read_bundle
 from duomem.device.engine.session import ContextFull
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
@@ -54,9 +55,9 @@ def test_every_way_of_feeding_agrees(engine: TvmEngine, session: TvmSession) -> 
 
 
 def test_prefill_longer_than_a_chunk(tiny_bundle: Path) -> None:
-    bundle = engine_module.read_bundle(tiny_bundle)
+    bundle = read_bundle(tiny_bundle)
     bundle.manifest["context"]["prefill_chunk"] = 32
-    small = TvmEngine(bundle, max_sessions=2)
+    small = TvmEngine.open(bundle, max_sessions=2)
     whole, pieces = small.session(), small.session()
     a = whole.prefill(TOKENS)
     for token in TOKENS:
@@ -200,7 +201,7 @@ def test_a_failing_forward_changes_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(engine._functions, "decode", interrupted)
+        patch.setitem(engine._loaded.functions, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             session.decode(9)
     assert session.length == 30
@@ -253,11 +254,11 @@ def test_a_cache_too_large_for_memory(
 ) -> None:
     """Told before anything is loaded where the system says what is free, else by the allocation."""
     if not told:
-        monkeypatch.setattr(engine_module, "available_memory", lambda: None)
-    bundle = engine_module.read_bundle(tiny_bundle)
+        monkeypatch.setattr(tvm_library, "available_memory", lambda: None)
+    bundle = read_bundle(tiny_bundle)
     bundle.manifest["context"]["length"] = 1 << 40
     with pytest.raises(UserError, match=message):
-        TvmEngine(bundle)
+        TvmEngine.open(bundle)
 
 
 def rewrite(bundle: Path, change: dict) -> Path:
@@ -307,7 +308,7 @@ def test_a_library_the_cpu_cannot_run_is_not_loaded_on_request(tiny_bundle: Path
 @pytest.mark.parametrize("content", [b"not a library", b"\x7fELF" + bytes(60)])
 def test_a_library_that_does_not_load(tiny_bundle: Path, tmp_path: Path, content: bytes) -> None:
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
-    (copy / engine_module.read_bundle(copy).libraries[0].file).write_bytes(content)
+    (copy / read_bundle(copy).libraries[0].file).write_bytes(content)
     with pytest.raises(UserError, match="cannot be loaded") as error:
         TvmEngine.load(rewrite(copy, {}))
     assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_a_self_check_that_cannot_be_run_is_refused(tmp_path: Path, wrong: dict[
 
 
 class _Tvm:
-    """What device.adapter asks of TVM, the plugin reporting the adapters `found`; None is no plugin."""
+    """What device.engine.gpu asks of TVM, the plugin reporting the GPUs `found`; None is no plugin."""
 
     def __init__(self, found: list[dict[str, Any]] | None) -> None:
         self.found = found
@@ -80,7 +81,7 @@ def test_why_there_is_none_is_said() -> None:
     assert choose_gpu(software, software=True).software
     with pytest.raises(UserError, match=rf"only a software rasteriser \(llvmpipe\).*{SOFTWARE}=1"):
         choose_gpu(software, software=False)
-    with pytest.raises(UserError, match="no Vulkan adapter"):
+    with pytest.raises(UserError, match="no GPU with a Vulkan driver"):
         choose_gpu(_Tvm([]), software=True)
     with pytest.raises(UserError, match="duomem-vulkan is missing"):
         choose_gpu(_Tvm(None), software=True)
@@ -93,11 +94,11 @@ def test_the_environment_allows_software(monkeypatch: pytest.MonkeyPatch, value:
     assert software_allowed() is allowed
 
 
-def test_a_driver_that_crashes_or_hangs_is_no_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_module, "_PROBE", "import os; os.abort()")
+def test_a_driver_that_crashes_or_hangs_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_module, "_ASK", [sys.executable, "-c", "import os; os.abort()"])
     assert not gpu_module.has_gpu()
-    monkeypatch.setattr(gpu_module, "_PROBE", "import time; time.sleep(60)")
-    monkeypatch.setattr(gpu_module, "_PROBE_LIMIT", 0.5)
+    monkeypatch.setattr(gpu_module, "_ASK", [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(gpu_module, "_ASK_LIMIT", 0.5)
     assert not gpu_module.has_gpu()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,11 @@ import pytest
 from bundles import write_bundle
 
 from duomem.core.errors import UserError
-from duomem.device.engine import preflight
+from duomem.core.memory import Limit, all_memory
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.preflight import (
     RUNTIME,
     TOKENIZER,
-    Limit,
-    available_memory,
     check_memory,
     gpu_memory,
     kv_bytes,
@@ -88,7 +85,7 @@ def test_enough_is_enough(bundle: Bundle) -> None:
     ],
 )
 def test_what_a_gpu_has(share: float | None, free: int | None, limit: Limit | str | None) -> None:
-    total = None if share is None else int(share * (preflight.all_memory() or 0))
+    total = None if share is None else int(share * (all_memory() or 0))
     found = gpu_memory(SimpleNamespace(total_global_memory=total, available_global_memory=free))
     assert found == limit if not isinstance(limit, str) else found == Limit(total or 0, limit)
 
@@ -120,74 +117,6 @@ def test_fewer_sessions_where_a_shorter_context_is_not_enough(bundle: Bundle) ->
         check_memory(need, Limit(50 * MEBI, "free memory"), bundle, 4096, 4)
 
 
-def _system(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-MEMORY = {"proc/meminfo": "MemTotal: 4000000 kB\nMemFree: 100 kB\nMemAvailable:    3000000 kB\n"}
-
-
-def test_free_memory(tmp_path: Path) -> None:
-    assert available_memory(_system(tmp_path, MEMORY)) == Limit(3000000 << 10, "free memory")
-    old = {"proc/meminfo": "MemTotal: 4000000 kB\nMemFree: 100 kB\nCached: 50 kB\n"}
-    assert available_memory(_system(tmp_path, old)) == Limit(150 << 10, "free memory")
-
-
-def test_the_tightest_control_group_of_version_2(tmp_path: Path) -> None:
-    root = _system(
-        tmp_path,
-        {
-            **MEMORY,
-            "proc/self/cgroup": "0::/user/agent\n",
-            "sys/fs/cgroup/user/agent/memory.max": "max\n",
-            "sys/fs/cgroup/user/agent/memory.current": "1\n",
-            "sys/fs/cgroup/user/memory.max": "500000000\n",
-            "sys/fs/cgroup/user/memory.current": "450000000\n",
-            "sys/fs/cgroup/user/memory.stat": "anon 1\nfile 9\ninactive_file 40000000\n",
-        },
-    )
-    assert available_memory(root) == Limit(90_000_000, "control group /user")
-
-
-def test_control_groups_of_version_1(tmp_path: Path) -> None:
-    """In a container: its own group is mounted at the top, whatever the path says."""
-    root = _system(
-        tmp_path,
-        {
-            **MEMORY,
-            "proc/self/cgroup": "9:name=systemd:/\n4:memory:/docker/abc\n0::/\n",
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": "1000000000\n",
-            "sys/fs/cgroup/memory/memory.usage_in_bytes": "1200000000\n",
-        },
-    )
-    assert available_memory(root) == Limit(0, "control group /")
-    (root / "sys/fs/cgroup/memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert available_memory(root) == Limit(3000000 << 10, "free memory")
-
-
-def test_odd_files_are_passed_over(tmp_path: Path) -> None:
-    root = _system(
-        tmp_path,
-        {
-            "proc/meminfo": "MemAvailable: lots\n",
-            "sys/fs/cgroup/memory.max": "-1",
-            "proc/self/cgroup": "0::/../../x\nnonsense\n:::\n",
-        },
-    )
-    (root / "sys/fs/cgroup/memory.current").write_bytes(b"\xff\xfe")
-    limit = available_memory(root)
-    assert limit is not None and limit.name == "all of its memory"
-
-
-def test_ulimit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (1 << 30, resource.RLIM_INFINITY))
-    root = _system(tmp_path, {**MEMORY, "proc/self/status": "VmPeak: 9 kB\nVmSize:\t  1024 kB\n"})
-    assert available_memory(root) == Limit((1 << 30) - MEBI, "ulimit -v")
-
-
 _LOAD = """
 import json, sys
 sys.modules["torch"] = None
@@ -213,8 +142,3 @@ def test_the_estimate_is_near_the_truth(tiny_bundle: Path) -> None:
     peak = json.loads(done.stdout.splitlines()[-1])
     ratio = memory_need(read_bundle(tiny_bundle), max_sessions=2).total / peak
     assert 0.85 < ratio < 1.6, f"estimate / peak = {ratio:.2f}"
-
-
-def test_this_machine_has_some() -> None:
-    limit = available_memory()
-    assert limit is not None and 0 < limit.bytes < preflight._NO_LIMIT

@@ -10,7 +10,8 @@ from duomem.compile.library.gpu_limits import MAX_BINDING, check_gpu
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.errors import UserError
 from duomem.device.engine.bundle import Bundle, read_bundle
-from duomem.device.engine.tvm_engine import RUNTIME_DEVICES, TvmEngine
+from duomem.device.engine.tvm_engine import TvmEngine
+from duomem.device.engine.tvm_library import RUNTIME_DEVICES
 
 
 @pytest.fixture(params=RUNTIME_DEVICES)
@@ -33,11 +34,11 @@ def with_gpu(tiny_bundle: Path, device: str) -> Bundle:
 
 def test_a_missing_gpu_is_named_with_what_it_needs(tiny_bundle: Path, device: str) -> None:
     with pytest.raises(UserError, match=f"device {device}: none here: it needs {RUNTIME_DEVICES[device][:5]}"):
-        TvmEngine(with_gpu(tiny_bundle, device), device)
+        TvmEngine.open(with_gpu(tiny_bundle, device), device)
 
 
 def test_the_cpu_takes_over(tiny_bundle: Path, device: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert TvmEngine(with_gpu(tiny_bundle, device)).library.device == "cpu"
+    assert TvmEngine.open(with_gpu(tiny_bundle, device)).library.device == "cpu"
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"device {device}: none here") and line.endswith("going on with cpu")
 
