@@ -58,10 +58,19 @@ def split_command(words: Sequence[str]) -> tuple[click.Command, list[str], list[
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_documented_commands_have_the_options_they_use(page: Path) -> None:
+def test_documented_commands_are_commands(page: Path) -> None:
+    """Their options are there, their choices are choices, and nothing required is missing."""
     for words in commands(page):
         command, _, arguments = split_command(words)
-        command.make_parser(click.Context(command)).parse_args(arguments)
+        ctx = click.Context(command)
+        values, rest, _ = command.make_parser(ctx).parse_args(arguments)
+        assert not rest, f"{words}: {rest}"
+        for parameter in command.params:
+            value = values.get(parameter.name)
+            assert value is not None or not parameter.required, f"{words}: no {parameter.name}"
+            if value is not None and isinstance(parameter.type, click.Choice):
+                for one in value if parameter.multiple else [value]:
+                    parameter.type.convert(one, parameter, ctx)
 
 
 def test_the_readme_and_the_quickstart_have_commands() -> None:
