@@ -1,4 +1,4 @@
-"""The README's commands, run as a user types them, from generated games to a played table."""
+"""The commands of the README and the docs, run as a user types them, from generated games to a compared student."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -17,134 +17,110 @@ import pytest
 
 from duomem.cli.main import cli
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+QUICKSTART = ROOT / "docs" / "quickstart.md"
+PAGES = [README, ROOT / "shipped" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+SMALLER: dict[str, list[str]] = {
+    "games generate": ["--train", "12", "--seen", "6", "--unseen", "6"],
+    "teach --synthetic": ["--synthetic", "12"],
+    "train": ["--config", "tiny.toml", "--minutes", "1"],
+    "student merge": ["--config", "tiny.toml"],
+    "compile": ["--min-agreement", "0"],
+    "play": ["--max-steps", "2"],
+    "eval": ["--max-steps", "2", "--limit", "6"],
+    "compare": ["--max-steps", "2", "--limit", "2", "--jobs", "2"],
+}
+"""What a command gets beside the words of the page: a tiny random student and a few games do for its syntax."""
 
 
-def readme_commands() -> list[list[str]]:
-    """Every `duomem ...` line of the README's code blocks, split as a shell splits it."""
-    blocks = re.findall(r"^```\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("duomem ")]
-    return [shlex.split(line, comments=True) for line in lines]
+def blocks(page: Path, language: str = "") -> list[str]:
+    """The page's code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
 
 
-def parse(words: list[str]) -> None:
-    """Raises UsageError if a command line names no command, an unknown option, a wrong choice or too little."""
+def commands(page: Path) -> list[list[str]]:
+    """Every `duomem ...` line of the page's code blocks, split as a shell splits it, without its first word."""
+    lines = [line for block in blocks(page) for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("duomem ")]
+
+
+def split_command(words: Sequence[str]) -> tuple[click.Command, list[str], list[str]]:
+    """(the click command, its name's words, its arguments)."""
     command: click.Command = cli
-    ctx = click.Context(command, info_name="duomem")
+    name, arguments = [], list(words)
     while isinstance(command, click.Group):
-        name, found, words = command.resolve_command(ctx, words)
-        assert found is not None
-        command, ctx = found, click.Context(found, ctx, name)
-    values, rest, _ = command.make_parser(ctx).parse_args(words)
-    assert not rest, rest
-    for parameter in command.params:
-        value = values.get(parameter.name)
-        assert value is not None or not parameter.required, f"{ctx.command_path}: no {parameter.name}"
-        if value is not None and isinstance(parameter.type, click.Choice):
-            for one in value if parameter.multiple else [value]:
-                parameter.type.convert(one, parameter, ctx)
+        name.append(arguments.pop(0))
+        assert name[-1] in command.commands, f"no such command: {' '.join(name)}"
+        command = command.commands[name[-1]]
+    return command, name, arguments
 
 
-def test_readme_commands_are_commands() -> None:
-    commands = readme_commands()
-    assert len(commands) >= 5
-    for command in commands:
-        parse(command[1:])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_documented_commands_are_commands(page: Path) -> None:
+    """Their options are there, their choices are choices, and nothing required is missing."""
+    for words in commands(page):
+        command, _, arguments = split_command(words)
+        ctx = click.Context(command)
+        values, rest, _ = command.make_parser(ctx).parse_args(arguments)
+        assert not rest, f"{words}: {rest}"
+        for parameter in command.params:
+            value = values.get(parameter.name)
+            assert value is not None or not parameter.required, f"{words}: no {parameter.name}"
+            if value is not None and isinstance(parameter.type, click.Choice):
+                for one in value if parameter.multiple else [value]:
+                    parameter.type.convert(one, parameter, ctx)
 
 
-def duomem(folder: Path, *arguments: object) -> str:
-    """Run the command in `folder`; its standard output."""
+def test_the_readme_and_the_quickstart_have_commands() -> None:
+    assert len(commands(README)) == 5
+    assert len(commands(QUICKSTART)) >= 15
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Run a program of this Python in `folder`, without $ALFWORLD_DATA; its standard output."""
     environment = {k: v for k, v in os.environ.items() if k != "ALFWORLD_DATA"}
     done = subprocess.run(
-        [sys.executable, "-m", "duomem.cli.main", *map(str, arguments)],
-        cwd=folder,
-        text=True,
-        capture_output=True,
-        timeout=300,
-        env=environment,
+        [sys.executable, *arguments], cwd=folder, text=True, capture_output=True, timeout=300, env=environment
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
     return done.stdout
 
 
-def test_from_games_to_table(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+def run_documented(folder: Path, words: Sequence[str]) -> str:
+    """Run a page's command with what SMALLER adds; the option that comes last counts."""
+    _, name, arguments = split_command(words)
+    key = " ".join(name)
+    more = SMALLER.get(f"{key} --synthetic" if "--synthetic" in arguments else key, [])
+    return run(folder, "-m", "duomem.cli.main", *name, *arguments, *more)
+
+
+@pytest.mark.slow
+def test_quickstart_and_readme(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    """The quickstart trains a student; the README plays it in place of the shipped one."""
     if importlib.util.find_spec("alfworld") is None:
         pytest.skip("the generator reads the alfworld wheel")
     model = make_model(tmp_path / "model", max_position_embeddings=4096)
     (tmp_path / "tiny.toml").write_text(
         f'model = "{model}"\nrank = 2\nmax_steps = 3\nbatch_size = 2\ndtype = "float32"\ncompile = false\n'
     )
-    run = lambda *arguments: duomem(tmp_path, *arguments)  # noqa: E731
-    run("games", "generate", "--out", "runs/games", "--train", 12, "--seen", 6, "--unseen", 6)
-    assert "train: 12 games" in run("games", "list")
-    assert "12 train games" in run("teach", "--split", "train", "--out", "runs/train.jsonl")
-    assert "memories by expert" in run("pack", "build", "runs/train.jsonl", "--out", "runs/expert.dmpack")
-    run(
-        "train",
-        "--config",
-        "tiny.toml",
-        "--trajectories",
-        "runs/train.jsonl",
-        "--pack",
-        "runs/expert.dmpack",
-        "--minutes",
-        1,
-        "--out",
-        "runs/adapter",
-    )
-    run("student", "merge", "--config", "tiny.toml", "--adapter", "runs/adapter", "--out", "runs/merged")
-    run(
-        "compile",
-        "runs/merged",
-        "--target",
-        "host",
-        "--quant",
-        "q4f32_1",
-        "--min-agreement",
-        "0",
-        "--out",
-        "runs/bundle",
-    )
-    page = run("play", "runs/bundle", "--pack", "runs/expert.dmpack", "--max-steps", 2, "--watch")
+    (tmp_path / "shipped").symlink_to(ROOT / "shipped")
+
+    quickstart = [words for words in commands(QUICKSTART) if words != ["games", "list"]]
+    said = {" ".join(words[:2]): run_documented(tmp_path, words) for words in quickstart}
+    assert "memories by student:" in said["pack build"]
+    assert "put a clean mug in desk" in " ".join(quickstart[6]) and said["pack search"].strip()
+    assert "0/6" in said["report student=runs/free.jsonl"]
+    (table,) = (tmp_path / "runs" / "grid").glob("*.md")
+    assert "| LoRA, teacher memory |" in table.read_text()
+    row = json.loads(run(tmp_path, "-m", "duomem.cli.main", "report", "--json", "runs/free.jsonl"))
+    assert row
+    assert "train: 12 games" in run(tmp_path, "-m", "duomem.cli.main", "games", "list")
+
+    for words in commands(README):
+        page = run_documented(tmp_path, ["runs/adapter" if w == "shipped/students/smollm2-135m" else w for w in words])
     assert "Your task is to:" in page and "memory: " in page and "lost in 2 steps" in page
-    row = json.loads(
-        run(
-            "eval",
-            "runs/bundle",
-            "--pack",
-            "runs/expert.dmpack",
-            "--protocol",
-            "free",
-            "--max-steps",
-            2,
-            "--jobs",
-            2,
-            "--json",
-            "--out",
-            "runs/free.jsonl",
-        )
-    )
-    assert row["scores"]["all"]["n"] == 6
-    table = run("report", "tiny=runs/free.jsonl")
-    assert "0/6" in table and "95 % interval" in table
-    assert "memories by student:" in run("pack", "build", own_rollouts(tmp_path), "--out", "runs/self.dmpack")
 
-
-def own_rollouts(folder: Path) -> str:
-    """A student's episodes on train games, from which self memories are built."""
-    duomem(
-        folder,
-        "eval",
-        "runs/bundle",
-        "--split",
-        "train",
-        "--limit",
-        2,
-        "--max-steps",
-        1,
-        "--jobs",
-        1,
-        "--out",
-        "runs/self.jsonl",
-    )
-    return "runs/self.jsonl"
+    (program,) = blocks(README, "python")
+    assert run(tmp_path, "-c", program).splitlines()[-1] in ("won", "lost")
