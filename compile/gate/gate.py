@@ -24,6 +24,7 @@ from duomem.core.files import read_json, sha256_file, write_json
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.gpu import has_gpu
+from duomem.device.engine.schemes import SCHEMES
 
 BOUND = 1e-3
 """Largest allowed difference of a logit."""
@@ -31,14 +32,6 @@ BOUND = 1e-3
 CLEAR = 0.5
 """Nats by which the float32 model must prefer its choice, at every token, for the step to be judged. Closer
 calls turn on the last digits of any rounding."""
-
-MIN_AGREEMENT = {"q0f32": 0.99, "q0f16": 0.99, "q8f16_1": 0.95, "q4f32_1": 0.9, "q4f16_1": 0.9, "q4f16_0": 0.9}
-"""Share of the clear steps on which the quantized model must choose as float32 does, by scheme.
-
-Measured (SmolLM2-135M with the kit's LoRA; bare): q0f16 and q8f16_1 1.00 for both, plain 4 bits 0.94 to 0.95 and
-0.56, GPTQ 1.00 and 0.95. The student of plain 4 bits still won 131 of 140 constrained games, where that of GPTQ won
-137: 0.9 keeps both and refuses the bare model in plain 4 bits, whose choices are no longer its own.
-"""
 
 MIN_STEPS = 20
 """Fewer clear steps than these judge nothing: one near-tie would decide."""
@@ -81,7 +74,7 @@ def check_parity(bundle: Bundle, checkpoint: Checkpoint, min_agreement: float | 
     library, the CPU's where there is one. The other libraries, among them those for a GPU that may be a slow
     software rasteriser, take one episode of those steps, and must choose as the best one does wherever that is
     CERTAIN. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default the
-    scheme's in MIN_AGREEMENT. Raises GateError if any logit differs by BOUND or more, if fewer actions agree, if a
+    scheme's own. Raises GateError if any logit differs by BOUND or more, if fewer actions agree, if a
     stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or
     runs out of time.
     """
@@ -144,7 +137,7 @@ def comparing(
                 best = measured[runnable[0].file]
                 choices = Choices(**best["choices"])
                 actions = _actions(longest_first, choices, Choices(**expected["choices"]))
-                least = MIN_AGREEMENT[scheme] if min_agreement is None else min_agreement
+                least = SCHEMES[scheme].min_agreement if min_agreement is None else min_agreement
                 _judge_actions(actions, least)
                 others = {
                     library.file: _same_choices(library.file, choices, Choices(**measured[library.file]["choices"]))

@@ -16,9 +16,10 @@ from duomem.compile.gate.steps import Choices, RecordedEpisode
 from duomem.compile.models.config import Weight
 from duomem.compile.process import run_job
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.quantize import GROUP, load_stored
+from duomem.compile.weights.quantize import load_stored
 from duomem.compile.weights.reference import load_reference, set_weight
 from duomem.core.errors import GateError
+from duomem.device.engine.schemes import GROUP
 from duomem.device.engine.weights import read_tensor_cache
 
 GROUP_BOUND = 1.5

@@ -5,12 +5,14 @@ Refused here, before anything is compiled, with the limit named, rather than by 
 
 from __future__ import annotations
 
+import math
+
 from duomem.compile.models.config import DecoderConfig
 from duomem.core.errors import CompileError
 from duomem.device.engine.bundle import ALL_CHUNK
+from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.tvm_engine import MAX_SESSIONS
 
-SCHEMES = ("q4f32_1", "q4f16_1")
 MAX_BINDING = 128 << 20
 """Bytes of WebGPU's default maxStorageBufferBindingSize, which every adapter offers."""
 
@@ -27,8 +29,9 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
     length: tokens of context, which sizes the KV cache of an engine with the usual number of sessions. webgpu:
     whether its limits on tensors and heads hold, as they do for Vulkan libraries.
     """
-    if scheme not in SCHEMES:
-        raise CompileError(f"{where}: computes --quant {' and '.join(SCHEMES)} only, not {scheme}")
+    if not SCHEMES[scheme].on_gpu:
+        known = " and ".join(name for name, other in SCHEMES.items() if other.on_gpu)
+        raise CompileError(f"{where}: computes --quant {known} only, not {scheme}")
     special = {
         "sandwich norms": config.sandwich_norms,
         "soft caps": config.attention_softcap or config.final_softcap,
@@ -43,7 +46,7 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
             f"{where}: attention of heads of {config.head_dim} elements needs more than "
             "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every adapter gives: use a CPU target"
         )
-    for name, size, fix in _tensors(config, length) if webgpu else ():
+    for name, size, fix in _tensors(config, scheme, length) if webgpu else ():
         if size > MAX_BINDING:
             raise CompileError(
                 f"{where}: {name} is {size} bytes, above maxStorageBufferBindingSize = {MAX_BINDING}, which is all "
@@ -51,10 +54,15 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
             )
 
 
-def _tensors(config: DecoderConfig, length: int) -> list[tuple[str, int, str]]:
+def _tensors(config: DecoderConfig, scheme: str, length: int) -> list[tuple[str, int, str]]:
     """(name, bytes, what makes it smaller) of the largest tensors of each kind."""
+    bits = SCHEMES[scheme].bits
     sizes = [
-        (weight.name, weight.shape[0] * weight.shape[1] // 2, "use a CPU target, or a model with a smaller one")
+        (
+            weight.name,
+            math.prod(weight.shape) * bits // 8,
+            "use a CPU target, or a model with a smaller one",
+        )
         for weight in config.weights()
         if weight.is_matrix
     ]

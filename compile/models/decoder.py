@@ -5,7 +5,6 @@ Works for one sequence a call; tokens int32 [1, s], logits float32 [1, s or 1, v
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import tvm
@@ -21,7 +20,7 @@ from duomem.compile.models.attention import Attention, Rotations
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import LibraryModel
 from duomem.compile.models.kv_cache import create_cpu_kv_cache
-from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
+from duomem.compile.models.layers import Matrix, call_kernel, matrix_maker
 from duomem.compile.models.norm import RMSNorm
 
 
@@ -101,7 +100,7 @@ class Model(LibraryModel):
     def __init__(self, config: DecoderConfig, scheme: str, cpu: Cpu) -> None:
         super().__init__()
         self.config, self.cpu = config, cpu
-        matrix = partial(MATRICES[scheme], cpu=cpu)
+        matrix = matrix_maker(scheme, cpu)
         self.model = Decoder(config, matrix)
         if not config.tie_word_embeddings:
             self.lm_head: Matrix = matrix(config.vocab_size, config.hidden_size)

@@ -24,6 +24,7 @@ from duomem.compile.models.attention import HeadNorm
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import CacheKernels, LibraryModel, paged_kv_cache
 from duomem.compile.models.layers import call_kernel
+from duomem.device.engine.schemes import GROUP
 
 
 class GpuMatrix(nn.Module):
@@ -32,8 +33,8 @@ class GpuMatrix(nn.Module):
     def __init__(self, n: int, k: int) -> None:
         super().__init__()
         self.n, self.k = n, k
-        self.q_weight = nn.Parameter((k // int4.LEVELS, n), "uint32")
-        self.q_scale = nn.Parameter((k // int4.GROUP, n), "float32")
+        self.q_weight = nn.Parameter((k // int4.PER_WORD, n), "uint32")
+        self.q_scale = nn.Parameter((k // GROUP, n), "float32")
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """float32 x [1, s, k] -> x @ W.T (+ residual), float32 [1, s, n]."""
@@ -56,9 +57,9 @@ class GpuMatrix(nn.Module):
         def embedding(ids: te.Tensor, words: te.Tensor, scales: te.Tensor) -> te.Tensor:
             def take(_batch: tirx.Var, i: tirx.Var, j: tirx.Var) -> Any:
                 row = ids[0, i]
-                shift = tirx.Cast("uint32", j % int4.LEVELS * 4)
-                level = tirx.bitwise_and(words[j // int4.LEVELS, row] >> shift, tirx.const(15, "uint32"))
-                return (tirx.Cast("float32", level) - 7.0) * scales[j // int4.GROUP, row]
+                shift = tirx.Cast("uint32", j % int4.PER_WORD * 4)
+                code = tirx.bitwise_and(words[j // int4.PER_WORD, row] >> shift, tirx.const(15, "uint32"))
+                return (tirx.Cast("float32", code) - 7.0) * scales[j // GROUP, row]
 
             return te.compute((1, ids.shape[1], self.k), take, name="embedding")
 

@@ -16,6 +16,7 @@ from typing import Any
 from duomem.core.errors import BundleError, UserError
 from duomem.core.files import digest_of, read_json, sha256_file
 from duomem.device.engine.cost import DecoderCost
+from duomem.device.engine.schemes import SCHEMES
 
 BUNDLE_FORMAT = "duomem-bundle"
 BUNDLE_VERSION = 2
@@ -26,7 +27,6 @@ ALL_CHUNK = 64
 KIT_FOLDERS = ("wheels", "games", "licenses")
 KIT_FILES = ("install.sh", "play", "bench", "check", "README.md", "LICENSES.md")
 """What `duomem kit` adds for an offline install; only a manifest with a `kit` entry may list it."""
-SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
 _REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
 _MANIFEST_LIMIT = 4 << 20
 _MAX_FILES = 10_000
@@ -226,7 +226,7 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
         entry.texts("cpu_features")
         if "device" in entry.value:
             entry.text("device")
-    DecoderCost.from_json(value.get("work"), str(where))
+    DecoderCost.from_json(value.get("cost"), str(where))
     gate = fields.object("gate")
     gate.number("max_abs_diff")
     gate.number("bound")

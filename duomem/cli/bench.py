@@ -94,15 +94,16 @@ def _llama_cpp(bundle: Bundle, quants: str | None, folder: Path) -> Sequence[Bas
     from dataclasses import asdict
     from importlib.util import find_spec
 
-    from duomem.compile.export.gguf import QUANTS, export_gguf
+    from duomem.compile.export.gguf import export_gguf
     from duomem.compile.export.llama_cpp import HOW_TO_GET_IT
     from duomem.core.errors import UserError
     from duomem.device.bench.bench import Baseline
+    from duomem.device.engine.schemes import SCHEMES
 
     if find_spec("llama_cpp") is None:
         raise UserError(f"--vs {LLAMA_CPP}: {HOW_TO_GET_IT}")
     baselines = []
-    for quant in dict.fromkeys(quants.split(",")) if quants else QUANTS[bundle.quantization]:
+    for quant in dict.fromkeys(quants.split(",")) if quants else SCHEMES[bundle.quantization].gguf:
         file = folder / f"{quant}.gguf"
         facts = asdict(export_gguf(bundle, quant, file))
         baselines.append(

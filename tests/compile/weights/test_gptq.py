@@ -19,11 +19,12 @@ from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq as module
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
-from duomem.compile.weights.quantize import SCHEMES, dequantize, quantize, to_bfloat16
+from duomem.compile.weights.quantize import dequantize, quantize, round_scale, to_bfloat16
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Step, Trajectory
 from duomem.device.engine.bundle import read_bundle
+from duomem.device.engine.schemes import SCHEMES
 from duomem.memory_packs.build import build_pack
 
 
@@ -51,7 +52,7 @@ def test_outputs_are_nearer_than_with_plain_rounding(scheme: str, n: int, k: int
     q, scale = stored = gptq(w, x.T @ x, scheme)
     assert q.dtype == np.uint32 and q.shape == (n, k * SCHEMES[scheme].bits // 32)
     assert scale.dtype == np.float32 and scale.shape == (n, k // 32)
-    assert np.array_equal(scale, SCHEMES[scheme].round_scale(scale))
+    assert np.array_equal(scale, round_scale(scale, SCHEMES[scheme]))
     assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantize(w, scheme))
 
 
