@@ -1,7 +1,7 @@
 """The parity gate: a compiled bundle must compute what transformers computes, or it is not written.
 
-Probes every way the agent drives the engine (prefill whole and in pieces, decode, fork, rollback), then
-compares choices of actions on recorded ALFWorld steps. Both sides run in processes of their own.
+Parity prompts go through every way the agent drives the engine (prefill whole and in pieces, decode, fork, rollback);
+then choices of actions are compared on recorded ALFWorld steps. Both sides run in processes of their own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logits within BOUND of one another leave no doubt."""
 TIME_LIMIT = 1800.0
 """Seconds for each process."""
 
-_PROBES = (
+_PROMPTS = (
     "You are in the middle of a room. Looking quickly around you, you see a cabinet 2, a cabinet 1, "
     "a coffeemachine 1, a countertop 1, a drawer 3, a fridge 1, a garbagecan 1, a microwave 1, "
     "a sinkbasin 1, and a toaster 1.\n\nYour task is to: put a clean mug in coffeemachine.\n\n"
@@ -67,12 +67,12 @@ Judge = Callable[[Bundle, "float | None"], dict[str, Any]]
 def check_parity(bundle: Bundle, checkpoint: Checkpoint, min_agreement: float | None = None) -> dict[str, Any]:
     """Compare the bundle with transformers' float32 model; returns the figures for bundle.json.
 
-    Logits, on the probes, are compared with the same model whose weights are replaced by the bundle's own,
+    Logits, on the parity prompts, are compared with the same model whose weights are replaced by the bundle's own,
     dequantized, for every library this machine can run; the drift from the original model there (mean KL
     divergence in nats and share of equal best tokens, over all positions) is reported, not judged. Actions, on
     the recorded steps that fit the bundle's context, are compared with the original model's, for the best
     library, the CPU's where there is one. The other libraries, among them those for a GPU that may be a slow
-    software rasteriser, take one episode of those steps, and must choose as the best one does wherever that is
+    software rasterizer, take one episode of those steps, and must choose as the best one does wherever that is
     CERTAIN. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default the
     scheme's own. Raises GateError if any logit differs by BOUND or more, if fewer actions agree, if a
     stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or
@@ -98,14 +98,14 @@ def comparing(
     stops the reference. context: tokens. time_limit: seconds for each process. Raises GateError.
     """
     tokenizer = PromptTokenizer(model_dir)
-    probes = _probe_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
+    prompts = _prompt_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
     longest_first = sorted(read_steps(STEPS_FILE, tokenizer, context), key=lambda e: len(e.tokens), reverse=True)
     with tempfile.TemporaryDirectory(prefix="duomem-gate-") as name:
         folder = Path(name)
         job = folder / "reference.json"
         episodes = [episode.to_json() for episode in longest_first]
-        inputs = {"probes": probes, "episodes": episodes}
-        repeated = {"probes": probes, "episodes": episodes[:1]}
+        inputs = {"prompts": prompts, "episodes": episodes}
+        repeated = {"prompts": prompts, "episodes": episodes[:1]}
         model = {"checkpoint": str(checkpoint.folder.resolve()), "model_dir": str(model_dir.resolve())}
         write_json(job, {**inputs, **model, "scheme": scheme})
         what = "the parity gate's reference"
@@ -145,29 +145,29 @@ def comparing(
                 }
                 return {
                     "reference": expected["name"],
-                    "probe_tokens": sum(map(len, probes)),
+                    "prompt_tokens": sum(map(len, prompts)),
                     "bound": BOUND,
                     "max_abs_diff": max(_largest(result) for result in measured.values()),
                     "max_abs_diff_by_step": best["max_abs_diff_by_step"],
                     "libraries": {file: _largest(result) for file, result in measured.items()},
                     "drift": best["drift"],
                     "actions": {**actions, "bound": least, "recorded": sha256_file(STEPS_FILE), "repeated": others},
-                    "self_check": _self_check(probes[0], np.load(folder / "expected.npy", mmap_mode="r")),
+                    "self_check": _self_check(prompts[0], np.load(folder / "expected.npy", mmap_mode="r")),
                 }
 
             yield judge
 
 
 def runnable_here(bundle: Bundle) -> list[Library]:
-    """The bundle's libraries that this machine can run, best first, a software rasteriser counted as a device."""
+    """The bundle's libraries that this machine can run, best first, a software rasterizer counted as a device."""
     features = cpu_features()
     devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_gpu())]
     return [library for name in reversed(devices) for library in bundle.runnable(features, name)]
 
 
-def _self_check(probe: list[int], expected: np.ndarray) -> dict[str, Any]:
-    """What an engine compares a GPU with: the best logits, and some others, after the first tokens of `probe`."""
-    tokens = probe[:_CHECKED]
+def _self_check(prompt: list[int], expected: np.ndarray) -> dict[str, Any]:
+    """What an engine compares a GPU with: the best logits, and some others, after the first tokens of `prompt`."""
+    tokens = prompt[:_CHECKED]
     logits = expected[len(tokens) - 1]
     ids = sorted({*np.argsort(logits)[-_CHECKED:].tolist(), *range(0, len(logits), -(-len(logits) // _CHECKED))})
     return {"tokens": tokens, "ids": ids, "logits": [round(float(logits[i]), 5) for i in ids]}
@@ -177,13 +177,13 @@ def _result(job: Path) -> dict[str, Any]:
     return read_json(job.with_suffix(".result.json"), "parity gate's result")
 
 
-def _probe_tokens(tokenizer: PromptTokenizer, folder: Path, vocab_size: int, context: int) -> list[list[int]]:
+def _prompt_tokens(tokenizer: PromptTokenizer, folder: Path, vocab_size: int, context: int) -> list[list[int]]:
     longest = min(_LONGEST, context)
-    probes = [tokenizer.encode(text)[:longest] for text in _PROBES]
-    bad = [i for tokens in probes for i in tokens if i >= vocab_size]
-    if bad or min(map(len, probes)) < 8:
+    prompts = [tokenizer.encode(text)[:longest] for text in _PROMPTS]
+    bad = [i for tokens in prompts for i in tokens if i >= vocab_size]
+    if bad or min(map(len, prompts)) < 8:
         raise GateError(f"{folder / 'tokenizer.json'}: is not this model's tokenizer: save both into one folder")
-    return probes
+    return prompts
 
 
 def _largest(result: dict[str, Any]) -> float:

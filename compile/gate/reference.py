@@ -32,13 +32,13 @@ VECTOR_BOUND = 2.0**-8
 
 
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Logits of the original model and of the stored weights on the probes; its choices on the steps.
+    """Logits of the original model and of the stored weights on the parity prompts; its choices on the steps.
 
     Raises GateError if transformers cannot load the model, or a stored weight is not the model's.
     """
     checkpoint = Checkpoint(Path(job["checkpoint"]))
     model = load_reference(checkpoint)
-    np.save(folder / "original.npy", np.concatenate([_logits(model, tokens) for tokens in job["probes"]]))
+    np.save(folder / "original.npy", np.concatenate([_logits(model, tokens) for tokens in job["prompts"]]))
     choices = Choices()
     for episode in map(RecordedEpisode.from_json, job["episodes"]):
         logits = _logits(model, episode.tokens, episode.rows)
@@ -50,7 +50,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         array = load_stored(weight, records, job["scheme"])
         check_stored(weight, array, checkpoint.matrix(weight))
         set_weight(model, checkpoint.config, weight, array)
-    np.save(folder / "expected.npy", np.concatenate([_logits(model, tokens) for tokens in job["probes"]]))
+    np.save(folder / "expected.npy", np.concatenate([_logits(model, tokens) for tokens in job["prompts"]]))
     return {
         "name": f"transformers {transformers.__version__}, torch {torch.__version__}, float32",
         "choices": vars(choices),

@@ -37,7 +37,8 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     target = resolve_target(job["llvm"])
     executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)
     library, link = Path(job["library"]), job["link"]
-    result = {"mcpu": str(target.attrs.get("mcpu", "")) or "generic"}
+    attributes: Any = target.attrs
+    result = {"mcpu": str(attributes.get("mcpu", "")) or "generic"}
     if job["gpu"].get("kind") in CHECKED:
         result["inspected"] = export(executable, library, link, job["gpu"])
     else:
@@ -45,14 +46,14 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.relax.VMExecutable:
+def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.runtime.Executable:
     """The decoder that `job` describes, compiled for the CPU `target`."""
     config = DecoderConfig(**job["config"])
     module, params = decoder.export(config, job["scheme"], cpu_of(target), target)
     return _compile(with_metadata(module, params, config), job, target, pipeline(target))
 
 
-def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.relax.VMExecutable:
+def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.runtime.Executable:
     """The decoder that `job` describes, its kernels compiled for job["gpu"], what calls them for `host`."""
     config = DecoderConfig(**job["config"])
     target = gpu_target(job["gpu"], host)
@@ -65,7 +66,7 @@ def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.rel
 
 def _compile(
     module: tvm.IRModule, job: dict[str, Any], target: tvm.target.Target, passes: tvm.transform.Pass
-) -> tvm.relax.VMExecutable:
+) -> tvm.runtime.Executable:
     for name, bound in {"prefill": job["prefill_chunk"], "prefill_all": job["all_chunk"]}.items():
         module[name] = module[name].with_attr("tir_var_upper_bound", {"n": bound})
     with target, tvm.transform.PassContext(opt_level=3):

@@ -85,10 +85,11 @@ class Decoder(nn.Module):
 
     def forward(self, ids: Tensor, cache: PagedKVCache) -> Tensor:
         """int32 ids [1, s] -> what the head multiplies, float32 [1, s, hidden]."""
-        stream, added = self.embed_tokens.rows(ids), None
+        stream = self.embed_tokens.rows(ids)
         if self.config.embedding_scale != 1:
             stream = stream * self.config.embedding_scale
         rotations = Rotations(self.config, cache, ids.shape[1])
+        added: Any = None
         for layer in self.layers:
             stream, added = layer(stream, added, rotations, cache)
         return self.norm.add(added, stream)[0]

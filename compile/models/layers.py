@@ -49,6 +49,12 @@ def matrix_maker(scheme: str, cpu: Cpu) -> Callable[[int, int], Matrix]:
     return lambda n, k: Matrix(storage, n, k, cpu)
 
 
+def call_expression(expression: Callable[..., Any], name: str, args: list[Tensor]) -> Tensor:
+    """The result of a kernel that TVM makes and schedules from `expression` (te tensors -> te tensor) on `args`."""
+    result: Any = op.tensor_expr_op(expression, name, [*args])
+    return result
+
+
 def call_kernel(kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...]) -> Tensor:
     """The float32 result, of `shape`, of a TIR kernel on `args`."""
     return op.tensor_ir_op(kernel, name, args, Tensor.placeholder(list(shape), "float32"))

@@ -1,7 +1,7 @@
 """Calibrated rounding: GPTQ (Frantar et al., arXiv 2210.17323) into the codes and scales of a scheme.
 
-Only which codes and scales are stored differs from `quantize`: they keep the outputs on the student's
-own episodes, not the weights themselves, near the original. Holds the whole model in float32.
+The layout is that of `quantize`; the codes and scales keep the outputs on the student's own episodes near the
+original, not the weights themselves. Holds the whole model in float32.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def quantize_calibrated(
     """(q, scale), as of `quantize`, of every matrix of the model by its name.
 
     Layer by layer, each from the activations that the layers before it, already quantized, give. Raises
-    UserError if transformers cannot load the model or a token is none of its vocabulary.
+    CompileError if transformers cannot load the model or a token is none of its vocabulary.
     """
     import torch
 

@@ -149,7 +149,7 @@ def test_a_bundle_whose_library_crashes_is_not_written(
     def build(*args: Any) -> Any:
         real = building(*args)
 
-        class Spoilt:
+        class Corrupted:
             def __enter__(self) -> Callable[[], Any]:
                 finish = real.__enter__()
 
@@ -166,7 +166,7 @@ def test_a_bundle_whose_library_crashes_is_not_written(
             def __exit__(self, *error: Any) -> Any:
                 return real.__exit__(*error)
 
-        return Spoilt()
+        return Corrupted()
 
     monkeypatch.setattr(writer, "building", build)
     before = set(tmp_path.iterdir())

@@ -173,7 +173,7 @@ def test_an_unknown_activation_is_refused() -> None:
 @pytest.mark.parametrize("storage", [STORAGES[name] for name in ("f16", "q4", "q8h")], ids=lambda s: s.name)
 @pytest.mark.parametrize("variant", ["neon", "dotprod"])
 def test_products_on_aarch64(variant: str, storage: Storage) -> None:
-    cpu = cpu_of(emulator.baseline_target(variant))
+    cpu = cpu_of(emulator.variant_target(variant))
     arrays, w = weights(storage, 70, 96)
     for m in (1, 5):
         x, y = inputs(m, 96), np.zeros((1, m, 70), np.float32)
