@@ -122,7 +122,7 @@ def _check_device(device: str, command: tuple[str, ...]) -> None:
 
 
 def _is_made(out: Path, inputs: str) -> bool:
-    """Whether `out` is a complete folder of these inputs. UserError if it is something else altogether."""
+    """Whether `out` is a complete folder of these inputs. Raises CompileError if it is something else altogether."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / MANIFEST).is_file():
@@ -165,7 +165,7 @@ On this computer (the first command compiles for the device it finds):
     {chat}
     mlc_llm serve ./model
 
-A library for one device, by hand:
+A library for one device, by your own command:
 
     mlc_llm compile ./model/{CHAT_CONFIG} --device cuda --output ./lib/cuda.so
 

@@ -1,4 +1,4 @@
-"""What the GPU decoder takes: which models and schemes, and no tensor larger than every Vulkan adapter binds.
+"""What the GPU decoder takes: which models and schemes, and no tensor larger than every Vulkan GPU binds.
 
 Refused here, before anything is compiled, with the limit named, rather than by a driver on a phone.
 """
@@ -14,7 +14,7 @@ from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.tvm_engine import MAX_SESSIONS
 
 MAX_BINDING = 128 << 20
-"""Bytes of WebGPU's default maxStorageBufferBindingSize, which every adapter offers."""
+"""Bytes of WebGPU's default maxStorageBufferBindingSize, which every GPU offers."""
 
 MAX_HEAD = 192
 """Elements of a head whose attention fits 16384 bytes, WebGPU's default maxComputeWorkgroupStorageSize."""
@@ -24,7 +24,8 @@ _PAGE = 16
 
 
 def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgpu: bool = True) -> None:
-    """UserError, beginning with `where`, if the GPU decoder does not compute this model or a tensor is too large.
+    """Raise CompileError, beginning with `where`, if the GPU decoder does not compute this model or a tensor is too
+    large.
 
     length: tokens of context, which sizes the KV cache of an engine with the usual number of sessions. webgpu:
     whether its limits on tensors and heads hold, as they do for Vulkan libraries.
@@ -44,13 +45,13 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
     if webgpu and config.head_dim > MAX_HEAD:
         raise CompileError(
             f"{where}: attention of heads of {config.head_dim} elements needs more than "
-            "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every adapter gives: use a CPU target"
+            "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every GPU gives: use a CPU target"
         )
     for name, size, fix in _tensors(config, scheme, length) if webgpu else ():
         if size > MAX_BINDING:
             raise CompileError(
                 f"{where}: {name} is {size} bytes, above maxStorageBufferBindingSize = {MAX_BINDING}, which is all "
-                f"that every adapter binds: {fix}"
+                f"that every GPU binds: {fix}"
             )
 
 

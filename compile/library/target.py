@@ -1,7 +1,6 @@
 """What a bundle is compiled for, read from configs/targets/NAME.toml: a new target is a new file there.
 
-A target has one library for each variant it lists, CPUs of one family and GPUs; the device takes the best one it
-can run.
+A target lists variants: CPUs of one family, and GPUs. Each has a library; the device takes the best one it can run.
 """
 
 from __future__ import annotations
@@ -51,10 +50,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Target:
-    """A compile target. `arch` names the CPU family, `variants` what there is a library for, best first.
+    """A compile target.
 
-    device: of the variants that name none.
-
+    device: of the variants that name none. arch: the CPU family. variants: what there is a library for, best first.
     link: the triple zig links for, glibc version included, or "" for this machine's own C compiler.
     """
 

@@ -42,7 +42,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One pre-norm decoder layer, with `config.sandwich_norms` also norms after attention and feed-forward.
 
-    What a layer adds to the residual stream is handed on beside it: the next norm adds and normalises in one
+    What a layer adds to the residual stream is passed on beside it: the next norm adds and normalizes in one
     pass.
     """
 

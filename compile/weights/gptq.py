@@ -104,7 +104,7 @@ class _Run:
     def _positions(self, i: int, x: torch.Tensor) -> dict[str, Any]:
         """What layer i's attention takes beside its inputs x [1, n, hidden]: its rotation and its mask.
 
-        Without sliding layers transformers' own causal mask serves; with them it is spelt out, [1, 1, n, n].
+        Without sliding layers transformers' own causal mask serves; with them it is written out, [1, 1, n, n].
         """
         import torch
 

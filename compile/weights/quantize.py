@@ -91,8 +91,8 @@ def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[PackedTensor]
 
 
 def store_quantized(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: str) -> Iterator[PackedTensor]:
-    """The tensors that hold a matrix already quantized, as `quantize` gives it. UserError on a scale beyond
-    the scheme's range.
+    """The tensors that hold a matrix already quantized, as `quantize` gives it. Raises CompileError on a
+    scale beyond the scheme's range.
     """
     kind = SCHEMES[scheme]
     if not np.isfinite(scale).all():
@@ -123,7 +123,7 @@ def quantize(w: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
     """float32 [N, K] -> (uint32 [N, K * bits / 32], float32 [N, K / 32]); K is a multiple of 32.
 
     The first weight is in a word's lowest bits. A group's scale is signed, so that its largest weight may
-    use the one level the positive side has more. It is the best of a few candidates in squared error,
+    use the one code that the positive side has more. It is the best of a few candidates in squared error,
     refined once by least squares, and a value the scheme can store. MLC's dequantizer reads it. Group by
     group the squared error is never above that of MLC's own rule, the scale max|w| / -qmin.
     """

@@ -90,7 +90,7 @@ def matmul(n: int, k: int, residual: bool = False) -> Any:
     """PrimFunc: x [1, s, k], words, scales -> y [1, s, n] = x W^T, all float32; with `residual`, and r, plus r.
 
     A thread computes 8 rows by 4 columns in registers: no shared memory and no barrier, which software
-    rasterisers and GPUs with little shared memory pay dearly for.
+    rasterizers and GPUs with little shared memory pay dearly for.
     """
     words, width = k // PER_WORD, _LANES * _COLUMNS
 

@@ -53,7 +53,7 @@ def test_no_c_compiler(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_unknown_target_names_the_known() -> None:
     assert "host" in known_targets()
-    with pytest.raises(UserError, match="--target toaster: no such target: use one of .*host"):
+    with pytest.raises(UserError, match=r"--target toaster: no such target: use one of .*host"):
         load_target("toaster")
     with pytest.raises(UserError, match="no such target"):
         load_target("../targets/host")

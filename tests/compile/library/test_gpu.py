@@ -61,7 +61,7 @@ def test_other_schemes_are_refused(scheme: str) -> None:
         ({}, MAX_BINDING // 4 // 1536 + 1, "a layer's KV cache of 4 x 21846 tokens is .* lower --context"),
     ],
 )
-def test_a_tensor_above_what_every_adapter_binds_is_refused(change: dict[str, Any], length: int, message: str) -> None:
+def test_a_tensor_above_what_every_gpu_binds_is_refused(change: dict[str, Any], length: int, message: str) -> None:
     with pytest.raises(CompileError, match=f"^here: {message}") as error:
         check_gpu(replace(SMOLLM2, **change), "q4f32_1", length, "here")
     assert "above maxStorageBufferBindingSize = 134217728" in str(error.value)
