@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import episodes
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
 from duomem.compile.weights.quantize import dequantize, quantize, round_scale, to_bfloat16
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
-from duomem.core.trajectory import Step, Trajectory
+from duomem.core.trajectory import Trajectory
 from duomem.device.engine.bundle import read_bundle
 from duomem.device.engine.schemes import SCHEMES
 from duomem.memory_packs.build import build_pack
@@ -160,22 +161,7 @@ def test_a_foreign_tokenizer_is_found_out(tiny_model: Path) -> None:
 
 
 def episode(i: int, split: str = "train") -> Trajectory:
-    name = ("mug", "pen", "egg", "cup")[i % 4]
-    goal = f"put a {name} in desk."
-    steps = tuple(Step("You see.", ("look", c), c) for c in (f"take {name} 1", "move it to desk 1"))
-    return Trajectory(
-        f"{i:064x}",
-        f"group-{i}",
-        split,
-        "pick_and_place_simple",
-        goal,
-        f"You see a desk 1.\nYour task is to: {goal}",
-        steps,
-        "Done.",
-        True,
-        "expert/1",
-        0,
-    )
+    return episodes.episode(i, split, commands=("take {name} 1", "move it to desk 1"))
 
 
 def write(path: Path, trajectories: list[Trajectory]) -> Path:
