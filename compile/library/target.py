@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duomem.compile.library.toolchains.link import library_suffix
+from duomem.compile.library.toolchains.link import INSPECTED, library_suffix
 from duomem.configs import target_files
 from duomem.core.cpu import cpu_arch, cpu_features
 from duomem.core.errors import ConfigError
@@ -89,7 +89,7 @@ def read_target(path: Path) -> Target:
             raise ValueError("variants: none, or two of one name")
         link = str(value.get("link", ""))
         for gpu in (variant.gpu for variant in variants if variant.gpu):
-            if gpu["kind"] in ("cuda", "metal") and not link:
+            if gpu["kind"] in INSPECTED and not link:
                 raise ValueError(f"link: needed for {gpu['kind']}")
             if gpu["kind"] == "cuda" and not gpu["archs"]:
                 raise ValueError("archs: none")

@@ -17,8 +17,8 @@ from tvm import relax
 
 from duomem.compile.kernels.tile import cpu_of
 from duomem.compile.library.target import LLVM_NAMES
-from duomem.compile.library.toolchains.export import CHECKED, export, gpu_target
-from duomem.compile.library.toolchains.link import ARCHIVE, linker_for
+from duomem.compile.library.toolchains.export import export, gpu_target
+from duomem.compile.library.toolchains.link import ARCHIVE, INSPECTED, linker_for
 from duomem.compile.models import decoder, gpu
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import pipeline
@@ -32,14 +32,14 @@ SYSTEM_LIB_PREFIX = "duomem_"
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """Compile what `job` describes (see compile.build) to job["library"]; returns {"mcpu": ...}.
 
-    For CUDA and Metal also {"inspected": what was found in the library}.
+    For the kinds in INSPECTED also {"inspected": what was found in the library}.
     """
     target = resolve_target(job["llvm"])
     executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)
     library, link = Path(job["library"]), job["link"]
     attributes: Any = target.attrs
     result = {"mcpu": str(attributes.get("mcpu", "")) or "generic"}
-    if job["gpu"].get("kind") in CHECKED:
+    if job["gpu"].get("kind") in INSPECTED:
         result["inspected"] = export(executable, library, link, job["gpu"])
     else:
         executable.export_library(str(library), fcompile=linker_for(library, link) if link else None)
