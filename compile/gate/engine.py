@@ -1,6 +1,6 @@
 """The gate's engine process: `python -m duomem.compile.gate.engine JOB.json`, one compiled library as a device runs it.
 
-Reads the job (see gate) and what gate.reference wrote beside it; writes JOB.result.json. Needs no torch.
+Reads the job (see gate) and what the reference process wrote beside it; writes JOB.result.json. Needs no torch.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ LLVM_NAMES = {
     **{"asimd": "neon", "asimdhp": "fullfp16", "fphp": "fullfp16", "asimddp": "dotprod", "atomics": "lse"},
     **{"asimdrdm": "rdm"},
 }
-"""LLVM's name of each CPU feature that device.cpu knows by Linux's."""
+"""LLVM's name of each CPU feature that core.cpu knows by Linux's."""
 
 _NAME = re.compile(r"[a-z0-9_]{1,32}")
 

@@ -30,7 +30,7 @@ SYSTEM_LIB_PREFIX = "duomem_"
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Compile what `job` describes (see compile.build) to job["library"]; returns {"mcpu": ...}.
+    """Compile what `job` describes (see compile.library.build) to job["library"]; returns {"mcpu": ...}.
 
     For the kinds in INSPECTED also {"inspected": what was found in the library}.
     """

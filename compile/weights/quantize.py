@@ -107,7 +107,7 @@ def store_quantized(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: st
 def load_stored(weight: Weight, records: Mapping[str, Any], scheme: str) -> np.ndarray:
     """The float32 value of `weight` as stored in `scheme`, of its shape, offset included.
 
-    records: of the model folder, by name (device.weights.read_tensor_cache).
+    records: of the model folder, by name (device.engine.weights.read_tensor_cache).
     """
     kind = SCHEMES[scheme]
     if not (kind.is_quantized and weight.is_matrix):

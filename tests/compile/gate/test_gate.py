@@ -153,7 +153,7 @@ def test_a_bundle_whose_library_crashes_is_not_written(
             def __enter__(self) -> Callable[[], Any]:
                 finish = real.__enter__()
 
-                def spoil() -> Any:
+                def corrupt() -> Any:
                     libraries = finish()
                     file = args[-1] / libraries[0]["file"]
                     subprocess.run(
@@ -161,7 +161,7 @@ def test_a_bundle_whose_library_crashes_is_not_written(
                     )
                     return libraries
 
-                return spoil
+                return corrupt
 
             def __exit__(self, *error: Any) -> Any:
                 return real.__exit__(*error)
