@@ -24,6 +24,9 @@ ALLOWED = {
     "train": {"device", "memory_packs"},
     "cli": {"device", "memory_packs", "train", "compile", "report", "deploy"},
 }
+DEVICE_SIDE = ("core", "configs", "memory_packs", "device")
+FILES = [path.relative_to(PACKAGE) for package in ALLOWED for path in sorted((PACKAGE / package).rglob("*.py"))]
+HEAVY = ("torch", "transformers", "peft", "safetensors", "alfworld", "textworld", "tvm.relax", "matplotlib")
 COMPILE_ROOMS = {
     "kernels": set(),
     "models": {"kernels"},
@@ -35,9 +38,6 @@ COMPILE_ROOMS = {
     "export": {"bundle", "weights", "models"},
 }
 """What each part of compile may use beside itself, `process` and what is below compile: only parts listed above it."""
-DEVICE_SIDE = ("core", "configs", "memory_packs", "device")
-FILES = [path.relative_to(PACKAGE) for package in ALLOWED for path in sorted((PACKAGE / package).rglob("*.py"))]
-HEAVY = ("torch", "transformers", "peft", "safetensors", "alfworld", "textworld", "tvm.relax", "matplotlib")
 
 
 def _imports(path: Path) -> set[str]:
@@ -59,6 +59,11 @@ def test_imports_point_down(path: Path) -> None:
     assert used <= ALLOWED[package] | BELOW | {package}
 
 
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse((PACKAGE / path).read_text()))
+
+
 def _compile_room(module: str) -> str | None:
     """The part of compile that a module (or a name in it) belongs to, None for none and for the package itself."""
     parts = module.split(".")
@@ -78,11 +83,6 @@ def test_imports_within_compile_point_down(path: Path) -> None:
     room = _compile_room(".".join(("duomem", *path.with_suffix("").parts)).removesuffix(".__init__"))
     used = {_compile_room(name) for name in _imports(path)} - {None, "process", room}
     assert used <= COMPILE_ROOMS.get(str(room), set())
-
-
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_every_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse((PACKAGE / path).read_text()))
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] in DEVICE_SIDE], ids=str)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ARCHIVE = ".a"
-"""Suffix of the libraries that are archives, for an app to link in: iOS loads none."""
-
 INSPECTED = ("cuda", "metal")
 """Kinds of GPU code that toolchains.export makes, links and inspects: this machine may have no GPU to run them on."""
+
+ARCHIVE = ".a"
+"""Suffix of the libraries that are archives, for an app to link in: iOS loads none."""
 
 _APPLE = ("macos", "ios")
 
