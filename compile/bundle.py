@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,15 +14,13 @@ from typing import Any
 
 from duomem.compile.gate.emulated import check_emulated
 from duomem.compile.gate.gate import BOUND, comparing
-from duomem.compile.library.build import building
+from duomem.compile.library.build import building, tool_versions
 from duomem.compile.library.gpu_limits import check_gpu
 from duomem.compile.library.target import Target, load_target
-from duomem.compile.library.toolchains import nvcc
-from duomem.compile.models.accounting import work as work_of
+from duomem.compile.models.accounting import decoder_cost
 from duomem.compile.weights.checkpoint import Checkpoint, model_id
 from duomem.compile.weights.gptq import Calibration, quantize_calibrated
 from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
-from duomem.compile.weights.quantize import SCHEMES as FORMATS
 from duomem.compile.weights.quantize import PackedTensor, check_scheme, store, store_quantized
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import CompileError
@@ -38,16 +35,14 @@ from duomem.device.engine.manifest import (
     BUNDLE_VERSION,
     FOLDERS,
     MANIFEST,
-    SCHEMES,
     check_manifest,
     list_files,
 )
+from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16
 """Tokens a KV page; what the attention kernels are built for."""
-
-_TOOLS = ("duomem", "apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers", "torch", "transformers")
 
 
 def compile_bundle(
@@ -62,7 +57,7 @@ def compile_bundle(
     """Compile a model folder for a target into a bundle, and check it against the reference model.
 
     model_dir: Hugging Face folder with safetensors. target: a Target, or its name ("host").
-    scheme: how weights are stored ("q4f32_1"; see device.engine.manifest.SCHEMES). out: folder to write.
+    scheme: how weights are stored ("q4f32_1"; see device.engine.schemes.SCHEMES). out: folder to write.
     context_length: KV budget in tokens, by default the model's own but at most 4096.
     calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is rounded by itself, one
     in memory at a time. min_agreement: see gate.check_parity.
@@ -86,7 +81,7 @@ def compile_bundle(
     if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
         return existing, False
     chunk = min(PREFILL_CHUNK, length)
-    proxy = _proxies(target)
+    proxy = _proxy_target(target)
     with atomic_folder(out) as work:
         for name in FOLDERS:
             (work / name).mkdir()
@@ -123,8 +118,8 @@ def compile_bundle(
                     "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
                 },
                 "target": described,
-                "work": work_of(checkpoint.config, scheme).to_json(),
-                "tools": _tool_versions(target),
+                "cost": decoder_cost(checkpoint.config, scheme).to_json(),
+                "tools": tool_versions(target),
                 "inputs": inputs,
             }
             manifest["files"] = list_files(work)
@@ -145,11 +140,12 @@ def compile_bundle(
     return Bundle(Path(out), manifest), True
 
 
-def _proxies(target: Target) -> Target | None:
-    """What else is compiled, of the same weights and kernels, to check `target` with on this machine.
+def _proxy_target(target: Target) -> Target | None:
+    """Proxy libraries to check `target` with on this machine: the same weights and kernels, compiled for it.
 
-    A library for this CPU, which is fast enough to judge all recorded actions with, unless the target has one; and
-    one for Vulkan where the target has such for another CPU family and an adapter, if only a software one, is here.
+    One for this CPU, which is fast enough to judge all recorded actions with, unless the target has one. And one for
+    Vulkan, if the target has Vulkan libraries for another CPU family and this machine has a GPU, if only a software
+    one.
     """
     here = target.arch == cpu_arch()
     devices = {variant.device for variant in target.variants}
@@ -168,8 +164,8 @@ def check_inputs(
     if scheme not in SCHEMES:
         raise CompileError(f"--quant {scheme}: no such scheme: use one of {', '.join(SCHEMES)}")
     check_scheme(scheme, checkpoint.config, str(checkpoint.folder))
-    if calibration is not None and not FORMATS[scheme].bits:
-        raise CompileError(f"--calibrate: {scheme} rounds nothing: use --quant q4f32_1, or leave it out")
+    if calibration is not None and not SCHEMES[scheme].is_quantized:
+        raise CompileError(f"--calibrate: {scheme} rounds nothing: use --quant {DEFAULT_SCHEME}, or leave it out")
     longest = checkpoint.config.max_position_embeddings
     length = context_length if context_length is not None else min(4096, longest)
     if not 64 <= length <= longest:
@@ -209,7 +205,7 @@ def _inputs_digest(
             "min_agreement": min_agreement,
             "context": length,
             "prompt_version": PROMPT_VERSION,
-            "tools": _tool_versions(target),
+            "tools": tool_versions(target),
             "sources": _source_digests(),
         }
     )
@@ -218,10 +214,3 @@ def _inputs_digest(
 def _source_digests() -> dict[str, str]:
     """SHA-256 of the code that makes a bundle's bytes: a changed kernel is a changed bundle."""
     return {name: sha256_file(path) for name, path in own_files("compile", "device/engine").items()}
-
-
-def _tool_versions(target: Target) -> dict[str, str]:
-    tools = (*_TOOLS, "ziglang") if target.link else _TOOLS
-    versions = {name: importlib.metadata.version(name) for name in tools}
-    compiler = nvcc.find_nvcc() if any(b.gpu.get("kind") == "cuda" for b in target.variants) else None
-    return {**versions, "nvcc": nvcc.nvcc_version(compiler)} if compiler is not None else versions

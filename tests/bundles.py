@@ -49,7 +49,7 @@ def write_bundle(folder: Path, files: dict[str, bytes] | None = None, **fields: 
             "arch": "x86_64",
             "libraries": [{"file": LIBRARY, "mcpu": "generic", "cpu_features": []}],
         },
-        "work": {"weight_bytes": 1, "layer_flops": 1, "head_flops": 1, "attention": [attention]},
+        "cost": {"weight_bytes": 1, "layer_flops": 1, "head_flops": 1, "attention": [attention]},
         "tools": {},
         "inputs": "0" * 64,
         "gate": {"max_abs_diff": 0.0, "bound": 1.0},

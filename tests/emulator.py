@@ -49,12 +49,12 @@ def run(cpu: str, *args: str, timeout: float = 600) -> str:
     return done.stdout
 
 
-def baseline_target(name: str, target: str = "aarch64") -> Any:
+def variant_target(name: str, target: str = "aarch64") -> Any:
     """TVM's target of a variant of configs/targets."""
     from duomem.compile.library.target import load_target
     from duomem.compile.library.worker import resolve_target
 
-    return resolve_target(next(b for b in load_target(target).variants if b.name == name).llvm)
+    return resolve_target(next(v for v in load_target(target).variants if v.name == name).llvm)
 
 
 def build_kernel(function: Any, variant: str, library: Path, target: str = "aarch64") -> None:
@@ -65,7 +65,7 @@ def build_kernel(function: Any, variant: str, library: Path, target: str = "aarc
     from duomem.compile.library.toolchains.link import linker
 
     module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
-    built = tvm.compile(module, target=baseline_target(variant, target))
+    built = tvm.compile(module, target=variant_target(variant, target))
     built.export_library(str(library), fcompile=linker(load_target(target).link))
 
 
@@ -88,5 +88,5 @@ if __name__ == "__main__":
     if why := missing():
         sys.exit(why)
     for cpu in CPUS.values():
-        code = "from duomem.device import cpu; print(cpu.cpu_arch(), *sorted(cpu.cpu_features()))"
+        code = "from duomem.core import cpu; print(cpu.cpu_arch(), *sorted(cpu.cpu_features()))"
         print(f"{cpu}: {run(cpu, '-c', code).strip()}")

@@ -52,8 +52,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def randomise(model: Any) -> None:
-    """Parameters of a size that matters: norms and biases as they are initialised would test nothing."""
+def randomize(model: Any) -> None:
+    """Parameters of a size that matters: norms and biases as they are initialized would test nothing."""
     import torch
 
     generator = torch.Generator().manual_seed(7)
@@ -75,6 +75,6 @@ def text_model(variant: str, **changes: Any) -> Any:
     config_class = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
     config = getattr(transformers, config_class)(**SIZES | special | changes, attn_implementation="eager")
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
-    randomise(model)
+    randomize(model)
     model.tie_weights()
     return model

@@ -36,6 +36,17 @@ DEVICE_ROOMS = {
 DEVICE_SIDE = ("core", "configs", "memory_packs", "device")
 FILES = [path.relative_to(PACKAGE) for package in ALLOWED for path in sorted((PACKAGE / package).rglob("*.py"))]
 HEAVY = ("torch", "transformers", "peft", "safetensors", "alfworld", "textworld", "tvm.relax", "matplotlib")
+COMPILE_ROOMS = {
+    "kernels": set(),
+    "models": {"kernels"},
+    "weights": {"models"},
+    "toolchains": set(),
+    "library": {"weights", "models", "kernels", "toolchains"},
+    "gate": {"weights", "models"},
+    "bundle": {"gate", "library", "weights", "models"},
+    "export": {"bundle", "weights", "models"},
+}
+"""What each part of compile may use beside itself, `process` and what is below compile: only parts listed above it."""
 
 
 def _imports(path: Path) -> set[str]:
@@ -67,6 +78,27 @@ def test_imports_within_device_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse((PACKAGE / path).read_text()))
+
+
+def _compile_room(module: str) -> str | None:
+    """The part of compile that a module (or a name in it) belongs to, None for none and for the package itself."""
+    parts = module.split(".")
+    if parts[:2] != ["duomem", "compile"] or len(parts) < 3:
+        return None
+    return "toolchains" if parts[2:4] == ["library", "toolchains"] else parts[2]
+
+
+def test_compile_has_no_circle() -> None:
+    rooms = list(COMPILE_ROOMS)
+    for i, room in enumerate(rooms):
+        assert COMPILE_ROOMS[room] <= set(rooms[:i]), room
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "compile"], ids=str)
+def test_imports_within_compile_point_down(path: Path) -> None:
+    room = _compile_room(".".join(("duomem", *path.with_suffix("").parts)).removesuffix(".__init__"))
+    used = {_compile_room(name) for name in _imports(path)} - {None, "process", room}
+    assert used <= COMPILE_ROOMS.get(str(room), set())
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] in DEVICE_SIDE], ids=str)

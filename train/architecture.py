@@ -8,25 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from duomem.core.architectures import ARCHITECTURES
 from duomem.core.errors import ConfigError
 from duomem.core.files import read_toml
 
 TABLE = "architecture"
-NAMES = (
-    "LlamaForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-    "Gemma2ForCausalLM",
-    "Gemma3ForCausalLM",
-    "Gemma3ForConditionalGeneration",
-)
-"""What `duomem compile` takes."""
 ALL_LINEAR = "all-linear"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A decoder; name: one of NAMES (of a model that also sees, the text decoder's dimensions)."""
+    """A decoder; name: one of ARCHITECTURES (of a model that also sees, the text decoder's dimensions)."""
 
     name: str
     hidden_size: int
@@ -90,6 +82,6 @@ def read_architecture(path: Path) -> Architecture | None:
     for name, kind in known.items():
         if type(table[name]) is not kind or (kind is int and table[name] < 1):
             raise ConfigError(f"{path}: field {TABLE}.{name} must be a {'positive ' * (kind is int)}{kind.__name__}")
-    if table["name"] not in NAMES:
-        raise ConfigError(f"{path}: field {TABLE}.name is {table['name']!r}: known are {', '.join(NAMES)}")
+    if table["name"] not in ARCHITECTURES:
+        raise ConfigError(f"{path}: field {TABLE}.name is {table['name']!r}: known are {', '.join(ARCHITECTURES)}")
     return Architecture(**table)

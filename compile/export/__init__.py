@@ -1,1 +1,1 @@
-"""Other runtimes' formats: mlc-llm folders, GGUF, and llama.cpp as a variant of the benchmark."""
+"""Other runtimes' formats: mlc-llm folders, GGUF, and llama.cpp as a baseline of the benchmark."""

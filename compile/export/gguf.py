@@ -14,32 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from duomem.compile.models import FAMILIES, Family
 from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.core.errors import CompileError
 from duomem.device.engine.bundle import Bundle
+from duomem.device.engine.schemes import GROUP, SCHEMES, Scheme
 from duomem.device.engine.weights import Record, read_tensor_cache
-
-QUANTS = {
-    "q0f32": ("F32",),
-    "q0f16": ("F16",),
-    "q4f32_1": ("Q4_0", "Q4_1"),
-    "q4f16_1": ("Q4_0", "Q4_1"),
-    "q4f16_0": ("Q4_0", "Q4_1"),
-    "q8f16_1": ("Q8_0",),
-}
-"""GGUF types that hold a scheme's weights, by scheme."""
-
-_GROUP = 32
-_ARCHITECTURES = {
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "Gemma2ForCausalLM": "gemma2",
-    "Gemma3ForCausalLM": "gemma3",
-    "Gemma3ForConditionalGeneration": "gemma3",
-}
-_SLIDING_PERIOD = {"gemma2": 2, "gemma3": 6}
-"""llama.cpp's own pattern: of so many layers, all but the last slide."""
 
 _TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 _LAYER = {
@@ -74,19 +54,20 @@ def export_gguf(bundle: Bundle, quant: str, path: Path) -> Fidelity:
     """Write the weights of `bundle` to `path` in the GGUF type `quant`, norms and biases in F32.
 
     The file has no vocabulary: it is for running token ids. Raises CompileError if the gguf package is missing, if
-    `quant` is not one of `QUANTS[bundle.quantization]`, or if llama.cpp has no such model.
+    `quant` is not one of `SCHEMES[bundle.quantization].gguf`, or if llama.cpp has no such model.
     """
     try:
         import gguf
     except ImportError:
         raise CompileError("the package gguf is missing: pip install gguf") from None
-    if quant not in QUANTS[bundle.quantization]:
+    scheme = SCHEMES[bundle.quantization]
+    if quant not in scheme.gguf:
         raise CompileError(
-            f"--vs-quant {quant}: weights in {bundle.quantization} can become "
-            f"{' or '.join(QUANTS[bundle.quantization])}: use one of those"
+            f"--vs-quant {quant}: weights in {scheme.name} can become {' or '.join(scheme.gguf)}: use one of those"
         )
-    config, architecture = decoder_config(bundle), _architecture(bundle)
-    _check_sliding(config, architecture, bundle)
+    config, family = decoder_config(bundle), _family(bundle)
+    architecture = family.gguf
+    _check_sliding(config, family.gguf_sliding_period, bundle)
     records = read_tensor_cache(bundle.model_dir)
     fidelity = Fidelity()
     writer = gguf.GGUFWriter(os.fspath(path), architecture)
@@ -94,7 +75,7 @@ def export_gguf(bundle: Bundle, quant: str, path: Path) -> Fidelity:
     kind = gguf.GGMLQuantizationType[quant]
     for weight in config.weights():
         if weight.is_matrix:
-            rows = _matrix_rows(weight, records, bundle.quantization, quant, fidelity)
+            rows = _matrix_rows(weight, records, scheme, quant, fidelity)
         else:
             rows = np.ascontiguousarray(records[weight.name].load(), np.float32)
         for source, part in _parts(weight, config, rows):
@@ -130,16 +111,15 @@ def rope_factors(config: DecoderConfig) -> np.ndarray:
     return (1 / ((1 - smooth) / scaling["factor"] + smooth)).astype(np.float32)
 
 
-def _architecture(bundle: Bundle) -> str:
+def _family(bundle: Bundle) -> Family:
     name = bundle.manifest["model"]["architecture"]
-    if name not in _ARCHITECTURES:
+    if name not in FAMILIES:
         raise CompileError(f"{bundle.folder}: duomem writes no GGUF of {name}: run without --vs")
-    return _ARCHITECTURES[name]
+    return FAMILIES[name]
 
 
-def _check_sliding(config: DecoderConfig, architecture: str, bundle: Bundle) -> None:
+def _check_sliding(config: DecoderConfig, period: int, bundle: Bundle) -> None:
     """GGUF files cannot say which layers slide: llama.cpp knows it by the architecture."""
-    period = _SLIDING_PERIOD.get(architecture, 1)
     usual = tuple((i + 1) % period != 0 for i in range(config.num_hidden_layers))
     if tuple(bool(config.window(i)) for i in range(config.num_hidden_layers)) != usual:
         raise CompileError(
@@ -202,19 +182,21 @@ def _interleave(rows: np.ndarray, head_dim: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
-def _matrix_rows(weight: Weight, records: dict[str, Record], scheme: str, quant: str, fidelity: Fidelity) -> np.ndarray:
+def _matrix_rows(
+    weight: Weight, records: dict[str, Record], scheme: Scheme, quant: str, fidelity: Fidelity
+) -> np.ndarray:
     """The matrix as GGUF rows: uint8 [N, bytes of K weights], or float [N, K] for the plain types."""
-    if scheme.startswith("q0"):
+    if not scheme.is_quantized:
         return records[weight.name + ".weight"].load()
     q, scale = (records[f"{weight.name}.{end}"].load() for end in ("q_weight", "q_scale"))
-    if scale.shape[0] != weight.shape[0] or scale.shape[1] * _GROUP != weight.shape[1]:
+    if scheme.transposes(weight.name):
         q, scale = q.T, scale.T
     scale = np.ascontiguousarray(scale, np.float32).reshape(-1)
     octets = np.ascontiguousarray(q).view(np.uint8)
-    if scheme.startswith("q8"):
-        blocks = _q8_0(octets.reshape(-1, _GROUP), scale, fidelity)
+    if scheme.bits == 8:
+        blocks = _q8_0(octets.reshape(-1, GROUP), scale, fidelity)
     else:
-        codes = np.stack([octets & 15, octets >> 4], axis=-1).reshape(-1, _GROUP)
+        codes = np.stack([octets & 15, octets >> 4], axis=-1).reshape(-1, GROUP)
         blocks = (_q4_0 if quant == "Q4_0" else _q4_1)(codes, scale, fidelity)
     return blocks.reshape(weight.shape[0], -1)
 

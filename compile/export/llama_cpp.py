@@ -30,7 +30,7 @@ class LlamaCppEngine:
     def __init__(self, gguf: str, context_length: int, threads: int) -> None:
         """Load `gguf` with room for `context_length` tokens. Raises CompileError."""
         try:
-            import llama_cpp.llama_cpp as api
+            import llama_cpp.llama_cpp as api  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise CompileError(HOW_TO_GET_IT) from None
         except (OSError, RuntimeError) as e:

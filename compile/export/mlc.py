@@ -19,6 +19,7 @@ from duomem.core.errors import CompileError, UserError
 from duomem.core.files import atomic_folder, digest_of, read_json, sha256_file, write_json
 from duomem.core.package import own_files
 from duomem.core.process import run_step
+from duomem.device.engine.schemes import SCHEMES
 
 MANIFEST = "duomem-mlc.json"
 
@@ -78,7 +79,9 @@ def compile_mlc(
             "calibration": calibration.record if calibration is not None else None,
             "device": device,
             "name": name,
-            "sources": [sha256_file(path) for path in own_files("compile/export", "compile/weights").values()],
+            "sources": [
+                sha256_file(path) for path in own_files("compile/export", "compile/weights", "device/engine").values()
+            ],
         }
     )
     if _is_made(out, inputs):
@@ -88,14 +91,14 @@ def compile_mlc(
         write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
         write_chat_config(checkpoint, scheme, length, chunk, work / "model")
         weights = sum(file.stat().st_size for file in (work / "model").glob("params_shard_*.bin"))
-        kv = checkpoint.config.kv_bytes_per_token * length // (1 if scheme.startswith(("q0f32", "q4f32")) else 2)
+        kv = checkpoint.config.kv_bytes_per_token * length * SCHEMES[scheme].value_bytes // 4
         for app, app_device in APPS.items():
             (work / app).mkdir()
             package = package_config("../model", name, app_device, weights, kv, length)
             write_json(work / app / "mlc-package-config.json", package)
         if device is not None:
             _compile(work, device, command, time_limit)
-        (work / "README.md").write_text(_readme(name, checkpoint.family.name, device), encoding="utf-8")
+        (work / "README.md").write_text(_readme(name, checkpoint.family.model_type, device), encoding="utf-8")
         files = {
             path.relative_to(work).as_posix(): sha256_file(path) for path in sorted(work.rglob("*")) if path.is_file()
         }
@@ -118,7 +121,7 @@ def _check_device(device: str, command: tuple[str, ...]) -> None:
 
 
 def _is_made(out: Path, inputs: str) -> bool:
-    """Whether `out` is a complete folder of these inputs. UserError if it is something else altogether."""
+    """Whether `out` is a complete folder of these inputs. Raises CompileError if it is something else altogether."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / MANIFEST).is_file():
@@ -160,7 +163,7 @@ On this computer (the first command compiles for the device it finds):
     {chat}
     mlc_llm serve ./model
 
-A library for one device, by hand:
+A library for one device, by your own command:
 
     mlc_llm compile ./model/{CHAT_CONFIG} --device cuda --output ./lib/cuda.so
 

@@ -19,18 +19,18 @@ from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Largest differences of logits on the probes, drift from the original model, choices on the steps."""
+    """Largest differences of logits on the parity prompts, drift from the original model, choices on the steps."""
     original, expected = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("original", "expected"))
-    probes = job["probes"]
+    prompts = job["prompts"]
     episodes = [RecordedEpisode.from_json(value) for value in job["episodes"]]
-    longest = max(2 * max(map(len, probes)), *(len(episode.tokens) for episode in episodes), 0)
+    longest = max(2 * max(map(len, prompts)), *(len(episode.tokens) for episode in episodes), 0)
     bundle = Bundle(Path(job["bundle"]), job["manifest"])
     length = min(bundle.context_length, longest)
     engine = TvmEngine.open(bundle, job["device"], context_length=length, max_sessions=2, library=job["library"])
     worst: dict[str, float] = {}
     measured = []
     begin = 0
-    for tokens in probes:
+    for tokens in prompts:
         reference = expected[begin : begin + len(tokens)]
         begin += len(tokens)
         measured.append(_all_logits(engine, tokens))

@@ -1,7 +1,7 @@
 """The parity gate: a compiled bundle must compute what transformers computes, or it is not written.
 
-Probes every way the agent drives the engine (prefill whole and in pieces, decode, fork, rollback), then
-compares choices of actions on recorded ALFWorld steps. Both sides run in processes of their own.
+Parity prompts go through every way the agent drives the engine (prefill whole and in pieces, decode, fork, rollback);
+then choices of actions are compared on recorded ALFWorld steps. Both sides run in processes of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from duomem.core.process import run_step, start_step
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.gpu import has_gpu
+from duomem.device.engine.schemes import SCHEMES
 
 BOUND = 1e-3
 """Largest allowed difference of a logit."""
@@ -31,14 +32,6 @@ BOUND = 1e-3
 CLEAR = 0.5
 """Nats by which the float32 model must prefer its choice, at every token, for the step to be judged. Closer
 calls turn on the last digits of any rounding."""
-
-MIN_AGREEMENT = {"q0f32": 0.99, "q0f16": 0.99, "q8f16_1": 0.95, "q4f32_1": 0.9, "q4f16_1": 0.9, "q4f16_0": 0.9}
-"""Share of the clear steps on which the quantized model must choose as float32 does, by scheme.
-
-Measured (SmolLM2-135M with the kit's LoRA; bare): q0f16 and q8f16_1 1.00 for both, plain 4 bits 0.94 to 0.95 and
-0.56, GPTQ 1.00 and 0.95. The student of plain 4 bits still won 131 of 140 constrained games, where that of GPTQ won
-137: 0.9 keeps both and refuses the bare model in plain 4 bits, whose choices are no longer its own.
-"""
 
 MIN_STEPS = 20
 """Fewer clear steps than these judge nothing: one near-tie would decide."""
@@ -50,7 +43,7 @@ logits within BOUND of one another leave no doubt."""
 TIME_LIMIT = 1800.0
 """Seconds for each process."""
 
-_PROBES = (
+_PROMPTS = (
     "You are in the middle of a room. Looking quickly around you, you see a cabinet 2, a cabinet 1, "
     "a coffeemachine 1, a countertop 1, a drawer 3, a fridge 1, a garbagecan 1, a microwave 1, "
     "a sinkbasin 1, and a toaster 1.\n\nYour task is to: put a clean mug in coffeemachine.\n\n"
@@ -74,14 +67,14 @@ Judge = Callable[[Bundle, "float | None"], dict[str, Any]]
 def check_parity(bundle: Bundle, checkpoint: Checkpoint, min_agreement: float | None = None) -> dict[str, Any]:
     """Compare the bundle with transformers' float32 model; returns the figures for bundle.json.
 
-    Logits, on the probes, are compared with the same model whose weights are replaced by the bundle's own,
+    Logits, on the parity prompts, are compared with the same model whose weights are replaced by the bundle's own,
     dequantized, for every library this machine can run; the drift from the original model there (mean KL
     divergence in nats and share of equal best tokens, over all positions) is reported, not judged. Actions, on
     the recorded steps that fit the bundle's context, are compared with the original model's, for the best
     library, the CPU's where there is one. The other libraries, among them those for a GPU that may be a slow
-    software rasteriser, take one episode of those steps, and must choose as the best one does wherever that is
+    software rasterizer, take one episode of those steps, and must choose as the best one does wherever that is
     CERTAIN. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default the
-    scheme's in MIN_AGREEMENT. Raises GateError if any logit differs by BOUND or more, if fewer actions agree, if a
+    scheme's own. Raises GateError if any logit differs by BOUND or more, if fewer actions agree, if a
     stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or
     runs out of time.
     """
@@ -105,14 +98,14 @@ def comparing(
     stops the reference. context: tokens. time_limit: seconds for each process. Raises GateError.
     """
     tokenizer = PromptTokenizer(model_dir)
-    probes = _probe_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
+    prompts = _prompt_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
     longest_first = sorted(read_steps(STEPS_FILE, tokenizer, context), key=lambda e: len(e.tokens), reverse=True)
     with tempfile.TemporaryDirectory(prefix="duomem-gate-") as name:
         folder = Path(name)
         job = folder / "reference.json"
         episodes = [episode.to_json() for episode in longest_first]
-        inputs = {"probes": probes, "episodes": episodes}
-        repeated = {"probes": probes, "episodes": episodes[:1]}
+        inputs = {"prompts": prompts, "episodes": episodes}
+        repeated = {"prompts": prompts, "episodes": episodes[:1]}
         model = {"checkpoint": str(checkpoint.folder.resolve()), "model_dir": str(model_dir.resolve())}
         write_json(job, {**inputs, **model, "scheme": scheme})
         what = "the parity gate's reference"
@@ -143,7 +136,7 @@ def comparing(
                 best = measured[runnable[0].file]
                 choices = Choices(**best["choices"])
                 actions = _actions(longest_first, choices, Choices(**expected["choices"]))
-                least = MIN_AGREEMENT[scheme] if min_agreement is None else min_agreement
+                least = SCHEMES[scheme].min_agreement if min_agreement is None else min_agreement
                 _judge_actions(actions, least)
                 others = {
                     library.file: _same_choices(library.file, choices, Choices(**measured[library.file]["choices"]))
@@ -151,29 +144,29 @@ def comparing(
                 }
                 return {
                     "reference": expected["name"],
-                    "probe_tokens": sum(map(len, probes)),
+                    "prompt_tokens": sum(map(len, prompts)),
                     "bound": BOUND,
                     "max_abs_diff": max(_largest(result) for result in measured.values()),
                     "max_abs_diff_by_step": best["max_abs_diff_by_step"],
                     "libraries": {file: _largest(result) for file, result in measured.items()},
                     "drift": best["drift"],
                     "actions": {**actions, "bound": least, "recorded": sha256_file(STEPS_FILE), "repeated": others},
-                    "self_check": _self_check(probes[0], np.load(folder / "expected.npy", mmap_mode="r")),
+                    "self_check": _self_check(prompts[0], np.load(folder / "expected.npy", mmap_mode="r")),
                 }
 
             yield judge
 
 
 def runnable_here(bundle: Bundle) -> list[Library]:
-    """The bundle's libraries that this machine can run, best first, a software rasteriser counted as a device."""
+    """The bundle's libraries that this machine can run, best first, a software rasterizer counted as a device."""
     features = cpu_features()
     devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_gpu())]
     return [library for name in reversed(devices) for library in bundle.runnable(features, name)]
 
 
-def _self_check(probe: list[int], expected: np.ndarray) -> dict[str, Any]:
-    """What an engine compares a GPU with: the best logits, and some others, after the first tokens of `probe`."""
-    tokens = probe[:_CHECKED]
+def _self_check(prompt: list[int], expected: np.ndarray) -> dict[str, Any]:
+    """What an engine compares a GPU with: the best logits, and some others, after the first tokens of `prompt`."""
+    tokens = prompt[:_CHECKED]
     logits = expected[len(tokens) - 1]
     ids = sorted({*np.argsort(logits)[-_CHECKED:].tolist(), *range(0, len(logits), -(-len(logits) // _CHECKED))})
     return {"tokens": tokens, "ids": ids, "logits": [round(float(logits[i]), 5) for i in ids]}
@@ -183,13 +176,13 @@ def _result(job: Path) -> dict[str, Any]:
     return read_json(job.with_suffix(".result.json"), "parity gate's result")
 
 
-def _probe_tokens(tokenizer: PromptTokenizer, folder: Path, vocab_size: int, context: int) -> list[list[int]]:
+def _prompt_tokens(tokenizer: PromptTokenizer, folder: Path, vocab_size: int, context: int) -> list[list[int]]:
     longest = min(_LONGEST, context)
-    probes = [tokenizer.encode(text)[:longest] for text in _PROBES]
-    bad = [i for tokens in probes for i in tokens if i >= vocab_size]
-    if bad or min(map(len, probes)) < 8:
+    prompts = [tokenizer.encode(text)[:longest] for text in _PROMPTS]
+    bad = [i for tokens in prompts for i in tokens if i >= vocab_size]
+    if bad or min(map(len, prompts)) < 8:
         raise GateError(f"{folder / 'tokenizer.json'}: is not this model's tokenizer: save both into one folder")
-    return probes
+    return prompts
 
 
 def _largest(result: dict[str, Any]) -> float:

@@ -16,9 +16,10 @@ from duomem.compile.gate.job import run_job
 from duomem.compile.gate.steps import Choices, RecordedEpisode
 from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.quantize import GROUP, load_stored
+from duomem.compile.weights.quantize import load_stored
 from duomem.compile.weights.reference import load_reference, set_weight
 from duomem.core.errors import GateError
+from duomem.device.engine.schemes import GROUP
 from duomem.device.engine.weights import read_tensor_cache
 
 GROUP_BOUND = 1.5
@@ -31,13 +32,13 @@ VECTOR_BOUND = 2.0**-8
 
 
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Logits of the original model and of the stored weights on the probes; its choices on the steps.
+    """Logits of the original model and of the stored weights on the parity prompts; its choices on the steps.
 
     Raises GateError if transformers cannot load the model, or a stored weight is not the model's.
     """
     checkpoint = Checkpoint(Path(job["checkpoint"]))
     model = load_reference(checkpoint)
-    np.save(folder / "original.npy", np.concatenate([_logits(model, tokens) for tokens in job["probes"]]))
+    np.save(folder / "original.npy", np.concatenate([_logits(model, tokens) for tokens in job["prompts"]]))
     choices = Choices()
     for episode in map(RecordedEpisode.from_json, job["episodes"]):
         logits = _logits(model, episode.tokens, episode.rows)
@@ -49,7 +50,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         array = load_stored(weight, records, job["scheme"])
         check_stored(weight, array, checkpoint.matrix(weight))
         set_weight(model, checkpoint.config, weight, array)
-    np.save(folder / "expected.npy", np.concatenate([_logits(model, tokens) for tokens in job["probes"]]))
+    np.save(folder / "expected.npy", np.concatenate([_logits(model, tokens) for tokens in job["prompts"]]))
     return {
         "name": f"transformers {transformers.__version__}, torch {torch.__version__}, float32",
         "choices": vars(choices),

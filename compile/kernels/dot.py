@@ -11,8 +11,9 @@ from typing import Any
 from tvm.script import tirx as T
 
 from duomem.compile.kernels.simd import dot4, dot_lanes, dot_sum, dot_zero, largest_magnitude, sum_lanes, to_int
-from duomem.compile.kernels.storage import GROUP, Storage, over_weights
+from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS, Cpu
+from duomem.device.engine.schemes import GROUP
 
 _LARGEST = (1 << 22) - 1
 _PLANES = 3
@@ -29,8 +30,8 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
     zero = storage.zero - 128 * signed
     sums, sum_type = dot_lanes(cpu)
 
-    def level_bytes(word: Any, j: Any) -> Any:
-        """int32 lanes of four levels each, out of a stored word: of 4-bit ones the even (j even) or the odd."""
+    def code_bytes(word: Any, j: Any) -> Any:
+        """int32 lanes of four codes each, out of a stored word: of 4-bit ones the even (j even) or the odd."""
         if bits == 8:
             return T.bitwise_xor(word, T.broadcast(T.int32(-0x7F7F7F80), lanes)) if signed else word
         return T.bitwise_and(T.shift_right(word, T.broadcast(4 * (j % 2), lanes)), T.broadcast(0x0F0F0F0F, lanes))
@@ -79,7 +80,7 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
                                 sum_[p, T.ramp(c * sums, 1, sums)] = dot_zero(cpu)
                         for j in T.unroll(_WORDS):
                             for c in T.unroll(parts):
-                                level[T.ramp(c * lanes, 1, lanes)] = level_bytes(
+                                level[T.ramp(c * lanes, 1, lanes)] = code_bytes(
                                     storage.word(q, b, g * (GROUP * bits // 32) + j * bits // 8, c * lanes, lanes), j
                                 )
                                 for p in T.unroll(_PLANES):

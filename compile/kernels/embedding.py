@@ -6,8 +6,9 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.storage import GROUP, Storage, over_weights
+from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS
+from duomem.device.engine.schemes import GROUP
 
 
 @functools.cache
@@ -27,7 +28,7 @@ def embedding(storage: Storage, n: int, k: int) -> Any:
         for row, word in T.grid(m, k // per_word):
             with T.sblock("embedding"):
                 r, j = T.axis.remap("SS", [row, word])
-                y[0, r, T.ramp(j * per_word, 1, per_word)] = storage.levels(
+                y[0, r, T.ramp(j * per_word, 1, per_word)] = storage.codes(
                     T.broadcast(storage.word(w, ids[0, r] // COLUMNS, j, ids[0, r] % COLUMNS, 1), per_word),
                     T.ramp(0, storage.bits, per_word),
                     per_word,

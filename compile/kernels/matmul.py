@@ -15,7 +15,7 @@ def matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> Any:
     """PrimFunc y[1, m, n] = x[1, m, k] @ W.T, float32, m dynamic; `one_row` when m is always 1.
 
     One row is bound by reading the weights and unpacking them, which 8-bit products do with the least work;
-    products of AVX2's byte pairs overflow with 8-bit levels.
+    products of AVX2's byte pairs overflow with 8-bit codes.
     """
     if one_row and storage.grouped and cpu.dot and not (cpu.dot == "maddubs" and storage.bits == 8):
         return dot_matvec(storage, n, k, cpu)

@@ -1,6 +1,7 @@
-"""How a weight matrix lies in memory, per scheme: the parameters of a kernel, and its values as vectors.
+"""How a weight matrix lies in memory: the parameters of a kernel, and its values as vectors.
 
-Every matrix [N, K] is cut into blocks of COLUMNS output columns, padded with zeros; see device/weights.py.
+Every matrix [N, K] is cut into blocks of COLUMNS output columns, padded with zeros (see device/engine/weights.py).
+Which scheme has which storage is said in device/engine/schemes.py.
 """
 
 # No postponed annotations here: TVMScript evaluates them while it parses.
@@ -10,22 +11,20 @@ from typing import Any
 from tvm.script import tirx as T
 
 from duomem.compile.kernels.tile import COLUMNS
-
-GROUP = 32
+from duomem.device.engine.schemes import GROUP
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage scheme; `bits` a weight.
+    """A layout of a matrix in memory; `bits` a weight.
 
     32 and 16: float [blocks, K, COLUMNS]. 8 and 4: words uint32 [blocks, K * bits / 32, COLUMNS] of
-    consecutive levels of one column, the first in the lowest bits, and scales [blocks, K / 32, COLUMNS],
-    uint16 holding bfloat16 bits or float16; w = (level - zero) * scale.
+    consecutive codes of one column, the first in the lowest bits, and scales [blocks, K / 32, COLUMNS],
+    uint16 holding bfloat16 bits or float16; w = (code - zero) * scale.
     """
 
     name: str
     bits: int
-    zero: int = 0
     scale: str = ""
 
     @property
@@ -35,8 +34,13 @@ class Storage:
 
     @property
     def per_word(self) -> int:
-        """Levels a 32-bit word holds."""
+        """Codes a 32-bit word holds."""
         return 32 // self.bits
+
+    @property
+    def zero(self) -> int:
+        """The code of a weight that is 0."""
+        return (1 << (self.bits - 1)) - 1
 
     def parameters(self, n: int, k: int) -> list[tuple[str, tuple[int, int, int], str]]:
         """(name, shape, dtype) of the arrays that hold a matrix [n, k], in the kernels' order."""
@@ -60,18 +64,18 @@ class Storage:
         shift = T.broadcast(T.uint32(16), lanes) if lanes > 1 else T.uint32(16)
         return T.reinterpret(_vector("float32", lanes), T.shift_left(T.Cast(_vector("uint32", lanes), stored), shift))
 
-    def levels(self, words: Any, shifts: Any, lanes: int) -> Any:
-        """float32 lanes: the level so many bits up in each word, less zero."""
-        level = T.bitwise_and(T.shift_right(words, shifts), T.broadcast((1 << self.bits) - 1, lanes))
-        return T.Cast(f"float32x{lanes}", level - T.broadcast(self.zero, lanes))
+    def codes(self, words: Any, shifts: Any, lanes: int) -> Any:
+        """float32 lanes: the code so many bits up in each word, less zero."""
+        code = T.bitwise_and(T.shift_right(words, shifts), T.broadcast((1 << self.bits) - 1, lanes))
+        return T.Cast(f"float32x{lanes}", code - T.broadcast(self.zero, lanes))
 
     def values(self, w: Any, scale: Any, block: Any, row: Any, column: Any, lanes: int) -> Any:
         """float32 lanes: the weights at `row` of K of `lanes` columns from `column` on."""
         if not self.grouped:
             return T.Cast(f"float32x{lanes}", w[block, row, T.ramp(column, 1, lanes)])
         shifts = T.broadcast(row % self.per_word * self.bits, lanes)
-        levels = self.levels(self.word(w, block, row // self.per_word, column, lanes), shifts, lanes)
-        return levels * self.scales(scale, block, row // GROUP, column, lanes)
+        codes = self.codes(self.word(w, block, row // self.per_word, column, lanes), shifts, lanes)
+        return codes * self.scales(scale, block, row // GROUP, column, lanes)
 
 
 def _lanes(first: Any, lanes: int) -> Any:
@@ -82,11 +86,17 @@ def _vector(dtype: str, lanes: int) -> str:
     return f"{dtype}x{lanes}" if lanes > 1 else dtype
 
 
-FLOAT32 = Storage("f32", 32)
-FLOAT16 = Storage("f16", 16)
-INT4_BFLOAT16 = Storage("q4", 4, zero=7, scale="uint16")
-INT4_FLOAT16 = Storage("q4h", 4, zero=7, scale="float16")
-INT8_FLOAT16 = Storage("q8h", 8, zero=127, scale="float16")
+STORAGES = {
+    storage.name: storage
+    for storage in (
+        Storage("f32", 32),
+        Storage("f16", 16),
+        Storage("q4", 4, scale="uint16"),
+        Storage("q4h", 4, scale="float16"),
+        Storage("q8h", 8, scale="float16"),
+    )
+}
+"""Every layout the kernels read, by its name."""
 
 
 def over_weights(storage: Storage, n: int, k: int, body: Any, x_width: int, x_dtype: str, y_width: int) -> Any:

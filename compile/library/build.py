@@ -6,6 +6,7 @@ A compiler that crashes, hangs or fails becomes one line that says so; nothing h
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import shutil
 import sys
@@ -23,6 +24,7 @@ from duomem.core.process import start_step
 from duomem.device.engine.bundle import ALL_CHUNK
 
 TIME_LIMIT = 1800.0
+_TOOLS = ("duomem", "apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers", "torch", "transformers")
 _WORKER = (sys.executable, "-m", "duomem.compile.library.worker")
 
 
@@ -89,8 +91,20 @@ def building(
         yield finish
 
 
+def tool_versions(target: Target) -> dict[str, str]:
+    """The version of everything whose change may change the bytes of a bundle for `target`, by name."""
+    tools = (*_TOOLS, "ziglang") if target.link else _TOOLS
+    versions = {name: importlib.metadata.version(name) for name in tools}
+    compiler = nvcc.find_nvcc() if _has_cuda(target) else None
+    return {**versions, "nvcc": nvcc.nvcc_version(compiler)} if compiler is not None else versions
+
+
+def _has_cuda(target: Target) -> bool:
+    return any(variant.gpu.get("kind") == "cuda" for variant in target.variants)
+
+
 def _check_tools(target: Target) -> None:
-    if any(variant.gpu.get("kind") == "cuda" for variant in target.variants) and (reason := nvcc.missing()):
+    if _has_cuda(target) and (reason := nvcc.missing()):
         raise CompileError(f"--target {target.name}: {reason}")
     if target.link and importlib.util.find_spec("ziglang") is None:
         raise CompileError(f"--target {target.name}: nothing to link its libraries with: pip install ziglang")

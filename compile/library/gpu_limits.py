@@ -1,18 +1,20 @@
-"""What the GPU decoder takes: which models and schemes, and no tensor larger than every Vulkan adapter binds.
+"""What the GPU decoder takes: which models and schemes, and no tensor larger than every Vulkan GPU binds.
 
 Refused here, before anything is compiled, with the limit named, rather than by a driver on a phone.
 """
 
 from __future__ import annotations
 
+import math
+
 from duomem.compile.models.config import DecoderConfig
 from duomem.core.errors import CompileError
 from duomem.device.engine.bundle import ALL_CHUNK
+from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.tvm_engine import MAX_SESSIONS
 
-SCHEMES = ("q4f32_1", "q4f16_1")
 MAX_BINDING = 128 << 20
-"""Bytes of WebGPU's default maxStorageBufferBindingSize, which every adapter offers."""
+"""Bytes of WebGPU's default maxStorageBufferBindingSize, which every GPU offers."""
 
 MAX_HEAD = 192
 """Elements of a head whose attention fits 16384 bytes, WebGPU's default maxComputeWorkgroupStorageSize."""
@@ -22,13 +24,15 @@ _PAGE = 16
 
 
 def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgpu: bool = True) -> None:
-    """UserError, beginning with `where`, if the GPU decoder does not compute this model or a tensor is too large.
+    """Raise CompileError, beginning with `where`, if the GPU decoder does not compute this model or a tensor is too
+    large.
 
     length: tokens of context, which sizes the KV cache of an engine with the usual number of sessions. webgpu:
     whether its limits on tensors and heads hold, as they do for Vulkan libraries.
     """
-    if scheme not in SCHEMES:
-        raise CompileError(f"{where}: computes --quant {' and '.join(SCHEMES)} only, not {scheme}")
+    if not SCHEMES[scheme].on_gpu:
+        known = " and ".join(name for name, other in SCHEMES.items() if other.on_gpu)
+        raise CompileError(f"{where}: computes --quant {known} only, not {scheme}")
     special = {
         "sandwich norms": config.sandwich_norms,
         "soft caps": config.attention_softcap or config.final_softcap,
@@ -41,20 +45,25 @@ def check_gpu(config: DecoderConfig, scheme: str, length: int, where: str, webgp
     if webgpu and config.head_dim > MAX_HEAD:
         raise CompileError(
             f"{where}: attention of heads of {config.head_dim} elements needs more than "
-            "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every adapter gives: use a CPU target"
+            "maxComputeWorkgroupStorageSize = 16384 bytes, which is all that every GPU gives: use a CPU target"
         )
-    for name, size, fix in _tensors(config, length) if webgpu else ():
+    for name, size, fix in _tensors(config, scheme, length) if webgpu else ():
         if size > MAX_BINDING:
             raise CompileError(
                 f"{where}: {name} is {size} bytes, above maxStorageBufferBindingSize = {MAX_BINDING}, which is all "
-                f"that every adapter binds: {fix}"
+                f"that every GPU binds: {fix}"
             )
 
 
-def _tensors(config: DecoderConfig, length: int) -> list[tuple[str, int, str]]:
+def _tensors(config: DecoderConfig, scheme: str, length: int) -> list[tuple[str, int, str]]:
     """(name, bytes, what makes it smaller) of the largest tensors of each kind."""
+    bits = SCHEMES[scheme].bits
     sizes = [
-        (weight.name, weight.shape[0] * weight.shape[1] // 2, "use a CPU target, or a model with a smaller one")
+        (
+            weight.name,
+            math.prod(weight.shape) * bits // 8,
+            "use a CPU target, or a model with a smaller one",
+        )
         for weight in config.weights()
         if weight.is_matrix
     ]

@@ -1,7 +1,6 @@
 """What a bundle is compiled for, read from configs/targets/NAME.toml: a new target is a new file there.
 
-A target has one library for each variant it lists, CPUs of one family and GPUs; the device takes the best one it
-can run.
+A target lists variants: CPUs of one family, and GPUs. Each has a library; the device takes the best one it can run.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duomem.compile.library.toolchains.link import library_suffix
+from duomem.compile.library.toolchains.link import INSPECTED, library_suffix
 from duomem.configs import target_files
 from duomem.core.cpu import cpu_arch, cpu_features
 from duomem.core.errors import ConfigError
@@ -29,7 +28,7 @@ LLVM_NAMES = {
     **{"asimd": "neon", "asimdhp": "fullfp16", "fphp": "fullfp16", "asimddp": "dotprod", "atomics": "lse"},
     **{"asimdrdm": "rdm"},
 }
-"""LLVM's name of each CPU feature that device.cpu knows by Linux's."""
+"""LLVM's name of each CPU feature that core.cpu knows by Linux's."""
 
 _NAME = re.compile(r"[a-z0-9_]{1,32}")
 
@@ -51,10 +50,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Target:
-    """A compile target. `arch` names the CPU family, `variants` what there is a library for, best first.
+    """A compile target.
 
-    device: of the variants that name none.
-
+    device: of the variants that name none. arch: the CPU family. variants: what there is a library for, best first.
     link: the triple zig links for, glibc version included, or "" for this machine's own C compiler.
     """
 
@@ -91,7 +89,7 @@ def read_target(path: Path) -> Target:
             raise ValueError("variants: none, or two of one name")
         link = str(value.get("link", ""))
         for gpu in (variant.gpu for variant in variants if variant.gpu):
-            if gpu["kind"] in ("cuda", "metal") and not link:
+            if gpu["kind"] in INSPECTED and not link:
                 raise ValueError(f"link: needed for {gpu['kind']}")
             if gpu["kind"] == "cuda" and not gpu["archs"]:
                 raise ValueError("archs: none")

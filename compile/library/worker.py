@@ -17,8 +17,8 @@ from tvm import relax
 
 from duomem.compile.kernels.tile import cpu_of
 from duomem.compile.library.target import LLVM_NAMES
-from duomem.compile.library.toolchains.export import CHECKED, export, gpu_target
-from duomem.compile.library.toolchains.link import ARCHIVE, linker_for
+from duomem.compile.library.toolchains.export import export, gpu_target
+from duomem.compile.library.toolchains.link import ARCHIVE, INSPECTED, linker_for
 from duomem.compile.models import decoder, gpu
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import pipeline
@@ -30,29 +30,30 @@ SYSTEM_LIB_PREFIX = "duomem_"
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Compile what `job` describes (see compile.build) to job["library"]; returns {"mcpu": ...}.
+    """Compile what `job` describes (see compile.library.build) to job["library"]; returns {"mcpu": ...}.
 
-    For CUDA and Metal also {"inspected": what was found in the library}.
+    For the kinds in INSPECTED also {"inspected": what was found in the library}.
     """
     target = resolve_target(job["llvm"])
     executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)
     library, link = Path(job["library"]), job["link"]
-    result = {"mcpu": str(target.attrs.get("mcpu", "")) or "generic"}
-    if job["gpu"].get("kind") in CHECKED:
+    attributes: Any = target.attrs
+    result = {"mcpu": str(attributes.get("mcpu", "")) or "generic"}
+    if job["gpu"].get("kind") in INSPECTED:
         result["inspected"] = export(executable, library, link, job["gpu"])
     else:
         executable.export_library(str(library), fcompile=linker_for(library, link) if link else None)
     return result
 
 
-def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.relax.VMExecutable:
+def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.runtime.Executable:
     """The decoder that `job` describes, compiled for the CPU `target`."""
     config = DecoderConfig(**job["config"])
     module, params = decoder.export(config, job["scheme"], cpu_of(target), target)
     return _compile(with_metadata(module, params, config), job, target, pipeline(target))
 
 
-def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.relax.VMExecutable:
+def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.runtime.Executable:
     """The decoder that `job` describes, its kernels compiled for job["gpu"], what calls them for `host`."""
     config = DecoderConfig(**job["config"])
     target = gpu_target(job["gpu"], host)
@@ -65,7 +66,7 @@ def compile_gpu_decoder(job: dict[str, Any], host: tvm.target.Target) -> tvm.rel
 
 def _compile(
     module: tvm.IRModule, job: dict[str, Any], target: tvm.target.Target, passes: tvm.transform.Pass
-) -> tvm.relax.VMExecutable:
+) -> tvm.runtime.Executable:
     for name, bound in {"prefill": job["prefill_chunk"], "prefill_all": job["all_chunk"]}.items():
         module[name] = module[name].with_attr("tir_var_upper_bound", {"n": bound})
     with target, tvm.transform.PassContext(opt_level=3):

@@ -1,4 +1,4 @@
-"""Counting a decoder's work from its definition: the bytes and operations that `device.engine.cost` describes.
+"""Counting what a decoder costs from its definition: the bytes and operations that `device.engine.cost` describes.
 
 Needs neither TVM nor torch; `duomem compile` stores the result in bundle.json.
 """
@@ -7,27 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from fractions import Fraction
 
 from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.device.engine.cost import AttentionCost, DecoderCost
+from duomem.device.engine.schemes import SCHEMES
 
-_GROUP = 32
-_HALF = 2
-_MATRIX_BYTES = {
-    "q0f32": Fraction(4),
-    "q0f16": Fraction(2),
-    "q4f32_1": Fraction(1, 2) + Fraction(_HALF, _GROUP),
-    "q4f16_1": Fraction(1, 2) + Fraction(_HALF, _GROUP),
-    "q4f16_0": Fraction(1, 2) + Fraction(_HALF, _GROUP),
-    "q8f16_1": Fraction(1) + Fraction(_HALF, _GROUP),
-}
-"""Stored bytes a weight, its share of a group's 16-bit scale included."""
 _KV_BYTES = 4
 
 
-def work(config: DecoderConfig, scheme: str) -> DecoderCost:
-    """Cost of `config` stored in `scheme`, with float32 keys and values. KeyError on an unknown scheme."""
+def decoder_cost(config: DecoderConfig, scheme: str) -> DecoderCost:
+    """Cost of `config` stored in `scheme`, with float32 keys and values. Raises KeyError on an unknown scheme."""
     tables = [w for w in config.weights() if _is_table(w)]
     head = tables[-1]
     looked_up = [] if config.tie_word_embeddings else tables[:1]
@@ -52,5 +41,5 @@ def _is_table(weight: Weight) -> bool:
 def _stored_bytes(weight: Weight, scheme: str) -> int:
     size = math.prod(weight.shape)
     if weight.is_matrix:
-        return math.ceil(size * _MATRIX_BYTES[scheme])
-    return size * (4 if "f32" in scheme else 2)
+        return math.ceil(size * SCHEMES[scheme].matrix_bytes)
+    return size * SCHEMES[scheme].value_bytes

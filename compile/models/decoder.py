@@ -5,7 +5,6 @@ Works for one sequence a call; tokens int32 [1, s], logits float32 [1, s or 1, v
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import tvm
@@ -21,7 +20,7 @@ from duomem.compile.models.attention import Attention, Rotations
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import LibraryModel
 from duomem.compile.models.kv_cache import create_cpu_kv_cache
-from duomem.compile.models.layers import MATRICES, Matrix, call_kernel
+from duomem.compile.models.layers import Matrix, call_kernel, matrix_maker
 from duomem.compile.models.norm import RMSNorm
 
 
@@ -43,7 +42,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One pre-norm decoder layer, with `config.sandwich_norms` also norms after attention and feed-forward.
 
-    What a layer adds to the residual stream is handed on beside it: the next norm adds and normalises in one
+    What a layer adds to the residual stream is passed on beside it: the next norm adds and normalizes in one
     pass.
     """
 
@@ -86,10 +85,11 @@ class Decoder(nn.Module):
 
     def forward(self, ids: Tensor, cache: PagedKVCache) -> Tensor:
         """int32 ids [1, s] -> what the head multiplies, float32 [1, s, hidden]."""
-        stream, added = self.embed_tokens.rows(ids), None
+        stream = self.embed_tokens.rows(ids)
         if self.config.embedding_scale != 1:
             stream = stream * self.config.embedding_scale
         rotations = Rotations(self.config, cache, ids.shape[1])
+        added: Any = None
         for layer in self.layers:
             stream, added = layer(stream, added, rotations, cache)
         return self.norm.add(added, stream)[0]
@@ -101,7 +101,7 @@ class Model(LibraryModel):
     def __init__(self, config: DecoderConfig, scheme: str, cpu: Cpu) -> None:
         super().__init__()
         self.config, self.cpu = config, cpu
-        matrix = partial(MATRICES[scheme], cpu=cpu)
+        matrix = matrix_maker(scheme, cpu)
         self.model = Decoder(config, matrix)
         if not config.tie_word_embeddings:
             self.lm_head: Matrix = matrix(config.vocab_size, config.hidden_size)

@@ -37,7 +37,7 @@ class LibraryModel(nn.Module):
 
     def prefill(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
         """Append the tokens; logits after the last."""
-        x = op.tensor_expr_op(_last_position, "last_position", [self.model(ids, cache)])
+        x: Any = op.tensor_expr_op(_last_position, "last_position", [self.model(ids, cache)])
         return self._head(x), cache
 
     def prefill_all(self, ids: Tensor, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
@@ -65,11 +65,11 @@ class LibraryModel(nn.Module):
         sizes = dict.fromkeys(("max_batch", "max_tokens", "chunk", "page_size"), int)
         spec["create_kv_cache"] = {**sizes, "$": {"param_mode": "none", "effect_mode": "none"}}
         with target:
-            module, params, _ = self.export_tvm(spec, allow_extern=True)
-        return module, params
+            module, params, *_ = self.export_tvm(spec, allow_extern=True)
+        return module, [*params]
 
 
-def _last_position(x: te.Tensor) -> te.Tensor:
+def _last_position(x: Any) -> Any:
     _, s, d = x.shape
 
     def take(_batch: tirx.Var, _row: tirx.Var, i: tirx.Var) -> Any:
@@ -101,7 +101,8 @@ def paged_kv_cache(
 
     The kernels TVM would call for windows that evict, token trees and MLA are left out: none of it is used.
     """
-    builder = relax.BlockBuilder.current()
+    builder: Any = relax.BlockBuilder.current()
+    shape: Any = relax.ShapeExpr
     heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
 
     def kernel(function: tirx.PrimFunc, name: str) -> relax.Tuple:
@@ -109,16 +110,16 @@ def paged_kv_cache(
 
     absent = relax.Tuple([])
     args = [
-        relax.ShapeExpr([*sizes, _NO_SLIDING, _UNUSED_WINDOW]),
-        relax.ShapeExpr([0, config.num_hidden_layers]),
+        shape([*sizes, _NO_SLIDING, _UNUSED_WINDOW]),
+        shape([0, config.num_hidden_layers]),
         *(relax.prim_value(n) for n in (heads, kv_heads, dim, dim)),
-        relax.ShapeExpr([int(AttnKind.MHA)] * config.num_hidden_layers),
+        shape([int(AttnKind.MHA)] * config.num_hidden_layers),
         relax.prim_value(False),
         relax.prim_value(rope_mode),
         relax.prim_value(1),
         relax.prim_value(config.rope_theta),
         relax.prim_value(0),
-        relax.op.zeros((), "float32"),
+        relax.op.zeros(shape([]), "float32"),
         builder.add_func(kernels.append, "kv_append"),
         relax.prim_value(0),
         kernel(kernels.ragged_prefill, "attention_ragged"),

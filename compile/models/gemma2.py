@@ -22,7 +22,7 @@ _DEFAULTS = {
 
 
 def read_config(value: Mapping[str, Any], where: str) -> DecoderConfig:
-    """The decoder a Gemma2ForCausalLM config.json describes. UserError on what is wrong or not computed."""
+    """The decoder a Gemma2ForCausalLM config.json describes. Raises ModelError on what is wrong or not computed."""
     reader = Reader(value, where, _DEFAULTS)
     reader.refuse("attention_bias", "use_bidirectional_attention")
     alternating = tuple(i % 2 == 0 for i in range(reader.integer("num_hidden_layers")))

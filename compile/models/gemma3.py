@@ -30,7 +30,7 @@ _LANGUAGE = ("model.language_model.", "language_model.model.")
 
 
 def read_config(value: Mapping[str, Any], where: str) -> DecoderConfig:
-    """The decoder a Gemma3ForCausalLM config.json describes. UserError on what is wrong or not computed."""
+    """The decoder a Gemma3ForCausalLM config.json describes. Raises ModelError on what is wrong or not computed."""
     reader = Reader(value, where, _DEFAULTS)
     reader.refuse("attention_bias", "use_bidirectional_attention", "attn_logit_softcapping")
     period = reader.integer("sliding_window_pattern")

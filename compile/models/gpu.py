@@ -23,17 +23,23 @@ from duomem.compile.kernels.rope import frequencies
 from duomem.compile.models.attention import HeadNorm
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import CacheKernels, LibraryModel, paged_kv_cache
-from duomem.compile.models.layers import call_kernel
+from duomem.compile.models.layers import call_expression, call_kernel
+from duomem.device.engine.schemes import GROUP
 
 
 class GpuMatrix(nn.Module):
-    """A 4-bit matrix [n, k] in the layout of kernels.gpu.int4: parameters q_weight and q_scale."""
+    """A 4-bit matrix [n, k] in the layout of kernels.gpu.int4: parameters q_weight and q_scale.
+
+    bias: of a projection that has one; what owns the projection adds it.
+    """
+
+    bias: nn.Parameter
 
     def __init__(self, n: int, k: int) -> None:
         super().__init__()
         self.n, self.k = n, k
-        self.q_weight = nn.Parameter((k // int4.LEVELS, n), "uint32")
-        self.q_scale = nn.Parameter((k // int4.GROUP, n), "float32")
+        self.q_weight = nn.Parameter((k // int4.PER_WORD, n), "uint32")
+        self.q_scale = nn.Parameter((k // GROUP, n), "float32")
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """float32 x [1, s, k] -> x @ W.T (+ residual), float32 [1, s, n]."""
@@ -48,21 +54,21 @@ class GpuMatrix(nn.Module):
         if _is_one(x):
             args = [x, self.q_weight, self.q_scale]
             return call_kernel(int4.matvec(n, self.k, gated=True), f"gated_{n}_{self.k}", args, (1, 1, n))
-        return op.tensor_expr_op(_swiglu, "swiglu", [self(x)])
+        return call_expression(_swiglu, "swiglu", [self(x)])
 
     def rows(self, ids: Tensor) -> Tensor:
         """int32 ids [1, s] -> the rows they name, float32 [1, s, k]."""
 
-        def embedding(ids: te.Tensor, words: te.Tensor, scales: te.Tensor) -> te.Tensor:
-            def take(_batch: tirx.Var, i: tirx.Var, j: tirx.Var) -> Any:
+        def embedding(ids: Any, words: Any, scales: Any) -> Any:
+            def take(_batch: Any, i: Any, j: Any) -> Any:
                 row = ids[0, i]
-                shift = tirx.Cast("uint32", j % int4.LEVELS * 4)
-                level = tirx.bitwise_and(words[j // int4.LEVELS, row] >> shift, tirx.const(15, "uint32"))
-                return (tirx.Cast("float32", level) - 7.0) * scales[j // int4.GROUP, row]
+                shift = tirx.Cast("uint32", j % int4.PER_WORD * 4)
+                code = tirx.bitwise_and(words[j // int4.PER_WORD, row] >> shift, tirx.const(15, "uint32"))
+                return (tirx.Cast("float32", code) - 7.0) * scales[j // GROUP, row]
 
             return te.compute((1, ids.shape[1], self.k), take, name="embedding")
 
-        return op.tensor_expr_op(embedding, "embedding", [ids, self.q_weight, self.q_scale])
+        return call_expression(embedding, "embedding", [ids, self.q_weight, self.q_scale])
 
 
 class GpuAttention(nn.Module):
@@ -172,7 +178,8 @@ def schedule() -> tvm.transform.Pass:
     dlight's RMSNorm rule makes vectors wider than WGSL's four lanes; GeneralReduction does for norms.
     """
     gpu = dlight.gpu
-    return dlight.ApplyDefaultSchedule(gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
+    schedules: Any = dlight.ApplyDefaultSchedule(gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
+    return schedules
 
 
 def _create_kv_cache(config: DecoderConfig, target: tvm.target.Target, sizes: list[tirx.Var]) -> PagedKVCache:
@@ -198,9 +205,10 @@ def _fitting(target: tvm.target.Target) -> tvm.target.Target:
 
     For WGSL they have to fit 16 KB, all that WebGPU's default limits give, so it is asked as if for such a Metal.
     """
-    if target.kind.name != "webgpu":
+    described: Any = target
+    if described.kind.name != "webgpu":
         return target
-    threads = int(target.attrs["max_num_threads"])
+    threads = int(described.attrs["max_num_threads"])
     return tvm.target.Target(
         {"kind": "metal", "max_shared_memory_per_block": 16384, "max_num_threads": threads, "thread_warp_size": 32}
     )
@@ -214,10 +222,10 @@ def _is_one(x: Tensor) -> bool:
     return isinstance(x.shape[1], int) and x.shape[1] == 1
 
 
-def _swiglu(x: te.Tensor) -> te.Tensor:
+def _swiglu(x: Any) -> Any:
     _, s, d = x.shape
 
-    def silu_times(_batch: tirx.Var, i: tirx.Var, j: tirx.Var) -> Any:
+    def silu_times(_batch: Any, i: Any, j: Any) -> Any:
         gate = x[0, i, j]
         return gate / (1 + tirx.exp(-gate)) * x[0, i, j + d // 2]
 

@@ -6,17 +6,16 @@ Parameter names end as MLC's do: weight, or q_weight and q_scale.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
-from duomem.compile.kernels import storage
 from duomem.compile.kernels.embedding import embedding
 from duomem.compile.kernels.matmul import matmul
-from duomem.compile.kernels.storage import Storage
+from duomem.compile.kernels.storage import STORAGES, Storage
 from duomem.compile.kernels.tile import Cpu
+from duomem.device.engine.schemes import SCHEMES
 
 
 class Matrix(nn.Module):
@@ -44,15 +43,16 @@ class Matrix(nn.Module):
         return call_kernel(kernel, name, [x, *(getattr(self, a) for a in self._arrays)], (1, x.shape[1], width))
 
 
-MATRICES: dict[str, Callable[..., Matrix]] = {
-    "q0f32": partial(Matrix, storage.FLOAT32),
-    "q0f16": partial(Matrix, storage.FLOAT16),
-    "q4f32_1": partial(Matrix, storage.INT4_BFLOAT16),
-    "q4f16_1": partial(Matrix, storage.INT4_FLOAT16),
-    "q4f16_0": partial(Matrix, storage.INT4_FLOAT16),
-    "q8f16_1": partial(Matrix, storage.INT8_FLOAT16),
-}
-"""matrix(n, k, cpu) for each scheme; q4f16_0 differs from q4f16_1 on disk only."""
+def matrix_maker(scheme: str, cpu: Cpu) -> Callable[[int, int], Matrix]:
+    """What makes the weight matrices [n, k] of a decoder: matrix(n, k), stored in `scheme`, for `cpu`."""
+    storage = STORAGES[SCHEMES[scheme].storage]
+    return lambda n, k: Matrix(storage, n, k, cpu)
+
+
+def call_expression(expression: Callable[..., Any], name: str, args: list[Tensor]) -> Tensor:
+    """The result of a kernel that TVM makes and schedules from `expression` (te tensors -> te tensor) on `args`."""
+    result: Any = op.tensor_expr_op(expression, name, [*args])
+    return result
 
 
 def call_kernel(kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...]) -> Tensor:

@@ -11,7 +11,7 @@ _DEFAULTS = {"hidden_act": "silu", "max_position_embeddings": 2048, "rms_norm_ep
 
 
 def read_config(value: Mapping[str, Any], where: str) -> DecoderConfig:
-    """The decoder a LlamaForCausalLM config.json describes. UserError on what is wrong or not computed."""
+    """The decoder a LlamaForCausalLM config.json describes. Raises ModelError on what is wrong or not computed."""
     reader = Reader(value, where, _DEFAULTS)
     reader.refuse("attention_bias", "mlp_bias")
     return reader.config(activation=reader.activation("hidden_act"))

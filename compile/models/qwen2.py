@@ -16,7 +16,7 @@ _DEFAULTS = {
 
 
 def read_config(value: Mapping[str, Any], where: str) -> DecoderConfig:
-    """The decoder a Qwen2ForCausalLM config.json describes. UserError on what is wrong or not computed."""
+    """The decoder a Qwen2ForCausalLM config.json describes. Raises ModelError on what is wrong or not computed."""
     reader = Reader(value, where, _DEFAULTS)
     reader.refuse("use_sliding_window")
     return reader.config(activation=reader.activation("hidden_act"), qkv_bias=True, stored_qkv=("c_attn",))

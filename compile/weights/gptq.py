@@ -1,7 +1,7 @@
 """Calibrated rounding: GPTQ (Frantar et al., arXiv 2210.17323) into the codes and scales of a scheme.
 
-Only which codes and scales are stored differs from `quantize`: they keep the outputs on the student's
-own episodes, not the weights themselves, near the original. Holds the whole model in float32.
+The layout is that of `quantize`; the codes and scales keep the outputs on the student's own episodes near the
+original, not the weights themselves. Holds the whole model in float32.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 
 from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.quantize import GROUP, SCHEMES, dequantize, group_scales, pack, quantize
+from duomem.compile.weights.quantize import dequantize, group_scales, pack, quantize
 from duomem.compile.weights.reference import load_reference, set_weight
 from duomem.core.errors import CompileError
 from duomem.core.progress import progress
+from duomem.device.engine.schemes import GROUP, SCHEMES
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ def quantize_calibrated(
     """(q, scale), as of `quantize`, of every matrix of the model by its name.
 
     Layer by layer, each from the activations that the layers before it, already quantized, give. Raises
-    UserError if transformers cannot load the model or a token is none of its vocabulary.
+    CompileError if transformers cannot load the model or a token is none of its vocabulary.
     """
     import torch
 
@@ -103,7 +104,7 @@ class _Run:
     def _positions(self, i: int, x: torch.Tensor) -> dict[str, Any]:
         """What layer i's attention takes beside its inputs x [1, n, hidden]: its rotation and its mask.
 
-        Without sliding layers transformers' own causal mask serves; with them it is spelt out, [1, 1, n, n].
+        Without sliding layers transformers' own causal mask serves; with them it is written out, [1, 1, n, n].
         """
         import torch
 

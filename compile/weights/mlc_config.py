@@ -10,11 +10,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from duomem.compile.models.config import DecoderConfig
 from duomem.compile.weights.checkpoint import TOKENIZER_FILES, Checkpoint
 from duomem.core.errors import CompileError
-
-MLC_SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0")
-"""The storage schemes of duomem that mlc-llm has too."""
+from duomem.device.engine.schemes import SCHEMES
 
 APPS = {"android": "android", "ios": "iphone"}
 """MLC's app packages: folder here, `device` in mlc-package-config.json."""
@@ -26,9 +25,10 @@ _APP_WORKSPACE = 256 << 20  # bytes
 
 def check_mlc(checkpoint: Checkpoint, scheme: str) -> None:
     """Raise CompileError unless mlc-llm computes this model in this scheme."""
-    if scheme not in MLC_SCHEMES:
-        raise CompileError(f"--quant {scheme}: mlc-llm has no such scheme: use one of {', '.join(MLC_SCHEMES)}")
-    config, family = checkpoint.config, checkpoint.family.name
+    if not SCHEMES[scheme].in_mlc:
+        known = ", ".join(name for name, other in SCHEMES.items() if other.in_mlc)
+        raise CompileError(f"--quant {scheme}: mlc-llm has no such scheme: use one of {known}")
+    config, family = checkpoint.config, checkpoint.family.model_type
     kind = config.rope_scaling.get("rope_type")
     if kind is not None and (family, kind) != ("llama", "llama3"):
         raise CompileError(
@@ -40,10 +40,10 @@ def check_mlc(checkpoint: Checkpoint, scheme: str) -> None:
 
 def chat_config(checkpoint: Checkpoint, scheme: str, context_length: int, prefill_chunk: int) -> dict[str, Any]:
     """The content of mlc-chat-config.json. context_length, prefill_chunk: tokens."""
-    config = checkpoint.config
+    config, family = checkpoint.config, checkpoint.family.model_type
     return {
         "version": "0.1.0",
-        "model_type": checkpoint.family.name,
+        "model_type": family,
         "quantization": scheme,
         "model_config": _model_config(checkpoint, context_length, prefill_chunk),
         "vocab_size": config.vocab_size,
@@ -61,7 +61,9 @@ def chat_config(checkpoint: Checkpoint, scheme: str, context_length: int, prefil
         "top_p": 1.0,
         "tokenizer_files": [file.name for file in tokenizer_sources(checkpoint)],
         "tokenizer_info": {
-            "token_postproc_method": "byte_fallback" if checkpoint.family.name.startswith("gemma") else "byte_level",
+            "token_postproc_method": "byte_fallback"
+            if checkpoint.family.model_type.startswith("gemma")
+            else "byte_level",
             "prepend_space_in_encode": False,
             "strip_space_in_decode": False,
         },
@@ -74,7 +76,8 @@ def chat_config(checkpoint: Checkpoint, scheme: str, context_length: int, prefil
 
 
 def _model_config(checkpoint: Checkpoint, context_length: int, prefill_chunk: int) -> dict[str, Any]:
-    config, family = checkpoint.config, checkpoint.family.name
+    """The `model_config`: sizes, how to run, and what MLC's config class of the family takes beside them."""
+    config = checkpoint.config
     sizes: dict[str, Any] = {
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
@@ -91,35 +94,71 @@ def _model_config(checkpoint: Checkpoint, context_length: int, prefill_chunk: in
         "tensor_parallel_shards": 1,
         "max_batch_size": 1,
     }
-    theta = int(config.rope_theta) if float(config.rope_theta).is_integer() else config.rope_theta
-    gemma = {
+    return _FAMILY_FIELDS[checkpoint.family.model_type](config, sizes, run)
+
+
+def _llama_fields(config: DecoderConfig, sizes: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    own = {
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "position_embedding_base": _theta(config),
+        "rope_scaling": config.rope_scaling or None,
+    }
+    return {**sizes, **own, **run, "pipeline_parallel_stages": 1}
+
+
+def _qwen2_fields(config: DecoderConfig, sizes: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    own = {"hidden_act": "silu", "rope_theta": _theta(config), "dtype": "float32"}
+    return {**sizes, "tie_word_embeddings": config.tie_word_embeddings, **own, **run}
+
+
+def _qwen3_fields(config: DecoderConfig, sizes: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    return {**_qwen2_fields(config, sizes, run), "attention_bias": config.qkv_bias}
+
+
+def _gemma2_fields(config: DecoderConfig, sizes: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    own = {
+        "attn_logit_softcapping": config.attention_softcap or None,
+        "final_logit_softcapping": config.final_softcap or None,
+        "sliding_window": config.sliding_window,
+    }
+    return {**sizes, **_gemma_fields(config), **own, **run}
+
+
+def _gemma3_fields(config: DecoderConfig, sizes: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    window = {"sliding_window_size": config.sliding_window}
+    text = {**sizes, **_gemma_fields(config), **window, **run}
+    return {**sizes, **run, "text_config": text, **window}
+
+
+def _gemma_fields(config: DecoderConfig) -> dict[str, Any]:
+    return {
         "attention_bias": False,
         "hidden_activation": "gelu_pytorch_tanh",
-        "position_embedding_base": theta,
+        "position_embedding_base": _theta(config),
         "query_pre_attn_scalar": round(config.attention_scale**-2),
     }
-    tied = {"tie_word_embeddings": config.tie_word_embeddings}
-    if family == "llama":
-        rope = {"position_embedding_base": theta, "rope_scaling": config.rope_scaling or None}
-        return {**sizes, **tied, **rope, **run, "pipeline_parallel_stages": 1}
-    if family in ("qwen2", "qwen3"):
-        bias = {"attention_bias": config.qkv_bias} if family == "qwen3" else {}
-        return {**sizes, **tied, **bias, "hidden_act": "silu", "rope_theta": theta, "dtype": "float32", **run}
-    if family == "gemma2":
-        caps = {
-            "attn_logit_softcapping": config.attention_softcap or None,
-            "final_logit_softcapping": config.final_softcap or None,
-        }
-        return {**sizes, **gemma, **caps, "sliding_window": config.sliding_window, **run}
-    text = {**sizes, **gemma, "sliding_window_size": config.sliding_window, **run}
-    return {**sizes, **run, "text_config": text, "sliding_window_size": config.sliding_window}
+
+
+def _theta(config: DecoderConfig) -> float:
+    return int(config.rope_theta) if float(config.rope_theta).is_integer() else config.rope_theta
+
+
+_FAMILY_FIELDS = {
+    "llama": _llama_fields,
+    "qwen2": _qwen2_fields,
+    "qwen3": _qwen3_fields,
+    "gemma2": _gemma2_fields,
+    "gemma3_text": _gemma3_fields,
+    "gemma3": _gemma3_fields,
+}
+"""By MLC's model_type."""
 
 
 def conversation(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The `conv_template`: of the chat format whose tokens the tokenizer has, by family; plain text for a student
-    of this kit, which reads the kit's own prompt, and for a model without such tokens.
+    """The `conv_template`: of the chat format whose tokens the tokenizer has, by family; plain text for duomem's own
+    students, which read duomem's prompt, and for a model without such tokens.
     """
-    family, config = checkpoint.family.name, checkpoint.config
+    family, config = checkpoint.family.model_type, checkpoint.config
     tokenizer = Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json"))
     student = (checkpoint.folder / _STUDENT_MARK).is_file()
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.core.errors import CompileError
+from duomem.device.engine.schemes import GROUP, SCHEMES, Scheme, float32_scheme
 
-GROUP = 32
 _BLOCK = 4096 * GROUP
 """Weights rounded at once: what stays in a core's cache."""
 _TINY = np.float32(1e-30)
@@ -23,55 +23,6 @@ _DIVISORS = {4: (8.6, 8.0, 7.5, 7.0, 6.5, 6.0), 8: (128.5, 128.0, 127.0)}
 
 Blocks = Callable[[], Iterator[np.ndarray]]
 """A tensor's consecutive blocks of rows, anew at every call."""
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How weights are stored, by MLC's name.
-
-    bits: of a matrix's weight, 0 for weights as they are. dtype: of those, of scales and of vectors. kn:
-    quantized matrices are stored transposed, except the embedding.
-    A quantized weight w of a group of 32 along K is q = 0..2^bits - 1 with w ~ (q + qmin) * scale.
-    """
-
-    name: str
-    bits: int
-    dtype: str
-    kn: bool = False
-
-    @property
-    def qmin(self) -> int:
-        """The lowest multiple of its group's scale a weight may become; the highest is 1 - qmin."""
-        return 1 - (1 << (self.bits - 1))
-
-    def round_scale(self, x: np.ndarray) -> np.ndarray:
-        """float32 scales as the nearest values this scheme can store, still float32; tiny ones become 0.
-
-        bfloat16 for float32 schemes, as MLC's f32-to-bf16 format keeps no more. Overflow gives infinity.
-        """
-        if self.dtype == "float32":
-            rounded = to_bfloat16(x)
-        else:
-            with np.errstate(over="ignore"):
-                rounded = x.astype(np.float16).astype(np.float32)
-        return np.where(np.abs(rounded) < _TINY, np.float32(0), rounded)
-
-    def transposes(self, weight: Weight) -> bool:
-        """Whether the matrix `weight` is stored as [K, N]."""
-        return self.kn and not weight.name.endswith("embed_tokens")
-
-
-SCHEMES = {
-    scheme.name: scheme
-    for scheme in (
-        Scheme("q0f32", 0, "float32"),
-        Scheme("q0f16", 0, "float16"),
-        Scheme("q4f32_1", 4, "float32"),
-        Scheme("q4f16_1", 4, "float16"),
-        Scheme("q4f16_0", 4, "float16", kn=True),
-        Scheme("q8f16_1", 8, "float16"),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -108,12 +59,12 @@ class PackedTensor:
 
 def check_scheme(scheme: str, config: DecoderConfig, where: str) -> None:
     """Raise CompileError unless every matrix of the model can be stored in `scheme`."""
-    if SCHEMES[scheme].bits:
+    if SCHEMES[scheme].is_quantized:
+        plain = " or ".join(name for name, other in SCHEMES.items() if not other.is_quantized)
         for weight in config.weights():
             if weight.is_matrix and weight.shape[1] % GROUP:
                 raise CompileError(
-                    f"{where}: {weight.name} has {weight.shape[1]} inputs, no multiple of {GROUP}: "
-                    "use --quant q0f32 or q0f16"
+                    f"{where}: {weight.name} has {weight.shape[1]} inputs, no multiple of {GROUP}: use --quant {plain}"
                 )
 
 
@@ -124,7 +75,7 @@ def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[PackedTensor]
     value that is not finite or too large for the scheme.
     """
     kind = SCHEMES[scheme]
-    if kind.bits and weight.is_matrix:
+    if kind.is_quantized and weight.is_matrix:
         n, groups = weight.shape[0], weight.shape[1] // GROUP
         q, scale = np.empty((n, groups * kind.bits), np.uint32), np.empty((n, groups), np.float32)
         row = 0
@@ -140,14 +91,14 @@ def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[PackedTensor]
 
 
 def store_quantized(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: str) -> Iterator[PackedTensor]:
-    """The tensors that hold a matrix already quantized, as `quantize` gives it. UserError on a scale beyond
-    the scheme's range.
+    """The tensors that hold a matrix already quantized, as `quantize` gives it. Raises CompileError on a
+    scale beyond the scheme's range.
     """
     kind = SCHEMES[scheme]
     if not np.isfinite(scale).all():
         raise _too_large(weight, kind)
     scale = scale.astype(kind.dtype)
-    if kind.transposes(weight):
+    if kind.transposes(weight.name):
         q, scale = q.T, scale.T
     yield PackedTensor.of(weight.name + ".q_weight", q, math.prod(weight.shape))
     yield PackedTensor.of(weight.name + ".q_scale", scale, 0, half=kind.dtype == "float32")
@@ -156,14 +107,14 @@ def store_quantized(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: st
 def load_stored(weight: Weight, records: Mapping[str, Any], scheme: str) -> np.ndarray:
     """The float32 value of `weight` as stored in `scheme`, of its shape, offset included.
 
-    records: of the model folder, by name (device.weights.read_tensor_cache).
+    records: of the model folder, by name (device.engine.weights.read_tensor_cache).
     """
     kind = SCHEMES[scheme]
-    if not (kind.bits and weight.is_matrix):
+    if not (kind.is_quantized and weight.is_matrix):
         name = weight.name + ".weight" if weight.is_matrix else weight.name
         return np.asarray(records[name].load(), np.float32)
     q, scale = (records[weight.name + end].load() for end in (".q_weight", ".q_scale"))
-    if kind.transposes(weight):
+    if kind.transposes(weight.name):
         q, scale = np.ascontiguousarray(q.T), scale.T
     return dequantize(q, scale)
 
@@ -172,7 +123,7 @@ def quantize(w: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
     """float32 [N, K] -> (uint32 [N, K * bits / 32], float32 [N, K / 32]); K is a multiple of 32.
 
     The first weight is in a word's lowest bits. A group's scale is signed, so that its largest weight may
-    use the one level the positive side has more. It is the best of a few candidates in squared error,
+    use the one code that the positive side has more. It is the best of a few candidates in squared error,
     refined once by least squares, and a value the scheme can store. MLC's dequantizer reads it. Group by
     group the squared error is never above that of MLC's own rule, the scale max|w| / -qmin.
     """
@@ -215,6 +166,19 @@ def group_scales(w: np.ndarray, importance: np.ndarray, scheme: str) -> np.ndarr
     return _quantize_groups(w, SCHEMES[scheme], importance)[1]
 
 
+def round_scale(x: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """float32 scales as the nearest values `scheme` can store, still float32; tiny ones become 0.
+
+    bfloat16 for float32 schemes, as MLC's f32-to-bf16 format keeps no more. Overflow gives infinity.
+    """
+    if scheme.dtype == "float32":
+        rounded = to_bfloat16(x)
+    else:
+        with np.errstate(over="ignore"):
+            rounded = x.astype(np.float16).astype(np.float32)
+    return np.where(np.abs(rounded) < _TINY, np.float32(0), rounded)
+
+
 def to_bfloat16(x: np.ndarray) -> np.ndarray:
     """float32 rounded to the nearest bfloat16 value, still float32."""
     bits = x.astype(np.float32).view(np.uint32)
@@ -240,7 +204,7 @@ def _narrowed(weight: Weight, blocks: Blocks, kind: Scheme) -> Iterator[np.ndarr
 
 
 def _too_large(weight: Weight, kind: Scheme) -> CompileError:
-    wider = "q4f32_1" if kind.bits else "q0f32"
+    wider = float32_scheme(kind.is_quantized)
     return CompileError(f"{weight.sources[0]}: too large for {kind.dtype}: use --quant {wider}")
 
 
@@ -250,13 +214,13 @@ def _quantize_groups(
     """float32 [G, 32] -> (float32 codes [G, 32], float32 scale [G])."""
     largest = np.take_along_axis(w, np.abs(w).argmax(axis=1)[:, None], axis=1)[:, 0]
     first, *others = _DIVISORS[kind.bits]
-    scale = kind.round_scale(largest / first)
+    scale = round_scale(largest / first, kind)
     best = _Rounding(scale, *_round(w, scale, kind, importance))
     for divisor in others:
-        best.improve(w, kind.round_scale(largest / divisor), kind, importance)
+        best.improve(w, round_scale(largest / divisor, kind), kind, importance)
     norm = _dot(best.codes, best.codes, importance)
     refined = np.divide(_dot(w, best.codes, importance), norm, out=np.zeros_like(norm), where=norm > 0)
-    best.improve(w, kind.round_scale(refined), kind, importance)
+    best.improve(w, round_scale(refined, kind), kind, importance)
     return best.codes, best.scale
 
 

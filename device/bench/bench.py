@@ -89,11 +89,11 @@ def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] 
         for depth in settings.contexts
         if depth not in contexts
     ]
-    work = DecoderCost.from_json(bundle.manifest.get("work"), f"{bundle.folder}/bundle.json")
+    cost = DecoderCost.from_json(bundle.manifest.get("cost"), f"{bundle.folder}/bundle.json")
     steps = 3 + (settings.repetitions + 1) * (2 + len(contexts)) * max(1, 2 * len(baselines))
     with progress(None, "bench", total=len(settings.threads) * steps, unit="run") as bar:
         runs = [
-            _Run(bundle, settings, baselines, contexts, threads, work, bar.update).result()
+            _Run(bundle, settings, baselines, contexts, threads, cost, bar.update).result()
             for threads in settings.threads
         ]
     return {
@@ -111,7 +111,7 @@ def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] 
             "prefill_chunk": bundle.prefill_chunk,
         },
         "files": _file_sizes(bundle),
-        "work": work.to_json(),
+        "cost": cost.to_json(),
         "settings": asdict(settings),
         "runs": runs,
         "notes": notes,
@@ -128,11 +128,11 @@ class _Run:
         baselines: Sequence[Baseline],
         contexts: Sequence[int],
         threads: int,
-        work: DecoderCost,
+        cost: DecoderCost,
         tick: Callable[[], object],
     ) -> None:
         self.bundle, self.settings, self.baselines, self.contexts = bundle, settings, baselines, contexts
-        self.threads, self.work, self.tick = threads, work, tick
+        self.threads, self.cost, self.tick = threads, cost, tick
         self.length = min(settings.needed(contexts), bundle.context_length)
         self.agent_prompt = _agent_prompt(bundle)[: self.length]
         self.tests: list[dict[str, Any]] = []
@@ -187,7 +187,7 @@ class _Run:
         return Worker(baseline.name, baseline.module, options, self.threads)
 
     def _peaks(self) -> dict[str, Any]:
-        peaks = measure_peaks(self.threads, self.work.weight_bytes)
+        peaks = measure_peaks(self.threads, self.cost.weight_bytes)
         self.tick()
         return peaks
 
@@ -248,13 +248,13 @@ class _Run:
         """Add the achieved rates of the mean repetition and their shares of the measured peaks."""
         tokens, context = test["tokens"], test["context"]
         if context is None:
-            flops, moved = self.work.prefill_flops(tokens), self._prefill_bytes(tokens)
+            flops, moved = self.cost.prefill_flops(tokens), self._prefill_bytes(tokens)
         else:
             after = range(context, context + tokens)
-            flops = sum(map(self.work.decode_flops, after))
-            moved = sum(map(self.work.decode_bytes, after))
+            flops = sum(map(self.cost.decode_flops, after))
+            moved = sum(map(self.cost.decode_bytes, after))
         per_second = test["engines"][OURS]["mean"] / tokens
-        test["work"] = {
+        test["cost"] = {
             "flops": flops,
             "bytes": moved,
             "flops_per_second": flops * per_second,
@@ -265,7 +265,7 @@ class _Run:
 
     def _prefill_bytes(self, tokens: int) -> int:
         """Weights once a chunk."""
-        return -(-tokens // self.bundle.prefill_chunk) * self.work.weight_bytes
+        return -(-tokens // self.bundle.prefill_chunk) * self.cost.weight_bytes
 
 
 def _agent_prompt(bundle: Bundle) -> list[int]:

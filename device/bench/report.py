@@ -40,14 +40,14 @@ def _run_lines(run: dict[str, Any]) -> list[str]:
         ]
     ]
     for test in run["tests"]:
-        mine, work = test["engines"][OURS], test["work"]
+        mine, cost = test["engines"][OURS], test["cost"]
         row = [
             test["test"],
             f"{mine['mean']:.1f}",
             f"{mine['sd']:.1f}",
             f"{mine['min']:.1f}-{mine['max']:.1f}",
-            f"{work['flops_per_second'] / 1e9:.1f} ({work['flop_utilisation']:.0%})",
-            f"{work['bytes_per_second'] / 1e9:.1f} ({work['bandwidth_utilisation']:.0%})",
+            f"{cost['flops_per_second'] / 1e9:.1f} ({cost['flop_utilisation']:.0%})",
+            f"{cost['bytes_per_second'] / 1e9:.1f} ({cost['bandwidth_utilisation']:.0%})",
         ]
         for baseline in baselines:
             theirs = test["engines"][baseline]

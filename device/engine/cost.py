@@ -64,7 +64,7 @@ class DecoderCost:
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> DecoderCost:
-        """The work that field `work` of the file `where` holds. Raises BundleError naming the wrong field."""
+        """The cost that field `cost` of the file `where` holds. Raises BundleError naming the wrong field."""
         attention = value.get("attention") if isinstance(value, dict) else None
         if not isinstance(attention, list) or not 0 < len(attention) <= 1024:
             raise _wrong(where, "attention", "a list")
@@ -86,4 +86,4 @@ def _counts(value: Any, names: tuple[str, ...], where: str, prefix: str) -> dict
 
 
 def _wrong(where: str, field: str, kind: str) -> BundleError:
-    return BundleError(f"{where}: field work.{field} is missing or not {kind}: make it again with duomem compile")
+    return BundleError(f"{where}: field cost.{field} is missing or not {kind}: make it again with duomem compile")

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from duomem.core.errors import BundleError
 from duomem.core.files import digest_of, sha256_file
 from duomem.device.engine.cost import DecoderCost
+from duomem.device.engine.schemes import SCHEMES
 
 BUNDLE_FORMAT = "duomem-bundle"
 BUNDLE_VERSION = 2
@@ -20,7 +21,6 @@ FOLDERS = ("model", "lib", "packs")
 KIT_FOLDERS = ("wheels", "games", "licenses")
 KIT_FILES = ("install.sh", "play", "bench", "check", "README.md", "LICENSES.md")
 """What `duomem kit make` adds for an offline install; only a manifest with a `kit` entry may list it."""
-SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
 _REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
 MANIFEST_LIMIT = 4 << 20
 _MAX_FILES = 10_000
@@ -68,7 +68,7 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
         entry.texts("cpu_features")
         if "device" in entry.value:
             entry.text("device")
-    DecoderCost.from_json(value.get("work"), str(where))
+    DecoderCost.from_json(value.get("cost"), str(where))
     gate = fields.object("gate")
     gate.number("max_abs_diff")
     gate.number("bound")

@@ -15,6 +15,7 @@ import numpy as np
 
 from duomem.core.errors import BundleError
 from duomem.core.files import read_json
+from duomem.device.engine.schemes import SCHEMES
 
 TENSOR_CACHE = "tensor-cache.json"
 _LIMIT = 64 << 20
@@ -97,7 +98,7 @@ def tile_rows(matrix: np.ndarray, columns: int) -> np.ndarray:
     """[N, K] -> [ceil(N / columns), K, columns]: what the CPU kernels read with one vector load a k.
 
     A last, incomplete block is filled with zero rows, whose results the kernels drop. Packed words
-    [N, K / levels a word] are tiled as they are.
+    [N, K / codes a word] are tiled as they are.
     """
     n, k = matrix.shape
     blocks = -(-n // columns)
@@ -111,19 +112,19 @@ def tile_rows(matrix: np.ndarray, columns: int) -> np.ndarray:
 
 
 def library_weight(
-    records: Sequence[Record], shape: tuple[int, ...], dtype: str, scheme: str = "", transposed: bool = False
+    records: Sequence[Record], shape: tuple[int, ...], dtype: str, scheme: str, transposed: bool = False
 ) -> np.ndarray:
     """The tensors of `records`, stacked along rows, in the form a library asks for: `shape` and `dtype` of its
     parameter.
 
     A three-dimensional parameter is a tiled matrix; as uint16 it holds the bits of bfloat16 values. Any other
     is a vector, widened to float32, or with `transposed` (a GPU library) a matrix whose rows and columns are
-    exchanged. Scheme q4f16_0 stores all matrices but the embedding transposed.
+    exchanged. scheme: a name in schemes.SCHEMES; some store matrices transposed.
     Raises BundleError if tensor and parameter do not belong together.
     """
     tiled = len(shape) == 3
     arrays = [r.bits() if dtype == "uint16" and r.format == "f32-to-bf16" else r.load() for r in records]
-    if tiled and scheme == "q4f16_0" and "embed_tokens" not in records[0].name:
+    if tiled and SCHEMES[scheme].transposes(records[0].name):
         arrays = [array.T for array in arrays]
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     if tiled and array.ndim == 2:

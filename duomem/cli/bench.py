@@ -96,11 +96,12 @@ def _llama_cpp(bundle: Bundle, quants: str | None, folder: Path) -> Sequence[Bas
     """A llama.cpp for each GGUF type, its weights written to `folder`."""
     from dataclasses import asdict
 
-    from duomem.compile.export.gguf import QUANTS, export_gguf
+    from duomem.compile.export.gguf import export_gguf
     from duomem.device.bench.bench import Baseline
+    from duomem.device.engine.schemes import SCHEMES
 
     baselines = []
-    for quant in dict.fromkeys(quants.split(",")) if quants else QUANTS[bundle.quantization]:
+    for quant in dict.fromkeys(quants.split(",")) if quants else SCHEMES[bundle.quantization].gguf:
         file = folder / f"{quant}.gguf"
         facts = asdict(export_gguf(bundle, quant, file))
         baselines.append(

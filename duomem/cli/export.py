@@ -61,11 +61,12 @@ def gguf_command(bundle: Path, out: Path, kind: str | None) -> None:
 
     They are written value for value. The file has no vocabulary: llama.cpp can run token ids with it.
     """
-    from duomem.compile.export.gguf import QUANTS, export_gguf
+    from duomem.compile.export.gguf import export_gguf
     from duomem.device.engine.bundle import read_bundle
+    from duomem.device.engine.schemes import SCHEMES
 
     verified = read_bundle(bundle)
-    possible = QUANTS[verified.quantization]
+    possible = SCHEMES[verified.quantization].gguf
     chosen = kind or possible[0]
     if chosen not in possible:
         raise click.UsageError(

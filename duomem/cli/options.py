@@ -16,7 +16,7 @@ import click
 from duomem.cli.values import CONTEXT, COUNT, BundleFolder, InputFile, ModelFolder, OutputFolder
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
-from duomem.device.engine.manifest import SCHEMES
+from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
 
 if TYPE_CHECKING:
     from duomem.compile.weights.gptq import Calibration
@@ -234,7 +234,7 @@ def model_options(command: Command) -> Command:
     options = [
         click.argument("model_dir", type=ModelFolder()),
         click.option(
-            "--quant", type=click.Choice(tuple(SCHEMES)), default="q4f32_1", help="How the weights are stored."
+            "--quant", type=click.Choice(tuple(SCHEMES)), default=DEFAULT_SCHEME, help="How the weights are stored."
         ),
         click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Folder to write."),
         click.option(

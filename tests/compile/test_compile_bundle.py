@@ -76,7 +76,7 @@ def test_a_failing_gate_leaves_nothing(
             yield stored.of(stored.name, stored.array * np.float32(1.01)) if "norm" in stored.name else stored
 
     real = writer.packed_tensors
-    monkeypatch.setattr(writer, "stored_tensors", other_weights)
+    monkeypatch.setattr(writer, "packed_tensors", other_weights)
     monkeypatch.setattr(writer, "building", reuse_library(tiny_bundle))
     with pytest.raises(UserError, match=r"parity gate.*no bundle was written"):
         compile_to(tiny_model, tmp_path / "b", context_length=256)

@@ -30,7 +30,7 @@ CONTEXT, BOUND = 2048, 1e-3
 @pytest.fixture(scope="module")
 def student(gpu: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle with the libraries for this CPU and for Vulkan."""
-    from duomem.compile.bundle import stored_tensors
+    from duomem.compile.bundle import packed_tensors
     from duomem.compile.library.build import building
     from duomem.compile.library.target import load_target
     from duomem.compile.weights.checkpoint import Checkpoint
@@ -44,7 +44,7 @@ def student(gpu: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPat
     host = load_target("host")
     both = dataclasses.replace(host, variants=(*host.variants, *load_target("vulkan").variants))
     with building(checkpoint, "q4f32_1", both, 512, folder) as finish:
-        write_weights(stored_tensors(checkpoint, "q4f32_1", None), folder / "model")
+        write_weights(packed_tensors(checkpoint, "q4f32_1", None), folder / "model")
         write_chat_config(checkpoint, "q4f32_1", CONTEXT, 512, folder / "model")
         libraries = finish()
     config = checkpoint.config

@@ -1,7 +1,7 @@
 """GPU kernels that multiply by a 4-bit matrix, with what follows the product done in the same dispatch.
 
-A matrix [N, K] lies transposed: words uint32 [K/8, N], 8 levels along K a word, the lowest first, and scales float32
-[K/32, N]; value = (level - 7) * scale. Neighbouring threads compute neighbouring columns of the result, so that they
+A matrix [N, K] lies transposed: words uint32 [K/8, N], 8 codes along K a word, the lowest first, and scales float32
+[K/32, N]; value = (code - 7) * scale. Neighbouring threads compute neighbouring columns of the result, so that they
 read neighbouring words.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 from tvm import tirx
 from tvm.script import tirx as T
 
-LEVELS = 8
-"""Levels a word holds."""
-GROUP = 32
-"""Levels that share a scale."""
+from duomem.device.engine.schemes import GROUP
+
+PER_WORD = 8
+"""Codes a word holds."""
 
 _LANES = 32
 _SLICES = 8
@@ -31,7 +31,7 @@ def matvec(n: int, k: int, residual: bool = False, gated: bool = False) -> Any:
     others, and y = silu(gate) * other. One barrier; each of 8 slices of K goes to a thread of its own.
     """
     columns = 2 if gated else 1
-    words, rows = k // LEVELS, n * columns
+    words, rows = k // PER_WORD, n * columns
     per_slice = -(-words // _SLICES)
 
     @T.prim_func(private=True, s_tir=True)
@@ -61,12 +61,12 @@ def matvec(n: int, k: int, residual: bool = False, gated: bool = False) -> Any:
                                 w = T.meta_var(part * per_slice + i)
                                 for c in T.unroll(columns):
                                     eight[0] = T.float32(0)
-                                    for j in T.unroll(LEVELS):
-                                        level = T.meta_var((word[w, c * n + column] >> T.uint32(4 * j)) & T.uint32(15))
-                                        eight[0] = eight[0] + x[0, 0, w * LEVELS + j] * (
-                                            T.Cast("float32", level) - T.float32(7)
+                                    for j in T.unroll(PER_WORD):
+                                        code = T.meta_var((word[w, c * n + column] >> T.uint32(4 * j)) & T.uint32(15))
+                                        eight[0] = eight[0] + x[0, 0, w * PER_WORD + j] * (
+                                            T.Cast("float32", code) - T.float32(7)
                                         )
-                                    total[c] = total[c] + eight[0] * scale[w // (GROUP // LEVELS), c * n + column]
+                                    total[c] = total[c] + eight[0] * scale[w // (GROUP // PER_WORD), c * n + column]
                         for c in T.unroll(columns):
                             sums[c, part, lane] = total[c]
                         T.tvm_storage_sync("shared")
@@ -90,9 +90,9 @@ def matmul(n: int, k: int, residual: bool = False) -> Any:
     """PrimFunc: x [1, s, k], words, scales -> y [1, s, n] = x W^T, all float32; with `residual`, and r, plus r.
 
     A thread computes 8 rows by 4 columns in registers: no shared memory and no barrier, which software
-    rasterisers and GPUs with little shared memory pay dearly for.
+    rasterizers and GPUs with little shared memory pay dearly for.
     """
-    words, width = k // LEVELS, _LANES * _COLUMNS
+    words, width = k // PER_WORD, _LANES * _COLUMNS
 
     @T.prim_func(private=True, s_tir=True)
     def matmul_kernel(
@@ -112,7 +112,7 @@ def matmul(n: int, k: int, residual: bool = False) -> Any:
                         T.reads()
                         T.writes()
                         total = T.sblock_alloc_buffer((_ROWS * _COLUMNS,), "float32", scope="local")
-                        value = T.sblock_alloc_buffer((_COLUMNS * LEVELS,), "float32", scope="local")
+                        value = T.sblock_alloc_buffer((_COLUMNS * PER_WORD,), "float32", scope="local")
                         element = T.sblock_alloc_buffer((1,), "float32", scope="local")
                         first = T.meta_var(block * width + lane)
                         for i in T.unroll(_ROWS * _COLUMNS):
@@ -120,17 +120,17 @@ def matmul(n: int, k: int, residual: bool = False) -> Any:
                         for w in range(words):
                             for c in T.unroll(_COLUMNS):
                                 column = T.meta_var(T.min(first + c * _LANES, n - 1))
-                                for j in T.unroll(LEVELS):
-                                    value[c * LEVELS + j] = (
+                                for j in T.unroll(PER_WORD):
+                                    value[c * PER_WORD + j] = (
                                         T.Cast("float32", (word[w, column] >> T.uint32(4 * j)) & T.uint32(15))
                                         - T.float32(7)
-                                    ) * scale[w // (GROUP // LEVELS), column]
+                                    ) * scale[w // (GROUP // PER_WORD), column]
                             for i in T.unroll(_ROWS):
-                                for j in T.unroll(LEVELS):
-                                    element[0] = x[0, T.min(rows * _ROWS + i, s - 1), w * LEVELS + j]
+                                for j in T.unroll(PER_WORD):
+                                    element[0] = x[0, T.min(rows * _ROWS + i, s - 1), w * PER_WORD + j]
                                     for c in T.unroll(_COLUMNS):
                                         total[i * _COLUMNS + c] = (
-                                            total[i * _COLUMNS + c] + element[0] * value[c * LEVELS + j]
+                                            total[i * _COLUMNS + c] + element[0] * value[c * PER_WORD + j]
                                         )
                         for i in T.unroll(_ROWS):
                             for c in T.unroll(_COLUMNS):

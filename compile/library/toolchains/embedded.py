@@ -20,7 +20,7 @@ _FUNCTION_ARGUMENT, _FUNCTION_TAG = 4, 4
 
 @dataclass(frozen=True)
 class DeviceModule:
-    """One module as TVM serialised it.
+    """One module as TVM serialized it.
 
     kind: "cuda", "metal", "webgpu", ... or "relax.VMExecutable". data: its bytes; b"" for HOST.
     """

@@ -18,9 +18,6 @@ from duomem.compile.library.toolchains.link import linker_for
 from duomem.compile.library.toolchains.nvcc import check_fatbin, compile_fatbin
 from duomem.core.errors import CompileError
 
-CHECKED = ("cuda", "metal")
-"""Kinds of GPU code that `export` makes and checks."""
-
 _OWN_OPTIONS = ("archs",)
 
 

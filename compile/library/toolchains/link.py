@@ -9,6 +9,9 @@ from typing import Any
 from duomem.core.errors import CompileError
 from duomem.core.process import python_module, run, said_lines
 
+INSPECTED = ("cuda", "metal")
+"""Kinds of GPU code that toolchains.export makes, links and inspects: this machine may have no GPU to run them on."""
+
 ARCHIVE = ".a"
 """Suffix of the libraries that are archives, for an app to link in: iOS loads none."""
 
@@ -38,8 +41,8 @@ def linker(triple: str) -> Callable[..., None]:
         name = ["-Wl,-install_name,@rpath/" + Path(output).name] if apple else []
         _zig("cc", "-target", triple, "-shared", "-fPIC", *options, *name, "-o", output, *objects, *(extra or ()))
 
-    link.output_format = "dylib" if apple else "so"  # type: ignore[attr-defined]
-    link.get_target_triple = lambda: triple  # type: ignore[attr-defined]
+    link.output_format = "dylib" if apple else "so"  # pyright: ignore[reportFunctionMemberAccess]
+    link.get_target_triple = lambda: triple  # pyright: ignore[reportFunctionMemberAccess]
     return link
 
 
@@ -50,8 +53,8 @@ def archiver(triple: str) -> Callable[..., None]:
         form = "darwin" if any(name in triple for name in _APPLE) else "gnu"
         _zig("ar", "rcs", f"--format={form}", output, *objects, *(extra or ()))
 
-    archive.output_format = "a"  # type: ignore[attr-defined]
-    archive.get_target_triple = lambda: triple  # type: ignore[attr-defined]
+    archive.output_format = "a"  # pyright: ignore[reportFunctionMemberAccess]
+    archive.get_target_triple = lambda: triple  # pyright: ignore[reportFunctionMemberAccess]
     return archive
 
 

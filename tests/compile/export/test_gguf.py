@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duomem.compile.export.gguf import QUANTS, export_gguf, rope_factors
+from duomem.compile.export.gguf import export_gguf, rope_factors
 from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.weights.quantize import store
 from duomem.core.errors import UserError
 from duomem.device.engine.bundle import Bundle
+from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.weights import Record, read_tensor_cache
 
 gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
@@ -136,7 +137,7 @@ def _hugging_face_name(name: str, config: DecoderConfig) -> str:
     return f"model.layers.{layer}.{parts[part]}.{end}"
 
 
-CASES = [(scheme, quant) for scheme, quants in QUANTS.items() for quant in quants]
+CASES = [(scheme, quant) for scheme, kind in SCHEMES.items() for quant in kind.gguf]
 
 
 @pytest.mark.parametrize(("scheme", "quant"), CASES)

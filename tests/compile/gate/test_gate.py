@@ -156,11 +156,11 @@ def test_a_bundle_whose_library_crashes_is_not_written(
     def build(*args: Any) -> Any:
         real = building(*args)
 
-        class Spoilt:
+        class Corrupted:
             def __enter__(self) -> Callable[[], Any]:
                 finish = real.__enter__()
 
-                def spoil() -> Any:
+                def corrupt() -> Any:
                     libraries = finish()
                     file = args[-1] / libraries[0]["file"]
                     subprocess.run(
@@ -168,12 +168,12 @@ def test_a_bundle_whose_library_crashes_is_not_written(
                     )
                     return libraries
 
-                return spoil
+                return corrupt
 
             def __exit__(self, *error: Any) -> Any:
                 return real.__exit__(*error)
 
-        return Spoilt()
+        return Corrupted()
 
     monkeypatch.setattr(writer, "building", build)
     before = set(tmp_path.iterdir())

@@ -20,7 +20,7 @@ from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.device.alfworld.goal import TASK_TYPES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_the_script_gives_the_same_bytes_and_no_validation_game(recorded: list[T
     from duomem.train.games.generate import generate
     from duomem.train.games.layouts import UNSEEN_PLANS
 
-    script = ROOT / "scripts" / "record_probes.py"
+    script = ROOT / "scripts" / "record_parity_steps.py"
     subprocess.run([sys.executable, script, "--out", tmp_path / "steps.jsonl"], check=True, timeout=300)
     assert (tmp_path / "steps.jsonl").read_bytes() == STEPS_FILE.read_bytes()
     for _ in generate(tmp_path / "games", 20261122, {"train": 0, "valid_seen": 60, "valid_unseen": 60}):

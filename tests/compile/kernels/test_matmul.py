@@ -10,23 +10,16 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
-from duomem.compile.kernels import storage as stored  # noqa: E402
 from duomem.compile.kernels.dot import dot_matvec  # noqa: E402
 from duomem.compile.kernels.embedding import embedding  # noqa: E402
 from duomem.compile.kernels.matmul import matmul  # noqa: E402
-from duomem.compile.kernels.storage import GROUP, Storage  # noqa: E402
+from duomem.compile.kernels.storage import STORAGES, Storage  # noqa: E402
 from duomem.compile.kernels.swiglu import swiglu  # noqa: E402
 from duomem.compile.kernels.tile import COLUMNS, Cpu, cpu_of  # noqa: E402
 from duomem.core.cpu import cpu_arch, cpu_features  # noqa: E402
+from duomem.device.engine.schemes import GROUP  # noqa: E402
 from duomem.device.engine.weights import tile_rows  # noqa: E402
 
-STORAGES = [
-    stored.FLOAT32,
-    stored.FLOAT16,
-    stored.INT4_BFLOAT16,
-    stored.INT4_FLOAT16,
-    stored.INT8_FLOAT16,
-]
 X86 = {
     "plain": ("x86-64", [], set()),
     "avx": ("sandybridge", [], {"avx"}),
@@ -36,7 +29,7 @@ X86 = {
     "avx512_vnni": ("x86-64-v4", ["+avx512vnni"], {"avx512bw", "avx512_vnni"}),
     "amx": ("x86-64-v4", ["+avx512vnni", "+amx-tile", "+amx-bf16"], {"avx512_vnni", "amx_tile", "amx_bf16"}),
 }
-"""Baseline -> LLVM's CPU and attributes, and what the machine must have to run it."""
+"""Variant -> LLVM's CPU and attributes, and what the machine must have to run it."""
 
 SHAPES = {(100, 96): (1, 2, 7, 33), (33, 1536): (1, 100)}
 """(n, k) of matrices -> m of inputs; the last needs two rounds of AMX's cache blocks."""
@@ -65,18 +58,18 @@ def weights(storage: Storage, n: int, k: int) -> tuple[list[np.ndarray], np.ndar
     if not storage.grouped:
         w = rng.standard_normal((n, k)).astype(f"float{storage.bits}")
         return [tile_rows(w, COLUMNS)], w.astype(np.float64)
-    levels = rng.integers(0, 1 << storage.bits, (n, k), dtype=np.uint8)
-    levels[0], levels[1] = 0, (1 << storage.bits) - 1
+    codes = rng.integers(0, 1 << storage.bits, (n, k), dtype=np.uint8)
+    codes[0], codes[1] = 0, (1 << storage.bits) - 1
     scale = (rng.standard_normal((n, k // GROUP)) * 0.1).astype(np.float32)
     if storage.scale == "uint16":
         bits = (scale.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
         scale = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
     else:
         bits = scale.astype(np.float16)
-    packed = levels[:, 0::2] | levels[:, 1::2] << np.uint8(4) if storage.bits == 4 else levels
+    packed = codes[:, 0::2] | codes[:, 1::2] << np.uint8(4) if storage.bits == 4 else codes
     words = np.ascontiguousarray(packed).view("<u4")
     exact = bits.astype(np.float64) if bits.dtype == np.float16 else scale.astype(np.float64)
-    w = (levels.astype(np.float64) - storage.zero).reshape(n, -1, GROUP) * exact[:, :, None]
+    w = (codes.astype(np.float64) - storage.zero).reshape(n, -1, GROUP) * exact[:, :, None]
     return [tile_rows(words, COLUMNS), tile_rows(bits, COLUMNS)], w.reshape(n, k)
 
 
@@ -101,7 +94,7 @@ def check_product(y: np.ndarray, x: np.ndarray, w: np.ndarray, dot: bool) -> Non
     assert (np.abs(y[0] - x.astype(np.float64) @ w.T) <= product_bound(x.astype(np.float64), w, dot)).all()
 
 
-@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
+@pytest.mark.parametrize("storage", STORAGES.values(), ids=lambda s: s.name)
 @pytest.mark.parametrize("variant", X86)
 def test_products(variant: str, storage: Storage) -> None:
     target = target_of(variant)
@@ -115,16 +108,16 @@ def test_products(variant: str, storage: Storage) -> None:
 
 def test_odd_depths_of_float_weights() -> None:
     target = target_of("amx")
-    arrays, w = weights(stored.FLOAT32, 40, 50)
+    arrays, w = weights(STORAGES["f32"], 40, 50)
     x = np.random.default_rng(0).standard_normal((9, 50)).astype(np.float32)
     y = call(
-        build(matmul(stored.FLOAT32, 40, 50, cpu_of(target), False), target),
+        build(matmul(STORAGES["f32"], 40, 50, cpu_of(target), False), target),
         [x[None], *arrays, np.zeros((1, 9, 40), np.float32)],
     )
     check_product(y, x, w, False)
 
 
-@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: s.name)
+@pytest.mark.parametrize("storage", STORAGES.values(), ids=lambda s: s.name)
 @pytest.mark.parametrize("variant", ["plain", "avx512"])
 def test_rows_are_exact(variant: str, storage: Storage) -> None:
     arrays, w = weights(storage, 100, 96)
@@ -135,10 +128,10 @@ def test_rows_are_exact(variant: str, storage: Storage) -> None:
 
 def test_a_nan_is_not_rounded_away() -> None:
     target = target_of("avx512_vnni")
-    arrays, _ = weights(stored.INT4_BFLOAT16, 32, 64)
+    arrays, _ = weights(STORAGES["q4"], 32, 64)
     x = np.ones((1, 1, 64), np.float32)
     x[0, 0, 40] = np.nan
-    kernel = build(dot_matvec(stored.INT4_BFLOAT16, 32, 64, cpu_of(target)), target)
+    kernel = build(dot_matvec(STORAGES["q4"], 32, 64, cpu_of(target)), target)
     assert np.isnan(call(kernel, [x, *arrays, np.zeros((1, 1, 32), np.float32)])).all()
 
 
@@ -178,10 +171,10 @@ def test_an_unknown_activation_is_refused() -> None:
 
 @pytest.mark.qemu
 @pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or "")
-@pytest.mark.parametrize("storage", [stored.FLOAT16, stored.INT4_BFLOAT16, stored.INT8_FLOAT16], ids=lambda s: s.name)
+@pytest.mark.parametrize("storage", [STORAGES[name] for name in ("f16", "q4", "q8h")], ids=lambda s: s.name)
 @pytest.mark.parametrize("variant", ["neon", "dotprod"])
 def test_products_on_aarch64(variant: str, storage: Storage) -> None:
-    cpu = cpu_of(emulator.baseline_target(variant))
+    cpu = cpu_of(emulator.variant_target(variant))
     arrays, w = weights(storage, 70, 96)
     for m in (1, 5):
         x, y = inputs(m, 96), np.zeros((1, m, 70), np.float32)

@@ -53,16 +53,19 @@ def test_no_c_compiler(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_unknown_target_names_the_known() -> None:
     assert "host" in known_targets()
-    with pytest.raises(UserError, match="host"):
+    with pytest.raises(UserError, match=r"--target toaster: no such target: use one of .*host"):
         load_target("toaster")
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="no such target"):
         load_target("../targets/host")
 
 
 def test_a_target_says_where_its_libraries_go() -> None:
     old, new = Variant("neon", {}, ()), Variant("i8mm", {}, ("i8mm",))
     target = Target("pi", "cpu", "aarch64", (new, old))
-    assert [target.library(b) for b in target.variants] == ["lib/cpu-aarch64-i8mm.so", "lib/cpu-aarch64-neon.so"]
+    assert [target.library(variant) for variant in target.variants] == [
+        "lib/cpu-aarch64-i8mm.so",
+        "lib/cpu-aarch64-neon.so",
+    ]
 
 
 WRITER = """
@@ -74,7 +77,7 @@ path.with_name("result.json").write_text(json.dumps({"mcpu": job["llvm"]["mcpu"]
 """
 
 
-def test_every_baseline_is_built(tiny_model: Path, tmp_path: Path) -> None:
+def test_every_variant_is_built(tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
     (tmp_path / "lib").mkdir()
     libraries = build(tiny_model, tmp_path, WRITER, target="aarch64")
@@ -104,16 +107,16 @@ def test_compilers_are_stopped_when_the_rest_fails(tiny_model: Path, tmp_path: P
     ("text", "message"),
     [
         ("name = 'x'", "KeyError"),
-        ("name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nbaselines = []", "variants"),
+        ("name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nvariants = []", "variants: none"),
         (
-            "name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nbaselines = "
+            "name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nvariants = "
             "[{name = 'a', llvm = {kind = 'llvm'}, cpu_features = ['avx9']}]",
             "avx9 is no feature duomem knows",
         ),
         (
-            "name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nbaselines = "
+            "name = 'x'\ndevice = 'cpu'\narch = 'x86_64'\nvariants = "
             "[{name = '../a', llvm = {kind = 'llvm'}, cpu_features = []}]",
-            "../a",
+            r"ValueError: name '\.\./a'",
         ),
         ("[", "not valid TOML"),
     ],

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from duomem.compile.library.gpu_limits import MAX_BINDING, MAX_HEAD, SCHEMES, check_gpu
+from duomem.compile.library.gpu_limits import MAX_BINDING, MAX_HEAD, check_gpu
 from duomem.compile.library.target import load_target, read_target
 from duomem.compile.models.config import DecoderConfig
-from duomem.core.errors import UserError
+from duomem.core.errors import CompileError, ConfigError
+from duomem.device.engine.schemes import SCHEMES
 
 SMOLLM2 = DecoderConfig(
     hidden_size=576,
@@ -26,7 +27,7 @@ SMOLLM2 = DecoderConfig(
 )
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ["q4f32_1", "q4f16_1"])
 @pytest.mark.parametrize("change", [{}, {"qkv_bias": True}, {"qk_norm": True}, {"rope_scaling": {"factor": 8.0}}])
 def test_llama_and_qwen_are_taken(scheme: str, change: dict[str, Any]) -> None:
     check_gpu(replace(SMOLLM2, **change), scheme, 8192, "here")
@@ -42,13 +43,13 @@ def test_llama_and_qwen_are_taken(scheme: str, change: dict[str, Any]) -> None:
     ],
 )
 def test_what_it_does_not_compute_is_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=f"^here: .*{message}.*use a CPU target"):
+    with pytest.raises(CompileError, match=f"^here: .*{message}.*use a CPU target"):
         check_gpu(replace(SMOLLM2, **change), "q4f32_1", 512, "here")
 
 
-@pytest.mark.parametrize("scheme", ["q0f32", "q0f16", "q8f16_1", "q4f16_0"])
+@pytest.mark.parametrize("scheme", sorted(set(SCHEMES) - {"q4f32_1", "q4f16_1"}))
 def test_other_schemes_are_refused(scheme: str) -> None:
-    with pytest.raises(UserError, match=f"q4f32_1 and q4f16_1 only, not {scheme}"):
+    with pytest.raises(CompileError, match=f"q4f32_1 and q4f16_1 only, not {scheme}"):
         check_gpu(SMOLLM2, scheme, 512, "here")
 
 
@@ -60,10 +61,10 @@ def test_other_schemes_are_refused(scheme: str) -> None:
         ({}, MAX_BINDING // 4 // 1536 + 1, "a layer's KV cache of 4 x 21846 tokens is .* lower --context"),
     ],
 )
-def test_a_tensor_above_what_every_adapter_binds_is_refused(change: dict[str, Any], length: int, message: str) -> None:
-    with pytest.raises(UserError, match=f"{message}.*|maxStorageBufferBindingSize = 134217728") as error:
+def test_a_tensor_above_what_every_gpu_binds_is_refused(change: dict[str, Any], length: int, message: str) -> None:
+    with pytest.raises(CompileError, match=f"^here: {message}") as error:
         check_gpu(replace(SMOLLM2, **change), "q4f32_1", length, "here")
-    assert re.search(message, str(error.value)) and "maxStorageBufferBindingSize = 134217728" in str(error.value)
+    assert "above maxStorageBufferBindingSize = 134217728" in str(error.value)
 
 
 def test_just_below_the_limits_is_taken() -> None:
@@ -73,7 +74,7 @@ def test_just_below_the_limits_is_taken() -> None:
 
 def test_heads_that_need_more_shared_memory_are_refused() -> None:
     large = replace(SMOLLM2, head_dim=256)
-    with pytest.raises(UserError, match=r"^here: .* 256 elements .*maxComputeWorkgroupStorageSize = 16384"):
+    with pytest.raises(CompileError, match=r"^here: .* 256 elements .*maxComputeWorkgroupStorageSize = 16384"):
         check_gpu(large, "q4f32_1", 512, "here")
     check_gpu(large, "q4f32_1", 512, "here", webgpu=False)
 
@@ -85,10 +86,10 @@ def test_heads_that_need_more_shared_memory_are_refused() -> None:
         ('name = "f32"\ncpu_features = []\nllvm = { kind = "llvm" }\ngpu = { kind = "webgpu" }', "this is for cpu"),
     ],
 )
-def test_a_gpu_baseline_has_gpu_options_and_no_other(tmp_path: Path, variant: str, message: str) -> None:
+def test_a_gpu_variant_has_gpu_options_and_no_other(tmp_path: Path, variant: str, message: str) -> None:
     path = tmp_path / "x.toml"
     path.write_text(f'name = "x"\ndevice = "cpu"\narch = "native"\n[[variants]]\n{variant}\n')
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ConfigError, match=message):
         read_target(path)
 
 

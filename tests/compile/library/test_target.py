@@ -18,7 +18,7 @@ from duomem.core.cpu import cpu_arch, cpu_features
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.tvm_engine import TvmEngine
 
-BASELINES = [(target, b.name) for target in ("x86_64", "aarch64") for b in load_target(target).variants]
+VARIANTS = [(target, variant.name) for target in ("x86_64", "aarch64") for variant in load_target(target).variants]
 TOKENS = np.random.default_rng(5).integers(0, 256, 60).tolist()
 
 # What must not be, and what must be, in the assembly of each.
@@ -37,18 +37,18 @@ RULES: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-def baseline_of(target: str, name: str) -> Variant:
-    return next(b for b in load_target(target).variants if b.name == name)
+def variant_of(target: str, name: str) -> Variant:
+    return next(variant for variant in load_target(target).variants if variant.name == name)
 
 
-@pytest.mark.parametrize(("target", "name"), BASELINES)
+@pytest.mark.parametrize(("target", "name"), VARIANTS)
 def test_a_cpu_with_the_features_named_has_all_that_llvm_may_use(target: str, name: str) -> None:
     """So that no library can hold an instruction a CPU it is chosen for lacks."""
     import tvm
 
     from duomem.compile.library.worker import resolve_target
 
-    variant = baseline_of(target, name)
+    variant = variant_of(target, name)
     resolved = resolve_target(variant.llvm)
     has = tvm.get_global_func("target.target_has_feature")
     arm = {"asimd", "asimdhp", "fphp", "asimddp", "atomics", "asimdrdm", "sve", "sve2", "i8mm", "bf16"}
@@ -61,18 +61,18 @@ def test_every_feature_of_x86_is_known_by_both_names() -> None:
 
 
 @pytest.mark.parametrize("target", ["x86_64", "aarch64"])
-def test_baselines_are_listed_best_first(target: str) -> None:
-    features = [set(b.cpu_features) for b in load_target(target).variants]
+def test_variants_are_listed_best_first(target: str) -> None:
+    features = [set(variant.cpu_features) for variant in load_target(target).variants]
     assert all(better > worse for better, worse in itertools.pairwise(features))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "name"), BASELINES)
+@pytest.mark.parametrize(("target", "name"), VARIANTS)
 @pytest.mark.parametrize("scheme", ["q4f32_1", "q0f32"])
-def test_the_code_keeps_to_its_baseline(tiny_model: Path, target: str, name: str, scheme: str) -> None:
+def test_the_code_keeps_to_its_variant(tiny_model: Path, target: str, name: str, scheme: str) -> None:
     from duomem.compile.library.worker import compile_decoder, resolve_target
 
-    variant = baseline_of(target, name)
+    variant = variant_of(target, name)
     job: dict[str, Any] = {"config": Checkpoint(tiny_model).config.to_json(), "scheme": scheme}
     executable = compile_decoder(job | {"prefill_chunk": 64, "all_chunk": 64}, resolve_target(variant.llvm))
     text = assembly(executable.mod)

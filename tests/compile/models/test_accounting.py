@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duomem.compile.models.accounting import work
+from duomem.compile.models.accounting import decoder_cost
 from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.compile.weights.mlc_layout import write_weights
 from duomem.compile.weights.quantize import store
+from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.weights import read_tensor_cache
 
 BASE = DecoderConfig(64, 96, 3, 4, 50, num_key_value_heads=2, head_dim=32, max_position_embeddings=64)
@@ -35,7 +36,6 @@ CONFIGS = {
         sliding_layers=(True, False, True),
     ),
 }
-SCHEMES = ("q0f32", "q0f16", "q4f32_1", "q4f16_1", "q4f16_0", "q8f16_1")
 
 
 def _blocks(rng: np.random.Generator, weight: Weight) -> Callable[[], Iterator[np.ndarray]]:
@@ -52,7 +52,7 @@ def test_weight_bytes_are_what_a_pass_reads_of_the_files(tmp_path: Path, name: s
     write_weights(tensors, tmp_path)
     records = read_tensor_cache(tmp_path).values()
     looked_up = 0 if config.tie_word_embeddings else sum(r.nbytes for r in records if "embed_tokens" in r.name)
-    assert work(config, scheme).weight_bytes == sum(r.nbytes for r in records) - looked_up
+    assert decoder_cost(config, scheme).weight_bytes == sum(r.nbytes for r in records) - looked_up
 
 
 class _Counter:
@@ -96,7 +96,7 @@ class _Counter:
 def test_flops_are_those_of_a_forward_pass(name: str, tokens: int, context: int) -> None:
     counter = _Counter(CONFIGS[name])
     counter.run(tokens, context)
-    counted = work(CONFIGS[name], "q4f32_1")
+    counted = decoder_cost(CONFIGS[name], "q4f32_1")
     assert counted.prefill_flops(tokens, context) == counter.flops
     if tokens == 1:
         assert counted.decode_flops(context) == counter.flops

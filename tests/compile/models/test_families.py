@@ -17,9 +17,10 @@ from duomem.compile import bundle as writer
 from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.quantize import SCHEMES, dequantize, load_stored, quantize
+from duomem.compile.weights.quantize import dequantize, load_stored, quantize
 from duomem.compile.weights.reference import load_reference, set_weight
 from duomem.device.engine.bundle import Bundle
+from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 from duomem.device.engine.weights import read_tensor_cache
 
@@ -220,7 +221,7 @@ def test_stored_weights_are_what_is_computed_with(
     reference = logits(model)
     drift = float(np.abs(reference - original).max())
     worst = differences(bundle, reference)
-    bound = drift / 100 if SCHEMES[scheme].bits else BOUND
+    bound = drift / 100 if SCHEMES[scheme].is_quantized else BOUND
     assert drift > BOUND and all(value < bound for value in worst.values()), (drift, worst)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import episodes
 import numpy as np
 import pytest
 
@@ -18,11 +19,12 @@ from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq as module
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
-from duomem.compile.weights.quantize import SCHEMES, dequantize, quantize, to_bfloat16
+from duomem.compile.weights.quantize import dequantize, quantize, round_scale, to_bfloat16
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
-from duomem.core.trajectory import Step, Trajectory
+from duomem.core.trajectory import Trajectory
 from duomem.device.engine.bundle import read_bundle
+from duomem.device.engine.schemes import SCHEMES
 from duomem.memory_packs.build import build_pack
 from duomem.train.calibration import sample_episodes
 
@@ -51,7 +53,7 @@ def test_outputs_are_nearer_than_with_plain_rounding(scheme: str, n: int, k: int
     q, scale = stored = gptq(w, x.T @ x, scheme)
     assert q.dtype == np.uint32 and q.shape == (n, k * SCHEMES[scheme].bits // 32)
     assert scale.dtype == np.float32 and scale.shape == (n, k // 32)
-    assert np.array_equal(scale, SCHEMES[scheme].round_scale(scale))
+    assert np.array_equal(scale, round_scale(scale, SCHEMES[scheme]))
     assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantize(w, scheme))
 
 
@@ -159,22 +161,7 @@ def test_a_foreign_tokenizer_is_found_out(tiny_model: Path) -> None:
 
 
 def episode(i: int, split: str = "train") -> Trajectory:
-    name = ("mug", "pen", "egg", "cup")[i % 4]
-    goal = f"put a {name} in desk."
-    steps = tuple(Step("You see.", ("look", c), c) for c in (f"take {name} 1", "move it to desk 1"))
-    return Trajectory(
-        f"{i:064x}",
-        f"group-{i}",
-        split,
-        "pick_and_place_simple",
-        goal,
-        f"You see a desk 1.\nYour task is to: {goal}",
-        steps,
-        "Done.",
-        True,
-        "expert/1",
-        0,
-    )
+    return episodes.episode(i, split, commands=("take {name} 1", "move it to desk 1"))
 
 
 def write(path: Path, trajectories: list[Trajectory]) -> Path:

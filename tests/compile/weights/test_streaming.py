@@ -36,11 +36,11 @@ CONFIG: dict[str, Any] = {
 CONVERT = """
 import sys
 from pathlib import Path
-from duomem.compile.bundle import stored_tensors
+from duomem.compile.bundle import packed_tensors
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.mlc_layout import write_weights
 folder, out, scheme = sys.argv[1:]
-write_weights(stored_tensors(Checkpoint(Path(folder)), scheme, None), Path(out))
+write_weights(packed_tensors(Checkpoint(Path(folder)), scheme, None), Path(out))
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(int(status["VmHWM"].split()[0]) * 1024)
 """

@@ -74,7 +74,7 @@ def test_the_schema_is_version_1(result: dict[str, Any]) -> None:
         "machine",
         "bundle",
         "files",
-        "work",
+        "cost",
         "settings",
         "runs",
         "notes",
@@ -97,13 +97,13 @@ def test_the_schema_is_version_1(result: dict[str, Any]) -> None:
         "versus": dict.fromkeys(names[1:], versus),
         "best_baseline": "str",
         "ratio": "number",
-        "work": dict.fromkeys(
+        "cost": dict.fromkeys(
             ("flops", "bytes", "flops_per_second", "bytes_per_second", "flop_utilisation", "bandwidth_utilisation"),
             "number",
         ),
     }
     assert set(run["peaks"]) == {"flops", "read", "memory", "memory_buffer", "before", "after"}
-    assert DecoderCost.from_json(found["work"], "result").to_json() == found["work"]
+    assert DecoderCost.from_json(found["cost"], "result").to_json() == found["cost"]
     assert set(found["files"]) == {"weights", "libraries", "all"}
 
 
@@ -127,18 +127,18 @@ def test_ratios_are_of_the_pairs_that_were_timed(result: dict[str, Any]) -> None
         assert test["ratio"] == test["versus"][test["best_baseline"]]["median"]
 
 
-def test_achieved_rates_follow_from_work_and_speed(result: dict[str, Any], bundle: Bundle) -> None:
-    work = DecoderCost.from_json(bundle.manifest["work"], "bundle.json")
+def test_achieved_rates_follow_from_cost_and_speed(result: dict[str, Any], bundle: Bundle) -> None:
+    cost = DecoderCost.from_json(bundle.manifest["cost"], "bundle.json")
     run = result["runs"][0]
     prefill, _, _, deep = run["tests"]
     speed = prefill["engines"][OURS]["mean"]
-    assert prefill["work"]["flops_per_second"] == pytest.approx(work.prefill_flops(70) * speed / 70)
-    assert prefill["work"]["flop_utilisation"] == pytest.approx(
-        prefill["work"]["flops_per_second"] / run["peaks"]["flops"]
+    assert prefill["cost"]["flops_per_second"] == pytest.approx(cost.prefill_flops(70) * speed / 70)
+    assert prefill["cost"]["flop_utilisation"] == pytest.approx(
+        prefill["cost"]["flops_per_second"] / run["peaks"]["flops"]
     )
-    moved = sum(work.decode_bytes(40 + i) for i in range(8))
-    assert deep["work"]["bytes_per_second"] == pytest.approx(moved * deep["engines"][OURS]["mean"] / 8)
-    assert deep["work"]["bytes"] > run["tests"][1]["work"]["bytes"]
+    moved = sum(cost.decode_bytes(40 + i) for i in range(8))
+    assert deep["cost"]["bytes_per_second"] == pytest.approx(moved * deep["engines"][OURS]["mean"] / 8)
+    assert deep["cost"]["bytes"] > run["tests"][1]["cost"]["bytes"]
 
 
 def test_the_twin_agrees(result: dict[str, Any]) -> None:
@@ -175,7 +175,7 @@ def test_a_test_that_does_not_fit_the_context(bundle: Bundle, settings: Settings
         run_bench(bundle, settings)
 
 
-def test_a_bundle_without_its_work(bundle: Bundle) -> None:
-    manifest = {name: value for name, value in bundle.manifest.items() if name != "work"}
-    with pytest.raises(UserError, match=r"bundle.json: field work.attention is missing"):
+def test_a_bundle_without_its_cost(bundle: Bundle) -> None:
+    manifest = {name: value for name, value in bundle.manifest.items() if name != "cost"}
+    with pytest.raises(UserError, match=r"bundle.json: field cost.attention is missing"):
         run_bench(Bundle(bundle.folder, manifest), Settings(8, 4, 1))

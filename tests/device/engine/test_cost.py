@@ -53,4 +53,4 @@ def _broken() -> list[tuple[str, Any]]:
 def test_a_wrong_field_is_named(field: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         DecoderCost.from_json(value, "bundle.json")
-    assert str(caught.value).startswith(f"bundle.json: field work.{field} is missing or not ")
+    assert str(caught.value).startswith(f"bundle.json: field cost.{field} is missing or not ")

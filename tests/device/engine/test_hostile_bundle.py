@@ -47,7 +47,7 @@ MANIFEST: dict[str, Any] = {
             {"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x86-64-v3", "cpu_features": ["avx2"]},
         ],
     },
-    "work": {
+    "cost": {
         "weight_bytes": 1,
         "layer_flops": 1,
         "head_flops": 1,
@@ -196,9 +196,9 @@ def test_paths_outside_the_folders_are_refused(bundle: Path, name: str) -> None:
         ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": [2]}]),
         ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": []}] * 33),
         ("model.config", []),
-        ("work", None),
-        ("work.weight_bytes", -1),
-        ("work.attention", []),
+        ("cost", None),
+        ("cost.weight_bytes", -1),
+        ("cost.attention", []),
         ("gate", {}),
         ("gate.max_abs_diff", float("nan")),
         ("gate.bound", "1"),

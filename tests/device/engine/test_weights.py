@@ -95,19 +95,19 @@ def record_of(folder: Path, array: np.ndarray, name: str, form: str = "raw", dty
 def test_scales_stay_bfloat16(tmp_path: Path) -> None:
     bits = np.array([[0x3F80, 0xC000]], np.uint16)
     record = record_of(tmp_path, bits, "s", "f32-to-bf16", "float32")
-    assert library_weight([record], (1, 2, 1), "uint16").tolist() == [[[0x3F80], [0xC000]]]
-    assert library_weight([record], (1, 2), "float32").tolist() == [[1.0, -2.0]]
+    assert library_weight([record], (1, 2, 1), "uint16", "q4f32_1").tolist() == [[[0x3F80], [0xC000]]]
+    assert library_weight([record], (1, 2), "float32", "q4f32_1").tolist() == [[1.0, -2.0]]
 
 
 def test_vectors_become_float32(tmp_path: Path) -> None:
     record = record_of(tmp_path, np.array([1.5, -2], np.float16), "norm")
-    array = library_weight([record], (2,), "float32")
+    array = library_weight([record], (2,), "float32", "q4f32_1")
     assert array.dtype == np.float32 and array.tolist() == [1.5, -2.0]
 
 
 def test_stored_parts_are_stacked(tmp_path: Path) -> None:
     parts = [record_of(tmp_path, np.full((n, 3), n, np.float32), f"p{n}") for n in (1, 2)]
-    assert np.array_equal(library_weight(parts, (1, 3, 3), "float32")[0], [[1, 2, 2]] * 3)
+    assert np.array_equal(library_weight(parts, (1, 3, 3), "float32", "q4f32_1")[0], [[1, 2, 2]] * 3)
 
 
 def test_only_q4f16_0_is_transposed_and_not_its_embedding(tmp_path: Path) -> None:
@@ -124,6 +124,6 @@ def test_only_q4f16_0_is_transposed_and_not_its_embedding(tmp_path: Path) -> Non
 def test_a_weight_of_another_shape_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     record = read_tensor_cache(tmp_path)["w"]
-    assert library_weight([record], (1, 5, 8), "float32").shape == (1, 5, 8)
+    assert library_weight([record], (1, 5, 8), "float32", "q4f32_1").shape == (1, 5, 8)
     with pytest.raises(UserError, match="w is float32"):
-        library_weight([record], (1, 6, 8), "float32")
+        library_weight([record], (1, 6, 8), "float32", "q4f32_1")
