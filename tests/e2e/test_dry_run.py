@@ -20,8 +20,9 @@ from families import text_model
 from duomem.cli.main import main
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.configs import student_files
+from duomem.core.architectures import ARCHITECTURES
 from duomem.memory_packs.build import build_pack
-from duomem.train.architecture import ALL_LINEAR, NAMES, read_architecture
+from duomem.train.architecture import ALL_LINEAR, read_architecture
 from duomem.train.config import StudentConfig, load_config
 
 pytestmark = pytest.mark.slow
@@ -55,13 +56,13 @@ def _kind(path: Path) -> Kind:
     return architecture.name, architecture.tie_word_embeddings
 
 
-FIRST = {_kind(path): path for path in reversed(student_files().values())}
+FIRST = {_kind(path): path for path in reversed([*student_files().values()])}
 """A student of each kind."""
 KINDS = pytest.mark.parametrize("kind", sorted(FIRST), ids=lambda kind: f"{kind[0]}-{'tied' if kind[1] else 'untied'}")
 
 
 def test_every_architecture_has_a_student() -> None:
-    assert {name for name, _ in FIRST} == set(NAMES)
+    assert {name for name, _ in FIRST} == set(ARCHITECTURES)
 
 
 @pytest.fixture(scope="session")

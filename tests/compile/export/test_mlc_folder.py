@@ -191,7 +191,7 @@ def test_the_folder(tiny_model: Path, tmp_path: Path) -> None:
         (entry,) = package["model_list"]
         assert package["device"] == device and entry["bundle_weight"] is True
         assert (out / app / entry["model"] / "mlc-chat-config.json").is_file()
-        assert entry["model_id"] == "tiny-q4f16_1-MLC"
+        assert entry["model_id"] == f"{tiny_model.name}-q4f16_1-MLC"
         weights = sum(f.stat().st_size for f in (out / "model").glob("params_shard_*"))
         assert entry["estimated_vram_bytes"] > weights
         assert entry["overrides"] == {"prefill_chunk_size": 128, "context_window_size": 256}

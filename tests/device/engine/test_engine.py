@@ -245,7 +245,7 @@ def test_wrong_arguments(tiny_bundle: Path, options: dict, message: str) -> None
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        (True, r"needs \d+ MB of memory .* give a context_length"),
+        (True, r"needs \d+ MB of memory .* give a --context"),
         (False, r"KV cache of 4 sessions .* smaller context_length"),
     ],
 )

@@ -114,11 +114,11 @@ def test_a_gpu_library_takes_matrices_transposed(tmp_path: Path) -> None:
         size = (tmp_path / name).stat().st_size
         return Record(name, tmp_path / name, 0, size, shape, dtype, "raw")
 
-    taken = library_weight([record("words", (8, 3), "uint32")], (3, 8), "uint32", transposed=True)
+    taken = library_weight([record("words", (8, 3), "uint32")], (3, 8), "uint32", "q4f16_1", transposed=True)
     assert np.array_equal(taken, words.T) and taken.flags.c_contiguous
-    taken = library_weight([record("scales", (8, 1), "float16")], (1, 8), "float32", transposed=True)
+    taken = library_weight([record("scales", (8, 1), "float16")], (1, 8), "float32", "q4f16_1", transposed=True)
     assert np.array_equal(taken, scales.T.astype(np.float32))
-    taken = library_weight([record("norm", (8,), "float16")], (8,), "float32", transposed=True)
+    taken = library_weight([record("norm", (8,), "float16")], (8,), "float32", "q4f16_1", transposed=True)
     assert np.array_equal(taken, scales[:, 0].astype(np.float32))
     with pytest.raises(UserError, match="the library takes"):
-        library_weight([record("words", (8, 3), "uint32")], (8, 3), "uint32", transposed=True)
+        library_weight([record("words", (8, 3), "uint32")], (8, 3), "uint32", "q4f16_1", transposed=True)

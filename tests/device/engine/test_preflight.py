@@ -113,7 +113,7 @@ def test_fewer_sessions_where_a_shorter_context_is_not_enough(bundle: Bundle) ->
     with pytest.raises(UserError, match=r"--context of at most 272 and max_sessions of 1"):
         check_memory(need, limit, bundle, 4096, 4)
     check_memory(memory_need(bundle, 272, 1), limit, bundle, 272, 1)
-    with pytest.raises(UserError, match="no context_length fits, as 85 MB go to the rest"):
+    with pytest.raises(UserError, match="no --context fits, as 85 MB go to the rest"):
         check_memory(need, Limit(50 * MEBI, "free memory"), bundle, 4096, 4)
 
 
