@@ -46,7 +46,7 @@ COMPILE_ROOMS = {
     "bundle": {"gate", "library", "weights", "models"},
     "export": {"bundle", "weights", "models"},
 }
-"""What each part of compile may use beside itself, `process` and what is below compile: only parts listed above it."""
+"""What each part of compile may use beside itself and what is below compile: only parts listed above it."""
 
 
 def _imports(path: Path) -> set[str]:
@@ -97,21 +97,15 @@ def test_compile_has_no_circle() -> None:
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "compile"], ids=str)
 def test_imports_within_compile_point_down(path: Path) -> None:
     room = _compile_room(".".join(("duomem", *path.with_suffix("").parts)).removesuffix(".__init__"))
-    used = {_compile_room(name) for name in _imports(path)} - {None, "process", room}
+    used = {_compile_room(name) for name in _imports(path)} - {None, room}
     assert used <= COMPILE_ROOMS.get(str(room), set())
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] in DEVICE_SIDE], ids=str)
 def test_the_device_side_never_imports_what_a_device_has_not(path: Path) -> None:
-    """Not even inside a function; only the reference engine may import its own."""
-    never = ("torch", "transformers", "peft", "safetensors", "matplotlib")
-    heavy = {
-        name
-        for name in _imports(path)
-        if name.split(".")[0] in never
-        or (name.split(".")[0] in ("alfworld", "textworld") and path.name != "official.py")
-    }
-    assert not heavy
+    """Not even inside a function."""
+    never = {"torch", "transformers", "peft", "safetensors", "matplotlib", "alfworld", "textworld"}
+    assert not never & {name.split(".")[0] for name in _imports(path)}
 
 
 def _loaded(program: str) -> list[str]:
