@@ -33,6 +33,12 @@ TINY: dict[str, Any] = {
 }
 
 
+def pytest_configure() -> None:
+    """One thread each where xdist's workers share the cores: threads that wait spin, and slow the other worker."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ |= dict.fromkeys(("TVM_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+
+
 def write_byte_tokenizer(folder: Path) -> None:
     """A tokenizer of the 256 bytes, so that any text encodes to one token a byte."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -14,7 +14,7 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def gpu() -> dict[str, Any]:
+def gpu_facts() -> dict[str, Any]:
     """The best GPU's facts; skips where the plugin or a Vulkan driver is missing."""
     if importlib.util.find_spec("duomem_vulkan") is None:
         pytest.skip("duomem-vulkan is not installed (pip install ./plugins/vulkan)")
@@ -28,14 +28,14 @@ def gpu() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def device(gpu: dict[str, Any]) -> Any:
+def device(gpu_facts: dict[str, Any]) -> Any:
     import tvm
 
     return tvm.device("webgpu", 0)
 
 
 @pytest.fixture(scope="session")
-def vulkan_bundle(gpu: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def vulkan_bundle(gpu_facts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """The tiny model compiled for Vulkan in q4f32_1, context 256. Read it, do not change it."""
     from duomem.compile.bundle import compile_bundle
     from duomem.compile.library.target import load_target
@@ -46,7 +46,7 @@ def vulkan_bundle(gpu: dict[str, Any], tmp_path_factory: pytest.TempPathFactory,
 
 
 @pytest.fixture(scope="session")
-def run_python(gpu: dict[str, Any]) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_python(gpu_facts: dict[str, Any]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """run_python(program, **environment) runs a program in a fresh process that can import `wgsl`."""
 
     def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:

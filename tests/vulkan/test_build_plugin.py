@@ -55,7 +55,7 @@ def test_a_library_that_needs_a_newer_glibc_is_refused(build_plugin: Any, tmp_pa
         build_plugin.check_symbol_versions(library)
 
 
-def test_the_installed_plugin_loads_on_glibc_2_31(build_plugin: Any, gpu: dict[str, Any]) -> None:
+def test_the_installed_plugin_loads_on_glibc_2_31(build_plugin: Any, gpu_facts: dict[str, Any]) -> None:
     import duomem_vulkan
 
     for library in sorted(duomem_vulkan.LIBRARY.parent.glob("*.so")):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.vulkan
 
 @pytest.mark.parametrize(("variant", "dispatches"), [("llama", 9), ("qwen2", 9), ("qwen3", 10)])
 def test_a_family_passes_the_gate(
-    gpu: dict[str, Any], tmp_path: Path, byte_tokenizer: Path, variant: str, dispatches: int
+    gpu_facts: dict[str, Any], tmp_path: Path, byte_tokenizer: Path, variant: str, dispatches: int
 ) -> None:
     """llama: scaled rotary positions; qwen2: biases; qwen3: norms of heads. At most 10 dispatches a layer."""
     import duomem_vulkan

@@ -52,10 +52,10 @@ def test_an_empty_tensor(device: Any) -> None:
     assert tvm.runtime.empty((0, 4), "float32", device).numpy().shape == (0, 4)
 
 
-def test_a_tensor_above_the_gpus_limit_is_refused_by_name(device: Any, gpu: dict[str, Any]) -> None:
+def test_a_tensor_above_the_gpus_limit_is_refused_by_name(device: Any, gpu_facts: dict[str, Any]) -> None:
     import tvm
 
-    limits = gpu["limits"]
+    limits = gpu_facts["limits"]
     limit = min(limits["max_buffer_size"], limits["max_storage_buffer_binding_size"])
     with pytest.raises(MemoryError, match=rf"max(StorageBufferBindingSize|BufferSize) = {limit}.*split the tensor"):
         tvm.runtime.empty((limit + 1,), "uint8", device)

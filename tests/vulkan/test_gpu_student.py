@@ -113,7 +113,7 @@ def test_the_gate_ran_the_library(vulkan_bundle: Path) -> None:
 
 
 def test_without_a_gpu_the_gate_says_what_it_did_not_run(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: dict[str, Any]
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu_facts: dict[str, Any]
 ) -> None:
     from duomem.compile import bundle as writer
     from duomem.compile.gate import gate
@@ -130,7 +130,7 @@ def test_without_a_gpu_the_gate_says_what_it_did_not_run(
 
 @pytest.mark.skipif(cpu_arch() == "aarch64", reason="a phone's libraries run here themselves")
 def test_a_phones_libraries_are_checked_through_ones_for_this_machine(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: dict[str, Any]
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu_facts: dict[str, Any]
 ) -> None:
     pytest.importorskip("ziglang")
     from duomem.compile.bundle import compile_bundle
@@ -152,9 +152,9 @@ def test_a_phones_libraries_are_checked_through_ones_for_this_machine(
 
 
 def test_a_software_rasteriser_is_not_chosen_unasked(
-    both: Path, gpu: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    both: Path, gpu_facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not gpu["software"]:
+    if not gpu_facts["software"]:
         pytest.skip("this is no software rasteriser")
     monkeypatch.delenv(SOFTWARE, raising=False)
     assert TvmEngine.load(both).library.device == "cpu"
@@ -222,7 +222,7 @@ def test_a_gpu_is_chosen_before_the_cpu(
 
 
 def test_an_episode_takes_the_cpus_actions(
-    gpu: dict[str, Any], make_model: Any, generated_games: Path, tmp_path: Path
+    gpu_facts: dict[str, Any], make_model: Any, generated_games: Path, tmp_path: Path
 ) -> None:
     """The agent, on a generated game, with a system text prefilled once and forked, and commands scored by branches."""
     from duomem.compile.bundle import compile_bundle
@@ -253,7 +253,7 @@ def test_an_episode_takes_the_cpus_actions(
     ],
 )
 def test_other_shapes_pass_the_gate(
-    gpu: dict[str, Any], make_model: Any, tmp_path: Path, scheme: str, config: dict[str, Any]
+    gpu_facts: dict[str, Any], make_model: Any, tmp_path: Path, scheme: str, config: dict[str, Any]
 ) -> None:
     from duomem.compile.bundle import compile_bundle
     from duomem.compile.library.target import load_target

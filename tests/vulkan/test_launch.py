@@ -14,7 +14,7 @@ rng = np.random.default_rng(5)
 
 
 @pytest.fixture(scope="module")
-def wgsl(gpu: dict[str, Any]) -> Any:
+def wgsl(gpu_facts: dict[str, Any]) -> Any:
     import wgsl
 
     return wgsl
@@ -40,9 +40,9 @@ def test_a_chain_of_dispatches_in_float32(device: Any, wgsl: Any) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
-def test_a_chain_of_dispatches_in_float16(device: Any, wgsl: Any, gpu: dict[str, Any]) -> None:
-    if not gpu["f16"]:
-        pytest.skip(f"{gpu['name']} has no 16-bit floats in shaders")
+def test_a_chain_of_dispatches_in_float16(device: Any, wgsl: Any, gpu_facts: dict[str, Any]) -> None:
+    if not gpu_facts["f16"]:
+        pytest.skip(f"{gpu_facts['name']} has no 16-bit floats in shaders")
     got, expected = _chain(device, wgsl, "f16", "float16", 40)
     np.testing.assert_allclose(got.astype("float32"), expected.astype("float32"), atol=0.02)
 
@@ -162,16 +162,16 @@ def test_bad_wgsl_raises_with_the_compilers_message(device: Any, wgsl: Any) -> N
     _launch(device, wgsl, kernel, 1.0, 0, 1)
 
 
-def test_a_workgroup_above_the_gpus_limit_raises(device: Any, wgsl: Any, gpu: dict[str, Any]) -> None:
-    threads = gpu["limits"]["max_compute_invocations_per_workgroup"] * 2
+def test_a_workgroup_above_the_gpus_limit_raises(device: Any, wgsl: Any, gpu_facts: dict[str, Any]) -> None:
+    threads = gpu_facts["limits"]["max_compute_invocations_per_workgroup"] * 2
     with pytest.raises(ValueError, match="webgpu"):
         _launch(device, wgsl, wgsl.scale(threads=threads), 1.0, 0, 1)
 
 
-def test_more_buffers_than_the_gpu_binds_are_refused(device: Any, wgsl: Any, gpu: dict[str, Any]) -> None:
+def test_more_buffers_than_the_gpu_binds_are_refused(device: Any, wgsl: Any, gpu_facts: dict[str, Any]) -> None:
     import tvm
 
-    count = gpu["limits"]["max_storage_buffers_per_shader_stage"] + 1
+    count = gpu_facts["limits"]["max_storage_buffers_per_shader_stage"] + 1
     kernel = replace(wgsl.scale(), arguments=(wgsl.HANDLE,) * count, writes=(0,) * count)
     tensor = tvm.runtime.tensor(np.zeros(64, "float32"), device)
     with pytest.raises(ValueError, match=f"binds {count} buffers, above maxStorageBuffersPerShaderStage = {count - 1}"):

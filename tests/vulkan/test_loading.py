@@ -20,22 +20,22 @@ print(y.numpy()[5])
 """
 
 
-def test_gpus_are_described(gpu: dict[str, Any]) -> None:
-    assert gpu["type"] in {"discrete", "integrated", "cpu", "unknown"}
-    assert gpu["name"] and gpu["driver"]
-    assert isinstance(gpu["f16"], bool)
-    assert gpu["limits"]["max_storage_buffer_binding_size"] >= 128 << 20
-    if "llvmpipe" in gpu["name"]:
-        assert gpu["software"] is True
+def test_gpus_are_described(gpu_facts: dict[str, Any]) -> None:
+    assert gpu_facts["type"] in {"discrete", "integrated", "cpu", "unknown"}
+    assert gpu_facts["name"] and gpu_facts["driver"]
+    assert isinstance(gpu_facts["f16"], bool)
+    assert gpu_facts["limits"]["max_storage_buffer_binding_size"] >= 128 << 20
+    if "llvmpipe" in gpu_facts["name"]:
+        assert gpu_facts["software"] is True
 
 
-def test_device_attributes(device: Any, gpu: dict[str, Any]) -> None:
+def test_device_attributes(device: Any, gpu_facts: dict[str, Any]) -> None:
     import duomem_vulkan
     import tvm
 
     assert device.exist
-    assert device.device_name == gpu["name"]
-    assert device.max_threads_per_block == gpu["limits"]["max_compute_invocations_per_workgroup"]
+    assert device.device_name == gpu_facts["name"]
+    assert device.max_threads_per_block == gpu_facts["limits"]["max_compute_invocations_per_workgroup"]
     missing = len(duomem_vulkan.gpus())
     assert not tvm.device("webgpu", missing).exist
     with pytest.raises(RuntimeError, match=f"no adapter {missing}"):
@@ -115,7 +115,7 @@ print("end")
     assert ("panicked" in result.stderr) == in_submission
 
 
-def test_damaged_modules_raise(gpu: dict[str, Any]) -> None:
+def test_damaged_modules_raise(gpu_facts: dict[str, Any]) -> None:
     import wgsl
 
     whole = wgsl.module_bytes(wgsl.scale(), wgsl.Kernel("other", "fn other() {}", (wgsl.HANDLE,), (1,)))

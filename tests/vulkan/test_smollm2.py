@@ -28,7 +28,7 @@ CONTEXT, BOUND = 2048, 1e-3
 
 
 @pytest.fixture(scope="module")
-def student(gpu: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def student(gpu_facts: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle with the libraries for this CPU and for Vulkan."""
     from duomem.compile.bundle import packed_tensors
     from duomem.compile.library.build import building
