@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from duomem.core.errors import UserError
+from duomem.device.agent.agent import Agent
+from duomem.device.agent.evaluate import EvalConfig
+from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.session import ContextFull
+from duomem.memory_packs.pack import read_pack
 
 Opinion = Callable[[tuple[int, ...]], np.ndarray]
 """Tokens so far -> logits [vocab]."""
@@ -96,3 +101,11 @@ class FakeSession:
     def _check(self) -> None:
         if self not in self._engine.open:
             raise ValueError("the session is closed")
+
+
+def fake_agent(config: EvalConfig, tokenizer: Path) -> Agent:
+    """What load_agent gives for `config`, on an engine without a model. tokenizer: folder of the byte tokenizer."""
+    memories = read_pack(config.pack).memories if config.pack else ()
+    engine = FakeEngine(random_opinion(300), 300)
+    prompts, play = PromptTokenizer(tokenizer), config.play
+    return Agent(engine, prompts, "student:fake", config.protocol, memories, play.k, play.max_steps)

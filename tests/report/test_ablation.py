@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, random_opinion
+from fakes import fake_agent
 
 from duomem.cli.main import main
 from duomem.core.files import sha256_file
 from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig
-from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
-from duomem.memory_packs.pack import read_pack, write_pack
+from duomem.memory_packs.pack import write_pack
 
 MEMORY = Memory("put a mug in desk.", "pick_and_place_simple", ("go to desk",), "f" * 64, "g")
 
@@ -35,16 +34,7 @@ def loaded(
 
     def load(config: EvalConfig) -> Agent:
         played.append(config)
-        memories = read_pack(config.pack).memories if config.pack else ()
-        return Agent(
-            FakeEngine(random_opinion(300), 300),
-            PromptTokenizer(byte_tokenizer),
-            "student:fake",
-            config.protocol,
-            memories,
-            config.play.k,
-            config.play.max_steps,
-        )
+        return fake_agent(config, byte_tokenizer)
 
     monkeypatch.setattr(evaluate_module, "load_agent", load)
     monkeypatch.setattr("duomem.report.write.can_draw", lambda: False)  # test_figure draws

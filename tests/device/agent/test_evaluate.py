@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, random_opinion
+from fakes import fake_agent
 
 from duomem.core.errors import BundleError, UserError
 from duomem.core.files import sha256_bytes, sha256_file
@@ -18,10 +18,9 @@ from duomem.device.agent import agent as agent_module
 from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, evaluate, load_agent, read_episodes, summarize
-from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
-from duomem.memory_packs.pack import read_pack, write_pack
+from duomem.memory_packs.pack import write_pack
 
 MEMORIES = [Memory("put a mug in desk.", "pick_and_place_simple", ("go to desk",), "f" * 64, "g")]
 
@@ -34,16 +33,7 @@ def config(tmp_path: Path, byte_tokenizer: Path, monkeypatch: pytest.MonkeyPatch
     write_pack(tmp_path / "a.dmpack", "a", "expert/1", "", MEMORIES)
 
     def load(config: EvalConfig) -> Agent:
-        memories = read_pack(config.pack).memories if config.pack else ()
-        return Agent(
-            FakeEngine(random_opinion(300), 300),
-            PromptTokenizer(byte_tokenizer),
-            "student:fake",
-            config.protocol,
-            memories,
-            config.play.k,
-            config.play.max_steps,
-        )
+        return fake_agent(config, byte_tokenizer)
 
     monkeypatch.setattr(evaluate_module, "load_agent", load)
     return EvalConfig(tmp_path / "bundle", tmp_path / "a.dmpack", "free", PlayConfig(max_steps=2))
