@@ -1,4 +1,4 @@
-"""Training and merging a student by the name of its config, as the Python API has it.
+"""Training and merging a student by its config: what the Python API and the command line share.
 
 The base model is converted or downloaded once, into `models`.
 """
@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.cpu import usable_cores
+from duomem.core.trajectory import read_train_trajectories
+from duomem.memory_packs.pack import read_pack
 from duomem.train.base_model import MODELS, resolve_base_model
-from duomem.train.config import find_config
+from duomem.train.config import StudentConfig, find_config
 from duomem.train.merge import merge
 from duomem.train.trainer import TrainInputs, train
 
 
 def train_student(
-    config: str,
+    config: str | StudentConfig,
     trajectories: Sequence[Path | str],
     packs: Sequence[Path | str],
     out: Path | str,
@@ -30,8 +32,9 @@ def train_student(
 ) -> dict[str, Any]:
     """Train a LoRA adapter on won episodes and write it to a folder.
 
-    config: name of a student ("smollm2-135m"), or path of a TOML file. trajectories: files of `duomem teach`.
-    packs: .dmpack files, whose memories are shown while training. out: adapter folder to write, in peft's format.
+    config: name of a student ("smollm2-135m"), path of a TOML file, or a config already read.
+    trajectories: files of `duomem teach`. packs: .dmpack files, whose memories are shown while training.
+    out: adapter folder to write, in peft's format.
     start: adapter folder to go on from, None for a new one. threads: of the CPU, by default one a core.
     models: folder of converted base models. changes: fields of the config to replace (max_steps=100).
 
@@ -39,13 +42,21 @@ def train_student(
     is resumed, a finished one left as it is.
     Raises ConfigError, ModelError, TrajectoryError, PackError or TrainError.
     """
-    student = replace(find_config(config), **changes)
+    student = replace(_config(config), **changes)
+    trajectory_files, pack_files = [*map(Path, trajectories)], [*map(Path, packs)]
+    for path in pack_files:  # a wrong file is told before the base model is converted or downloaded
+        read_pack(path)
+    for path in trajectory_files:
+        for _ in read_train_trajectories(path):
+            pass
     base = resolve_base_model(student.model, Path(models))
-    inputs = TrainInputs(base, [*map(Path, trajectories)], [*map(Path, packs)], student, Path(start) if start else None)
+    inputs = TrainInputs(base, trajectory_files, pack_files, student, Path(start) if start else None)
     return train(inputs, Path(out), threads or usable_cores())
 
 
-def merge_student(config: str, adapter: Path | str, out: Path | str, *, models: Path | str = MODELS) -> Path:
+def merge_student(
+    config: str | StudentConfig, adapter: Path | str, out: Path | str, *, models: Path | str = MODELS
+) -> Path:
     """Merge an adapter into its base model: a plain Hugging Face folder, which `compile_bundle` takes.
 
     config: the student it was trained as. adapter: folder written by `train_student`. out: folder to write.
@@ -53,4 +64,8 @@ def merge_student(config: str, adapter: Path | str, out: Path | str, *, models: 
 
     Returns `out`. Raises ConfigError, or ModelError for an adapter that is damaged or does not fit the base.
     """
-    return merge(resolve_base_model(find_config(config).model, Path(models)), Path(adapter), Path(out))
+    return merge(resolve_base_model(_config(config).model, Path(models)), Path(adapter), Path(out))
+
+
+def _config(config: str | StudentConfig) -> StudentConfig:
+    return find_config(config) if isinstance(config, str) else config

@@ -56,18 +56,16 @@ def list_games(folder: Path | None) -> None:
 @click.option(
     "--unseen", type=_NUMBER, default=60, metavar="N", help="Number of valid_unseen games: floor plans of their own."
 )
-def generate_games(out: Path, seed: int, train: int, seen: int, unseen: int) -> None:
+def generate_command(out: Path, seed: int, train: int, seen: int, unseen: int) -> None:
     """Generate ALFWorld games of all six task types, offline.
 
     The scenes come from the alfworld wheel. The same arguments give the same bytes. An interrupted run goes on where it
     stopped.
     """
-    from duomem.core.progress import progress
-    from duomem.train.games.generate import generate
+    from duomem.train.games.generate import generate_games
 
-    counts = {"train": train, "valid_seen": seen, "valid_unseen": unseen}
-    total = sum(counts.values())
-    new = sum(progress(generate(out, seed, counts), "games", total=total, unit="game"))
+    total = train + seen + unseen
+    new = generate_games(out, seed, train, seen, unseen)
     if new:
         print(f"{out}: made {new} games, {total} in all")
     else:

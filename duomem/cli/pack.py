@@ -60,9 +60,8 @@ def search_command(file: Path, task: str, k: int) -> None:
     """
     from duomem.core.errors import PackError
     from duomem.memory_packs.pack import read_pack
-    from duomem.memory_packs.retriever import Retriever
 
-    found = Retriever(read_pack(file).memories).search(task, k)
+    found = read_pack(file).search(task, k)
     if not found:
         raise PackError(f"{file}: no memory shares a word with {task!r}: describe the task in other words")
     for nearness, memory in found:

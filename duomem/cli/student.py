@@ -111,7 +111,6 @@ def base_command(config: StudentConfig) -> None:
 @click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Hugging Face folder to write.")
 def merge_command(config: StudentConfig, adapter: Path, out: Path) -> None:
     """Merge an adapter into its base model, and write a Hugging Face folder."""
-    from duomem.train.base_model import resolve_base_model
-    from duomem.train.merge import merge
+    from duomem.train.student import merge_student
 
-    print(merge(resolve_base_model(config.model), adapter, out))
+    print(merge_student(config, adapter, out))

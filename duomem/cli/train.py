@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.options import PACK, TRAJECTORIES, cores_unless
+from duomem.cli.options import PACK, TRAJECTORIES
 from duomem.cli.student import config_option
 from duomem.cli.values import COUNT, AdapterFolder, OutputFolder
 
@@ -83,24 +83,15 @@ def train(
     from dataclasses import replace
 
     from duomem.core.errors import ConfigError
-    from duomem.core.trajectory import read_train_trajectories
-    from duomem.memory_packs.pack import read_pack
-    from duomem.train.base_model import resolve_base_model
-    from duomem.train.trainer import PLOT, TrainInputs
-    from duomem.train.trainer import train as train_student
+    from duomem.train.student import train_student
+    from duomem.train.trainer import PLOT
 
     changes: dict[str, Any] = {field: value for field, value in overrides.items() if value is not None}
     try:
         config = replace(config, **changes)
     except ConfigError as e:
         raise click.UsageError(str(e)) from None
-    for path in packs:
-        read_pack(path)
-    for path in trajectories:
-        for _ in read_train_trajectories(path):
-            pass
-    base = resolve_base_model(config.model)
-    record = train_student(TrainInputs(base, trajectories, packs, config, start), out, cores_unless(threads))
+    record = train_student(config, trajectories, packs, out, start=start, threads=threads)
     if os.environ.get("RANK", "0") != "0":  # of several processes under `accelerate launch` the first one tells
         return
     print(
