@@ -58,13 +58,30 @@ def test_a_step_is_played_without_its_numbers_and_wherever_its_object_lies() -> 
     assert policy.act(_seen("take mugcup 1 from bed 1", "take mug 2 from bed 1", *PLACES)) == "take mug 2 from bed 1"
 
 
-def test_places_the_memory_names_come_first_then_kinds_of_few_instances() -> None:
-    policy = MatcherPolicy("", [_memory("search shelf", "take mug from shelf")])
+def _walk(policy: MatcherPolicy, places: tuple[str, ...], n: int) -> list[str]:
+    """Where it goes in `n` steps if it finds nothing."""
     went: list[str] = []
-    for _ in range(5):
-        went.append(policy.act(_seen(*PLACES)))
+    for _ in range(n):
+        went.append(policy.act(_seen(*places)))
         policy.observe(went[-1], _seen(text="Empty."))
-    assert went == ["go to shelf 1", "go to bed 1", "go to desk 1", "go to desk 2", "go to shelf 1"]
+    return went
+
+
+def test_places_the_memory_names_come_first_and_the_one_of_the_step_itself_before_all() -> None:
+    policy = MatcherPolicy("", [_memory("search desk, bed, shelf", "take mug from shelf")])
+    went = ["go to shelf 1", "go to desk 1", "go to desk 2", "go to bed 1"]
+    assert _walk(policy, PLACES, 6) == [*went, *went[:2]]
+
+
+def test_kinds_of_few_instances_come_before_those_of_many() -> None:
+    policy = MatcherPolicy("", [_memory("take mug")])
+    places = ("go to bed 1", "go to bed 2", "go to desk 1")
+    assert _walk(policy, places, 3) == ["go to desk 1", "go to bed 1", "go to bed 2"]
+
+
+def test_a_place_that_does_not_take_the_thing_is_left_for_the_next_of_its_kind() -> None:
+    policy = MatcherPolicy("", [_memory("go to desk", "move mug to desk")])
+    assert _walk(policy, PLACES, 3) == ["go to desk 1", "go to desk 2", "go to bed 1"]
 
 
 def test_what_is_closed_where_it_stands_is_opened() -> None:
@@ -80,6 +97,14 @@ def test_a_thing_read_of_before_is_gone_for_directly() -> None:
     assert policy.act(_seen(*PLACES)) == "go to shelf 1"
     policy.observe("move mug 1 to shelf 1", _seen(text="You move the mug 1."))
     assert policy.act(_seen(*PLACES)) == "go to bed 1"
+
+
+def test_places_seen_to_hold_nothing_wanted_come_last() -> None:
+    policy = MatcherPolicy("", [_mug("search bed", "take mug from bed")])
+    policy.observe("go to bed 1", _seen(text="On the bed 1, you see a mug 1."))
+    policy.observe("take mug 1 from bed 1", _seen(text="You pick up the mug 1."))
+    policy.observe("move mug 1 to shelf 1", _seen(text="You move the mug 1."))
+    assert _walk(policy, PLACES, 4) == ["go to shelf 1", "go to desk 1", "go to desk 2", "go to bed 1"]
 
 
 def test_a_step_that_did_nothing_is_not_done() -> None:

@@ -1,0 +1,174 @@
+"""A bare instruct model as a policy: it is told the rules and shown played games in its own chat format.
+
+The command of highest mean log-likelihood a token is played. Nothing here was trained on: it is a baseline.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from duomem.core.errors import ModelError
+from duomem.device.agent.action_filter import ActionFilter
+from duomem.device.agent.constrained_decoding import PrefixCursor, log_softmax
+from duomem.device.agent.policy import Policy
+from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.alfworld.env import Observation
+from duomem.device.engine.session import Session
+
+SYSTEM = (
+    "You are a robot in a room of a house and have a task. You see only what lies where you stand, and can carry one "
+    "object at a time. Closed things have to be opened to see what is in them. Every turn you are told what you see; "
+    "reply with one command and nothing else. The commands are: go to PLACE, open PLACE, close PLACE, take OBJECT from "
+    "PLACE, move OBJECT to PLACE, clean OBJECT with PLACE, heat OBJECT with PLACE, cool OBJECT with PLACE, use LAMP, "
+    "examine THING, look, inventory. Names have a number, as in: go to desk 1."
+)
+NEW_GAME = "A new game begins.\n\n"
+
+ChatExample = tuple[str, Sequence[tuple[str, str]]]
+"""A played game: its intro, and its (command, observation after it)."""
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How a family of models writes a chat: START ROLE newline CONTENT END newline, for each turn.
+
+    start, end: special tokens, one id each. system, user, assistant: names of the roles.
+    """
+
+    start: str
+    system: str
+    user: str
+    assistant: str
+    end: str
+
+
+CHAT_FORMATS = {"chatml": ChatFormat("<|im_start|>", "system", "user", "assistant", "<|im_end|>")}
+"""chatml: SmolLM2, Qwen."""
+
+
+class ChatTokenizer:
+    """Turns chats into token ids with a model's own tokenizer."""
+
+    def __init__(self, tokenizer: PromptTokenizer, chat_format: ChatFormat = CHAT_FORMATS["chatml"]) -> None:
+        """Raises ModelError if one of the format's special tokens is none of this tokenizer's."""
+        self._tokenizer = tokenizer
+        self._format = chat_format
+        self._start, self._end = self._special(chat_format.start), self._special(chat_format.end)
+        self._newline = tokenizer.encode("\n")
+
+    def _special(self, token: str) -> int:
+        ids = self._tokenizer.encode(token)
+        if len(ids) != 1:
+            raise ModelError(
+                f"this tokenizer has no special token {token}: take an instruct model that chats in one of the formats "
+                f"{', '.join(CHAT_FORMATS)}"
+            )
+        return ids[0]
+
+    def prefix(self, examples: Sequence[ChatExample]) -> list[int]:
+        """The first turns of every episode: the rules, then the examples as games already played. An engine prefills
+        them once and forks.
+        """
+        tokens = self._turn(self._format.system, SYSTEM)
+        for intro, steps in examples:
+            shown = NEW_GAME + intro
+            for command, observation in steps:
+                tokens += self.exchange(shown, command)
+                shown = observation
+        return tokens
+
+    def exchange(self, shown: str, command: str) -> list[int]:
+        """A user's turn that shows a text, and the assistant's turn that answers with a command."""
+        return self._turn(self._format.user, shown) + self._turn(self._format.assistant, command)
+
+    def question(self, shown: str) -> list[int]:
+        """A user's turn that shows a text, and the beginning of the assistant's turn."""
+        return [
+            *self._turn(self._format.user, shown),
+            self._start,
+            *self._tokenizer.encode(f"{self._format.assistant}\n"),
+        ]
+
+    def reply(self, command: str) -> list[int]:
+        """What follows `question` if the assistant gives this command, the end of its turn included."""
+        return [*self._tokenizer.encode(command), self._end]
+
+    def _turn(self, role: str, content: str) -> list[int]:
+        return [self._start, *self._tokenizer.encode(f"{role}\n{content}"), self._end, *self._newline]
+
+
+class ChatPolicy(Policy):
+    """One episode as a chat. The admissible commands are shown for the current turn only, then rolled back, so that
+    the chat grows by what was seen and done alone.
+    """
+
+    def __init__(
+        self, session: Session, tokenizer: ChatTokenizer, intro: str, action_filter: ActionFilter | None = None
+    ) -> None:
+        """session: holds the tokenizer's prefix; `close` closes it. intro: the first observation's text.
+        action_filter: what it withholds is neither shown nor played, unless nothing else is left; None for none.
+        """
+        self._session = session
+        self._tokenizer = tokenizer
+        self._action_filter = action_filter
+        self._shown = NEW_GAME + intro
+        self._pending: list[int] = []
+
+    def act(self, observation: Observation, /) -> str:
+        """The model's next command. Raises ContextFull."""
+        withheld = self._action_filter or ()
+        commands = [c for c in observation.admissible if c not in withheld] or observation.admissible
+        question = self._tokenizer.question(f"{self._shown}\n\nAdmissible commands: {', '.join(commands)}")
+        logits = self._session.prefill([*self._pending, *question])
+        best = choose_by_mean(self._session, logits, [self._tokenizer.reply(c) for c in commands])
+        self._session.rollback(len(question))
+        return commands[best]
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        """Note what `command`, the model's last one, brought."""
+        if self._action_filter is not None:
+            self._action_filter.observe(command, observation.text)
+        self._pending = self._tokenizer.exchange(self._shown, command)
+        self._shown = observation.text
+
+    def close(self) -> None:
+        """Give the session back to the engine."""
+        self._session.close()
+
+
+def choose_by_mean(session: Session, logits: np.ndarray, continuations: Sequence[Sequence[int]]) -> int:
+    """Index of the continuation of highest log-likelihood divided by its number of tokens; of equals, the first.
+
+    A prefix's log-likelihood divided by the tokens of the longest continuation of it is a bound that none of them
+    exceeds, so expanding the prefix of the highest bound first is exact. The session ends as it began.
+    logits: float [vocab], after the session's last token. Raises ValueError without continuations or for an empty one.
+    """
+    paths = [tuple(c) for c in continuations]
+    if not paths or not all(paths):
+        raise ValueError("choosing needs at least one continuation, and none of them empty")
+    cursor = PrefixCursor(session, logits)
+    heap: list[tuple[float, int, tuple[int, ...], float]] = [(0.0, -1, (), 0.0)]
+    while True:
+        _, index, path, cost = heapq.heappop(heap)
+        if index >= 0:
+            cursor.rewind(0)
+            return index
+        log_p = log_softmax(cursor.logits(path))
+        depth = len(path) + 1
+        longest: dict[int, int] = defaultdict(int)
+        for i, candidate in enumerate(paths):
+            if len(candidate) >= depth and candidate[: depth - 1] == path:
+                token = candidate[depth - 1]
+                if len(candidate) == depth:
+                    total = cost - float(log_p[token])
+                    heapq.heappush(heap, (total / depth, i, candidate, total))
+                else:
+                    longest[token] = max(longest[token], len(candidate))
+        for token, length in longest.items():
+            total = cost - float(log_p[token])
+            heapq.heappush(heap, (total / length, -1, (*path, token), total))
