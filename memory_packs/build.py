@@ -9,7 +9,10 @@ from pathlib import Path
 
 from duomem.core.errors import PackError
 from duomem.core.files import sha256_input
+from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import read_train_trajectories
+from duomem.memory_packs.lexicon import Lexicon, Utterance
+from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import MAX_STEPS, write_memory
 from duomem.memory_packs.pack import Pack, write_pack
 
@@ -21,7 +24,11 @@ def build_pack(
     memory_format: str = "script",
     max_steps: int = MAX_STEPS,
 ) -> Pack:
-    """Write a memory of every won episode to a pack, in file order.
+    """Write a memory of every won episode to a pack, in file order, and a lexicon of the sentences that tell the goals.
+
+    Equal memories are written once, so a game told in several people's words gives one, titled by the game's own
+    sentence: what people wrote stays out of the pack, which holds only weights of words. There is no lexicon where
+    a goal is about nothing that has a name.
 
     trajectories: file of one player's train episodes. out: .dmpack file to write. name: goes into the pack.
     memory_format: "script", "trajectory", "script+trajectory" or "avoid" (see write_memory).
@@ -32,15 +39,23 @@ def build_pack(
     train split.
     """
     trajectories, out = Path(trajectories), Path(out)
-    memories = []
+    memories: dict[Memory, None] = {}
+    told: dict[Utterance, None] = {}
     players = set()
     for trajectory in read_train_trajectories(trajectories):
         players.add(trajectory.player)
         if trajectory.won:
-            memories.append(write_memory(trajectory, memory_format, max_steps))
+            memory = write_memory(trajectory, memory_format, max_steps)
+            memories[memory] = None
+            places = tuple(sorted(kinds_of(receptacles(trajectory.intro))))
+            told[trajectory.goal, memory.triple, places] = None
+            told[memory.task, memory.triple, places] = None
     if len(players) != 1:
         raise PackError(
             f"{trajectories}: played by {sorted(players) or 'nobody'}: a pack has one author, give one "
             "player's trajectories"
         )
-    return write_pack(out, name, players.pop(), sha256_input(trajectories, "trajectory file"), memories)
+    named = bool(told) and all(thing and target for _, (_, thing, target), _ in told)
+    lexicon = Lexicon.learn(told) if named else None
+    source = sha256_input(trajectories, "trajectory file")
+    return write_pack(out, name, players.pop(), source, list(memories), lexicon)

@@ -11,20 +11,30 @@ from typing import Any
 from duomem.core.errors import PackError
 from duomem.core.files import digest_of
 
+_LINES = ("task", "task_type", "object_type", "target_type", "game", "group")
+
 
 @dataclass(frozen=True)
 class Memory:
     """One procedural memory.
 
-    task: the goal sentence it was written for. task_type: of ALFWorld's six. steps: what reached the goal, a phrase
-    a step. game, group: where it comes from (see Trajectory), so that it can be left out.
+    task: the game's own goal sentence, never a person's. task_type: of ALFWorld's six. object_type, target_type: what
+    the goal is about, "" where nothing is (see Trajectory). steps: what reached the goal, a phrase a step. game, group:
+    where it comes from, so that it can be left out.
     """
 
     task: str
     task_type: str
+    object_type: str
+    target_type: str
     steps: tuple[str, ...]
     game: str
     group: str
+
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """What the goal is: (task type, object type, target type)."""
+        return self.task_type, self.object_type, self.target_type
 
     @property
     def id(self) -> str:
@@ -44,7 +54,7 @@ def memory_from_json(row: Any, where: str) -> Memory:
     """A Memory of untrusted JSON; UserError naming `where` and the field that is wrong."""
     if not isinstance(row, dict):
         raise PackError(f"{where} is not a JSON object: download the pack again")
-    for field in ("task", "task_type", "game", "group"):
+    for field in _LINES:
         if not isinstance(row.get(field), str) or len(row[field]) > 500 or not row[field].isprintable():
             raise PackError(f"{where}: field {field} is not a line of at most 500 characters: download the pack again")
     steps = row.get("steps")
@@ -55,4 +65,4 @@ def memory_from_json(row: Any, where: str) -> Memory:
     )
     if not good or not isinstance(steps, list):
         raise PackError(f"{where}: field steps is not a list of 1 to 100 short lines: download the pack again")
-    return Memory(row["task"], row["task_type"], tuple(steps), row["game"], row["group"])
+    return Memory(**{field: row[field] for field in _LINES}, steps=tuple(steps))

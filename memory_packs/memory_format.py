@@ -41,7 +41,15 @@ def write_memory(trajectory: Trajectory, memory_format: str = "script", max_step
         "script+trajectory": [*script, *own],
         "avoid": [*script, *_lessons(trajectory)],
     }[memory_format]
-    return Memory(trajectory.goal, trajectory.task_type, tuple(steps[:max_steps]), trajectory.game, trajectory.group)
+    return Memory(
+        trajectory.template_goal,
+        trajectory.task_type,
+        trajectory.object_type,
+        trajectory.target_type,
+        tuple(steps[:max_steps]),
+        trajectory.game,
+        trajectory.group,
+    )
 
 
 def _lessons(trajectory: Trajectory) -> list[str]:

@@ -1,4 +1,4 @@
-"""The `.dmpack` file: a zip of `manifest.json` and `memories.jsonl`, written whole, read as hostile.
+"""The `.dmpack` file: a zip of `manifest.json`, `memories.jsonl` and maybe `lexicon.json`, read as hostile.
 
 Same memories, same bytes: nothing in a pack depends on when or where it was built.
 """
@@ -12,7 +12,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,19 +20,23 @@ from typing import Any
 
 from duomem.core.errors import PackError
 from duomem.core.files import parse_json, sha256_bytes, write_bytes
+from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.retriever import Retriever
 
 FORMAT = "duomem-pack"
-SCHEMA = 1
+SCHEMA = 2
 
 _MANIFEST = "manifest.json"
 _MEMORIES = "memories.jsonl"
+_LEXICON = "lexicon.json"
 _FILE_LIMIT = 16 << 20
 _MANIFEST_LIMIT = 64 << 10
 _MEMORIES_LIMIT = 64 << 20
+_LEXICON_LIMIT = 8 << 20
 _DIRECTORY_LIMIT = 1 << 10
 _COUNT_LIMIT = 100_000
+_ONLY = f"memory pack must hold {_MANIFEST}, {_MEMORIES} and maybe {_LEXICON} only: download it again"
 _END = struct.Struct("<4s4H2LH")  # the end record of a zip
 _LONG_END = b"PK\x06\x07"
 
@@ -42,7 +46,8 @@ class Pack:
     """Procedural memories as one file.
 
     name: given when it was built. author: who played what the memories tell ("expert/1", "student:NAME").
-    source: SHA-256 of the trajectory file, hex. digest: SHA-256 of the pack file, hex.
+    source: SHA-256 of the trajectory file, hex. digest: SHA-256 of the pack file, hex. lexicon: how people call what
+    the memories are about, None if nothing was learned of it.
     """
 
     name: str
@@ -50,30 +55,35 @@ class Pack:
     source: str
     memories: tuple[Memory, ...]
     digest: str
+    lexicon: Lexicon | None = None
 
     @classmethod
     def load(cls, path: Path | str) -> Pack:
         """Read and verify a .dmpack file; nothing is extracted. Raises PackError naming the file and the fault."""
         return read_pack(path)
 
-    def search(self, task: str, k: int = 1) -> list[tuple[float, Memory]]:
-        """The `k` memories nearest to a goal sentence ("put a clean mug in desk."), best first.
+    def search(self, task: str, k: int = 1, places: Collection[str] = ()) -> list[tuple[float, Memory]]:
+        """At most `k` memories for a goal sentence ("put the red rag into the tub"), best first; see Retriever.search.
 
-        Returns pairs (nearness in (0, 1], memory), fewer than `k` where nothing shares a word.
+        places: kinds of receptacles in the room, if known. Returns pairs (nearness in (0, 1], memory).
         """
-        return self._retriever.search(task, k)
+        return self.retriever.search(task, k, places=places)
 
     @cached_property
-    def _retriever(self) -> Retriever:
-        return Retriever(self.memories)
+    def retriever(self) -> Retriever:
+        """The index over its memories."""
+        return Retriever(self.memories, self.lexicon)
 
 
-def write_pack(path: Path, name: str, author: str, source: str, memories: Sequence[Memory]) -> Pack:
+def write_pack(
+    path: Path, name: str, author: str, source: str, memories: Sequence[Memory], lexicon: Lexicon | None = None
+) -> Pack:
     """Write the pack to `path` atomically and return it as it reads back. Raises PackError, and writes nothing,
     if it could not be read back.
     """
     body = "".join(json.dumps(m.to_json(), sort_keys=True, ensure_ascii=False) + "\n" for m in memories).encode()
-    manifest = {
+    members = {_MEMORIES: body}
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "schema": SCHEMA,
         "name": name,
@@ -81,9 +91,14 @@ def write_pack(path: Path, name: str, author: str, source: str, memories: Sequen
         "source": source,
         "memories": {"file": _MEMORIES, "sha256": sha256_bytes(body), "bytes": len(body), "count": len(memories)},
     }
+    if lexicon is not None:
+        data = json.dumps(lexicon.to_json(), sort_keys=True, separators=(",", ":")).encode()
+        members[_LEXICON] = data
+        manifest["lexicon"] = {"file": _LEXICON, "sha256": sha256_bytes(data), "bytes": len(data)}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for member, data in ((_MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()), (_MEMORIES, body)):
+        members = {_MANIFEST: json.dumps(manifest, indent=2, sort_keys=True).encode(), **members}
+        for member, data in members.items():
             info = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3  # else it tells where the pack was made
@@ -113,12 +128,15 @@ def _parse(data: bytes, path: Path) -> Pack:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
-            if sorted(m.filename for m in members) != [_MANIFEST, _MEMORIES] or not all(map(_is_plain, members)):
-                raise PackError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
+            names = sorted(m.filename for m in members)
+            known = sorted({_MANIFEST, _MEMORIES, _LEXICON}.intersection(names))
+            if names != known or not {_MANIFEST, _MEMORIES} <= set(names) or not all(map(_is_plain, members)):
+                raise PackError(f"{path}: {_ONLY}")
             manifest = parse_json(
                 _member(archive, _MANIFEST, _MANIFEST_LIMIT, path), f"{path}: {_MANIFEST}", _MANIFEST_LIMIT
             )
             body = _member(archive, _MEMORIES, _MEMORIES_LIMIT, path)
+            words = _member(archive, _LEXICON, _LEXICON_LIMIT, path) if _LEXICON in names else None
     except (
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
@@ -132,23 +150,25 @@ def _parse(data: bytes, path: Path) -> Pack:
         OverflowError,
     ) as e:
         raise PackError(f"{path}: memory pack is damaged ({e}): download it again") from None
-    _check_manifest(manifest, body, path)
+    _check_manifest(manifest, body, words, path)
     rows = body.split(b"\n")[:-1]
     memories = tuple(
         memory_from_json(parse_json(row, f"{path}: {_MEMORIES} line {n}", 1 << 20), f"{path}: {_MEMORIES} line {n}")
         for n, row in enumerate(rows, 1)
     )
-    return Pack(manifest["name"], manifest["author"], manifest["source"], memories, sha256_bytes(data))
+    where = f"{path}: {_LEXICON}"
+    lexicon = None if words is None else Lexicon.from_json(parse_json(words, where, _LEXICON_LIMIT), where)
+    return Pack(manifest["name"], manifest["author"], manifest["source"], memories, sha256_bytes(data), lexicon)
 
 
 def _check_end(data: bytes, path: Path) -> None:
-    """Zipfile builds an object for every member of a directory, so first: this one is of two members."""
+    """Zipfile builds an object for every member of a directory, so first: this one is of two or three members."""
     end = data[-_END.size :]
     if len(end) < _END.size or end[:4] != b"PK\5\6":
         raise PackError(f"{path}: memory pack is damaged (it does not end as a zip does): download it again")
     _, _, _, _, members, size, _, comment = _END.unpack(end)
-    if members != 2 or size > _DIRECTORY_LIMIT or comment or data[-_END.size - 20 :][:4] == _LONG_END:
-        raise PackError(f"{path}: memory pack must hold {_MANIFEST} and {_MEMORIES} only: download it again")
+    if members not in (2, 3) or size > _DIRECTORY_LIMIT or comment or data[-_END.size - 20 :][:4] == _LONG_END:
+        raise PackError(f"{path}: {_ONLY}")
 
 
 def _is_plain(info: zipfile.ZipInfo) -> bool:
@@ -165,7 +185,7 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> byte
     return data
 
 
-def _check_manifest(manifest: Any, body: bytes, path: Path) -> None:
+def _check_manifest(manifest: Any, body: bytes, words: bytes | None, path: Path) -> None:
     def refuse(field: str, why: str) -> PackError:
         return PackError(f"{path}: {_MANIFEST} field {field} {why}: download the pack again")
 
@@ -187,6 +207,11 @@ def _check_manifest(manifest: Any, body: bytes, path: Path) -> None:
         raise refuse("memories", "does not describe the memories")
     if memories.get("bytes") != len(body) or memories.get("sha256") != sha256_bytes(body):
         raise refuse("memories.sha256", f"does not match {_MEMORIES}")
+    lexicon = manifest.get("lexicon", {})
+    if (words is None) != ("lexicon" not in manifest) or not isinstance(lexicon, dict):
+        raise refuse("lexicon", f"does not say whether the pack holds {_LEXICON}")
+    if words is not None and (lexicon.get("bytes") != len(words) or lexicon.get("sha256") != sha256_bytes(words)):
+        raise refuse("lexicon.sha256", f"does not match {_LEXICON}")
     count = body.count(b"\n")
     if memories["count"] != count or (body and not body.endswith(b"\n")):
         raise refuse("memories.count", f"says {memories['count']}, the pack holds {count}")

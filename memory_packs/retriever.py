@@ -1,6 +1,6 @@
-"""Finding the memories for a task by its text alone, on the device, offline.
+"""Finding the memories for a goal sentence, on the device, offline: by meaning with a lexicon, else by words.
 
-Nearness is the tf-idf cosine of words times the chance that the task is of the memory's kind (naive Bayes).
+By words, nearness is the tf-idf cosine times the chance that the task is of the memory's type (naive Bayes).
 """
 
 from __future__ import annotations
@@ -8,9 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 
+from duomem.memory_packs.lexicon import Lexicon, Triple
 from duomem.memory_packs.memory import Memory
+
+NEAR_TIE = 0.1
+"""A memory is shown beside the best one if its goal is at least this times as likely; chosen on held-out sentences."""
 
 _WORD = re.compile(r"[a-z]+")
 
@@ -22,6 +27,63 @@ def words(text: str) -> list[str]:
 
 class Retriever:
     """An index over memories; building it takes milliseconds, so it is never stored."""
+
+    def __init__(self, memories: Sequence[Memory], lexicon: Lexicon | None = None) -> None:
+        """lexicon: how people call what the memories are about; without one, words must be the memories' own."""
+        self._index: _LexiconIndex | _WordIndex = _LexiconIndex(memories, lexicon) if lexicon else _WordIndex(memories)
+
+    def search(
+        self,
+        task: str,
+        k: int = 1,
+        keep: Callable[[Memory], bool] = lambda m: True,
+        places: Collection[str] = (),
+    ) -> list[tuple[float, Memory]]:
+        """At most `k` memories for the goal sentence `task` for which `keep` is true, as (nearness in (0, 1], memory),
+        best first; equals in pack order.
+
+        With a lexicon: one for each goal that the sentence may mean, in the order of their chances, as long as these
+        are within NEAR_TIE of the best. Without: the nearest by their own words, fewer than `k` where nothing shares
+        one. places: kinds of receptacles in the room, if known: a goal's target is one of them.
+        """
+        return [(nearness, found[0]) for nearness, found in self.choices(task, k, keep, places)]
+
+    def choices(
+        self,
+        task: str,
+        k: int = 1,
+        keep: Callable[[Memory], bool] = lambda m: True,
+        places: Collection[str] = (),
+        most: int = 1,
+    ) -> list[tuple[float, list[Memory]]]:
+        """As `search`, with up to `most` memories of each goal, any of which would do."""
+        return self._index.choices(task, k, keep, places, most)
+
+
+class _LexiconIndex:
+    """Memories by what their goals are; a lexicon tells which of these a sentence means."""
+
+    def __init__(self, memories: Sequence[Memory], lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        self._by_goal: dict[Triple, list[Memory]] = defaultdict(list)
+        for memory in memories:
+            self._by_goal[memory.triple].append(memory)
+
+    def choices(
+        self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int
+    ) -> list[tuple[float, list[Memory]]]:
+        found: list[tuple[float, list[Memory]]] = []
+        for chance, goal in self._lexicon.rank(task, self._by_goal, places):
+            if len(found) == k or (found and chance < NEAR_TIE * found[0][0]):
+                break
+            kept = list(islice(filter(keep, self._by_goal[goal]), most))
+            if kept and chance > 0:
+                found.append((chance, kept))
+        return found
+
+
+class _WordIndex:
+    """Memories by the words of their titles: the tf-idf cosine times the chance of their task type."""
 
     def __init__(self, memories: Sequence[Memory]) -> None:
         self._memories = list(memories)
@@ -35,15 +97,9 @@ class Retriever:
         self._norms = [self._norm(terms) for terms in documents]
         self._task_types = _TaskTypeModel([m.task_type for m in self._memories], documents)
 
-    def search(
-        self,
-        task: str,
-        k: int = 1,
-        keep: Callable[[Memory], bool] = lambda m: True,
-    ) -> list[tuple[float, Memory]]:
-        """The `k` memories nearest to `task` for which `keep` is true, as (nearness in (0, 1], memory),
-        best first; equals in pack order. Fewer than `k` where nothing shares a word.
-        """
+    def choices(
+        self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int
+    ) -> list[tuple[float, list[Memory]]]:
         terms = [t for t in words(task) if t in self._idf]
         norm = self._norm(terms)
         chance = self._task_types.posterior(terms)
@@ -54,13 +110,10 @@ class Retriever:
                 nearness[i] += square
         for i in nearness:
             nearness[i] *= chance[self._memories[i].task_type] / (self._norms[i] * norm)
-        found: list[tuple[float, Memory]] = []
-        for i in sorted(nearness, key=lambda i: (-round(nearness[i], 9), i)):
-            if len(found) == k:
-                break
-            if keep(self._memories[i]):
-                found.append((nearness[i], self._memories[i]))
-        return found
+        order = sorted(nearness, key=lambda i: (-round(nearness[i], 9), i))
+        kept = list(islice((i for i in order if keep(self._memories[i])), k * most))
+        rows = [kept[n : n + most] for n in range(0, len(kept), most)]
+        return [(nearness[row[0]], [self._memories[i] for i in row]) for row in rows]
 
     def _norm(self, terms: Sequence[str]) -> float:
         return math.sqrt(sum(self._idf[t] ** 2 for t in terms)) or 1.0

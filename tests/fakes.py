@@ -105,7 +105,7 @@ class FakeSession:
 
 def fake_agent(config: EvalConfig, tokenizer: Path) -> Agent:
     """What load_agent gives for `config`, on an engine without a model. tokenizer: folder of the byte tokenizer."""
-    memories = read_pack(config.pack).memories if config.pack else ()
+    retriever = read_pack(config.pack).retriever if config.pack else None
     engine = FakeEngine(random_opinion(300), 300)
     prompts, play = PromptTokenizer(tokenizer), config.play
-    return Agent(engine, prompts, "student:fake", config.protocol, memories, play.k, play.max_steps)
+    return Agent(engine, prompts, "student:fake", config.protocol, retriever, play.k, play.max_steps)

@@ -22,6 +22,7 @@ _EPISODES = 48
 _SEED = 0
 _MAX_TOKENS = 1024
 _MEMORY_PROB = 0.5
+_MAX_MEMORIES = 3
 
 
 def sample_episodes(
@@ -41,7 +42,8 @@ def sample_episodes(
     won = [t for t in held.rest(read_train_trajectories(trajectories)) if t.won]
     pack = read_pack(pack_file) if pack_file is not None else None
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
-    draw = MemorySampler(held.rest(pack.memories) if pack else (), memory_prob=_MEMORY_PROB, distractor_prob=0.0)
+    memories = held.rest(pack.memories) if pack else ()
+    draw = MemorySampler(memories, _MEMORY_PROB, 0.0, 0.0, _MAX_MEMORIES, lambda group: pack.lexicon if pack else None)
     dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))
     if not episodes:

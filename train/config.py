@@ -27,8 +27,9 @@ class StudentConfig:
     limit), whichever comes first. batch_size: episodes an optimiser step, over all processes;
     micro_batch_tokens: most tokens, padding included, computed at once: it bounds memory, and how often
     gradients accumulate follows from it; max_tokens: longest episode kept.
-    memory_prob: chance of a memory for the task in context; distractor_memory_prob: of one of another task type;
-    corrupted_memory_prob: of a corrupted step in a memory for the task.
+    memory_prob: chance of memories for the task in context; max_memories: one to so many are asked for;
+    distractor_memory_prob: chance of one of another task type; corrupted_memory_prob: of a corrupted step in a
+    memory for the task.
     hold_out_games, hold_out_scenes: shares of the train games and of the floor plans kept from training;
     validate_every: steps between measurements on them; patience: how many of those without a lower loss end
     the training, with the weights of the best one (0: never).
@@ -50,6 +51,7 @@ class StudentConfig:
     micro_batch_tokens: int = 2048
     max_tokens: int = 2048
     memory_prob: float = 0.6
+    max_memories: int = 1
     distractor_memory_prob: float = 0.15
     corrupted_memory_prob: float = 0.0
     hold_out_games: float = 0.02
@@ -72,6 +74,7 @@ class StudentConfig:
             "micro_batch_tokens",
             "max_steps",
             "max_tokens",
+            "max_memories",
             "warmup_steps",
             "validate_every",
         ):

@@ -53,9 +53,12 @@ class HoldOut:
         return [source for source in sources if not self.has(source.game, source.group)]
 
     def validation(self, trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
-        """Held-out won episodes of known scenes ("games") and of scenes never seen ("scenes"), one a game."""
+        """Held-out won episodes of known scenes ("games") and of scenes never seen ("scenes"), one a game, in some of
+        the words that its goal is told in.
+        """
         found: dict[str, dict[str, Trajectory]] = {"games": {}, "scenes": {}}
-        for t in sorted((t for t in trajectories if t.won and self.has(t.game, t.group)), key=lambda t: _rank(t.game)):
+        held = [t for t in trajectories if t.won and self.has(t.game, t.group)]
+        for t in sorted(held, key=lambda t: (_rank(t.game), _rank(t.task_id))):
             chosen = found["scenes" if floor_plan(t.group) in self.scenes else "games"]
             if len(chosen) < VALIDATED:
                 chosen.setdefault(t.game, t)

@@ -1,16 +1,19 @@
-"""Which memories a training episode has in context: one for the task, a corrupted one, a distractor, two or none.
+"""Which memories a training episode has in context: those that playing would find, corrupted ones, distractors, none.
 
-Leave-one-out: never a memory of the same game, nor of the same task in the same scene.
+Leave-one-out: never a memory of the same game, nor of the same task in the same scene; and lexicons that never read a
+sentence of the scene (lexicon_folds.py), so that what is found is as often wrong as it is in play.
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
+from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import Retriever
 from duomem.train.synthetic.task import TASK_TYPE
@@ -23,11 +26,19 @@ class MemorySampler:
     """Draws memories for episodes. A synthetic task always has one of its own template."""
 
     def __init__(
-        self, memories: Sequence[Memory], memory_prob: float, distractor_prob: float, corrupted_prob: float = 0.0
+        self,
+        memories: Sequence[Memory],
+        memory_prob: float,
+        distractor_prob: float,
+        corrupted_prob: float = 0.0,
+        max_memories: int = 1,
+        lexicon_of: Callable[[str], Lexicon | None] = lambda group: None,
     ) -> None:
-        """memory_prob: chance of a memory near to the task. distractor_prob: of one of any task, shown if it is of
-        another task type: the student learns to tell them apart. corrupted_prob: that a near one has a corrupted
-        step: it learns to doubt them. A synthetic task's memory is never corrupted, nothing else tells how it goes.
+        """memory_prob: chance of memories for the task. distractor_prob: of one of any task, shown if it is of another
+        task type: the student learns to tell them apart. corrupted_prob: that a near one has a corrupted step: it
+        learns to doubt them. A synthetic task's memory is never corrupted, nothing else tells how it goes.
+        max_memories: one to so many are asked for. lexicon_of: the lexicon that finds them for an episode of a group;
+        None for a group: by their own words.
         """
         self._memories = list(memories)
         self._memory_prob = memory_prob
@@ -36,23 +47,46 @@ class MemorySampler:
         self._by_task_type: dict[str, list[Memory]] = defaultdict(list)
         for memory in self._memories:
             self._by_task_type[memory.task_type].append(memory)
-        self._retriever = Retriever([m for m in self._memories if not m.task_type.startswith(TASK_TYPE)])
-        self._near: dict[str, list[Memory]] = {}
+        self._real = [m for m in self._memories if not m.task_type.startswith(TASK_TYPE)]
+        self._max_memories = max_memories
+        self._lexicon_of = lexicon_of
+        self._retrievers: dict[Lexicon | None, Retriever] = {}
+        self._near: dict[tuple[str, str], list[list[Memory]]] = {}
 
     def draw(self, trajectory: Trajectory, rng: random.Random) -> list[Memory] | None:
         """Memories for one episode, in the order shown; None for a synthetic task without a memory of its template."""
-        synthetic = trajectory.task_type.startswith(TASK_TYPE)
-        near = self._candidates(trajectory, synthetic)
-        if synthetic and not near:
-            return None
-        drawn = [rng.choice(near)] if near and (synthetic or rng.random() < self._memory_prob) else []
-        if drawn and not synthetic and self._corrupted_prob and rng.random() < self._corrupted_prob:
-            drawn = [self._corrupted(drawn[0], rng)]
+        if trajectory.task_type.startswith(TASK_TYPE):
+            own = [m for m in self._by_task_type[trajectory.task_type] if _is_other(m, trajectory)]
+            if not own:
+                return None
+            drawn = [rng.choice(own)]
+        else:
+            drawn = self._found(trajectory, rng) if rng.random() < self._memory_prob else []
+            if drawn and self._corrupted_prob and rng.random() < self._corrupted_prob:
+                drawn[0] = self._corrupted(drawn[0], rng)
         if self._memories and self._distractor_prob and rng.random() < self._distractor_prob:
             distractor = rng.choice(self._memories)
             if distractor.task_type != trajectory.task_type and _is_other(distractor, trajectory):
                 drawn.insert(rng.randint(0, len(drawn)), distractor)
         return drawn
+
+    def _found(self, trajectory: Trajectory, rng: random.Random) -> list[Memory]:
+        """What is found for an episode: one memory for each goal its sentence may mean, the likeliest first."""
+        key = trajectory.game, trajectory.goal
+        if key not in self._near:
+            places = kinds_of(receptacles(trajectory.intro))
+            choices = self._retriever(trajectory).choices(
+                trajectory.goal, self._max_memories, lambda m: _is_other(m, trajectory), places, _CANDIDATES
+            )
+            self._near[key] = [found for _, found in choices]
+        near = self._near[key][: rng.randint(1, self._max_memories)]
+        return [rng.choice(found) for found in near]
+
+    def _retriever(self, trajectory: Trajectory) -> Retriever:
+        lexicon = self._lexicon_of(trajectory.group)
+        if lexicon not in self._retrievers:
+            self._retrievers[lexicon] = Retriever(self._real, lexicon)
+        return self._retrievers[lexicon]
 
     def _corrupted(self, memory: Memory, rng: random.Random) -> Memory:
         """The memory with a step left out, exchanged with the next, or replaced by one of another memory."""
@@ -66,17 +100,6 @@ class MemorySampler:
         else:
             steps[i] = rng.choice(rng.choice(self._memories).steps)
         return replace(memory, steps=tuple(steps))
-
-    def _candidates(self, trajectory: Trajectory, synthetic: bool) -> list[Memory]:
-        """The nearest memories of other games; for a synthetic task all of its template."""
-        if synthetic:
-            return [m for m in self._by_task_type[trajectory.task_type] if _is_other(m, trajectory)]
-        key = trajectory.game
-        if key not in self._near:
-            self._near[key] = [
-                m for _, m in self._retriever.search(trajectory.goal, _CANDIDATES, lambda m: _is_other(m, trajectory))
-            ]
-        return self._near[key]
 
 
 def _is_other(memory: Memory, trajectory: Trajectory) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from duomem.core.errors import TrainError
 from duomem.core.files import atomic_folder, read_jsonl, sha256_input, write_bytes, write_json
 from duomem.core.machine import peak_rss
 from duomem.core.progress import progress
+from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory, read_train_trajectories
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
+from duomem.memory_packs.lexicon import Utterance
 from duomem.memory_packs.pack import read_pack
 from duomem.train.adapter import adapter_digests
 from duomem.train.base_model import saving, weights_digest
@@ -27,6 +29,7 @@ from duomem.train.checkpoint import load_checkpoint, save_checkpoint, uninterrup
 from duomem.train.config import StudentConfig
 from duomem.train.dataset import EpisodeDataset, Example
 from duomem.train.holdout import RECORD, hold_out, read_hold_out
+from duomem.train.lexicon_folds import LexiconFolds
 from duomem.train.memory_sampler import MemorySampler
 from duomem.train.plot import plot_training
 
@@ -141,6 +144,16 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and all(found.get(k) == v for k, v in record.items()) else None
 
 
+def _told(trajectories: Iterable[Trajectory]) -> Iterator[tuple[str, Utterance]]:
+    """Sentences and what they mean, for LexiconFolds: those of the episodes, and their games' own."""
+    for t in trajectories:
+        if t.object_type and t.target_type:
+            places = tuple(sorted(kinds_of(receptacles(t.intro))))
+            meant = (t.task_type, t.object_type, t.target_type)
+            yield t.group, (t.goal, meant, places)
+            yield t.group, (t.template_goal, meant, places)
+
+
 class _TrainingRun:
     """A training run: its data, its trainer, and how far it is."""
 
@@ -151,9 +164,18 @@ class _TrainingRun:
         trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path)]
         started = read_hold_out(inputs.start) if inputs.start else None
         self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_scenes)
-        memories = [m for path in inputs.packs for m in read_pack(path).memories]
+        packs = [read_pack(path) for path in inputs.packs]
+        memories = self._held.rest(m for pack in packs for m in pack.memories)
+        folds = None
+        if any(pack.lexicon for pack in packs):
+            folds = LexiconFolds(_told(self._held.rest(trajectories)))
         sampler = MemorySampler(
-            self._held.rest(memories), config.memory_prob, config.distractor_memory_prob, config.corrupted_memory_prob
+            memories,
+            config.memory_prob,
+            config.distractor_memory_prob,
+            config.corrupted_memory_prob,
+            config.max_memories,
+            folds.of if folds else lambda group: None,
         )
         tokenizer = PromptTokenizer(inputs.base)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from duomem.core.errors import BundleError
 from duomem.core.files import sha256_input
+from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.constrained_decoding import choose
@@ -72,13 +73,14 @@ class Agent:
         tokenizer: PromptTokenizer,
         player: str,
         protocol: str,
-        memories: Sequence[Memory] = (),
+        retriever: Retriever | None = None,
         k: int = 1,
         max_steps: int = MAX_STEPS,
         action_filter: bool = True,
     ) -> None:
-        """player: name written into trajectories. protocol: one of PROTOCOLS. memories: a pack's, of which the `k`
-        nearest to the goal are shown. action_filter: whether no-op and repeated commands are withheld.
+        """player: name written into trajectories. protocol: one of PROTOCOLS. retriever: a pack's, finds at most `k`
+        memories for the goal, which are shown; None for none. action_filter: whether no-op and repeated commands are
+        withheld.
 
         Raises ValueError for an unknown protocol, UserError if the engine is too small.
         """
@@ -86,7 +88,7 @@ class Agent:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
         self._tokenizer = tokenizer
         self._player = player
-        self._retriever = Retriever(memories) if memories else None
+        self._retriever = retriever
         self._k = k
         self._max_steps = max_steps
         self._action_filter = action_filter
@@ -123,7 +125,7 @@ class Agent:
         from duomem.device.engine.tvm_engine import TvmEngine
 
         bundle = Path(bundle)
-        memories = () if pack is None else read_pack(pack).memories
+        found = None if pack is None else read_pack(pack)
         engine = TvmEngine.load(bundle, device, context_length)
         if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
             raise BundleError(
@@ -132,7 +134,8 @@ class Agent:
             )
         player = f"student:{sha256_input(bundle / MANIFEST, 'bundle')[:12]}"
         tokenizer = PromptTokenizer(bundle / "model")
-        return cls(engine, tokenizer, player, protocol, memories, k, max_steps, action_filter)
+        retriever = found.retriever if found and found.memories else None
+        return cls(engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter)
 
     def play(
         self,
@@ -151,7 +154,7 @@ class Agent:
         started = time.perf_counter()
         env = env or AlfworldEnv()
         observation = env.reset(game)
-        memories = self._recall(goal_sentence(observation.text), game.digest)
+        memories = self._recall(observation.text, game.digest)
         on_start(observation.text, memories)
         transcript = _transcript(observation.text, memories)  # fails, if at all, before a session is open
         session = MeteredSession(self._system.fork())
@@ -171,7 +174,7 @@ class Agent:
 
         intro: the first observation's text. game: digest of the game, of which no memory is shown.
         """
-        transcript = _transcript(intro, self._recall(goal_sentence(intro), game))
+        transcript = _transcript(intro, self._recall(intro, game))
         return self._policy(self._system.fork(), intro, transcript)
 
     def close(self) -> None:
@@ -182,10 +185,12 @@ class Agent:
         action_filter = ActionFilter(intro) if self._action_filter else None
         return ModelPolicy(session, self._tokenizer, self._decode, transcript, action_filter)
 
-    def _recall(self, goal: str, game: str) -> tuple[Memory, ...]:
+    def _recall(self, intro: str, game: str) -> tuple[Memory, ...]:
         if self._retriever is None:
             return ()
-        return tuple(m for _, m in self._retriever.search(goal, self._k, lambda m: m.game != game))
+        places = kinds_of(receptacles(intro))
+        found = self._retriever.search(goal_sentence(intro), self._k, lambda m: m.game != game, places)
+        return tuple(m for _, m in found)
 
     def _decode_constrained(
         self, session: Session, logits: np.ndarray, observation: Observation, withheld: Container[str]

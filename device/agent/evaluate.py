@@ -21,7 +21,7 @@ from duomem.core.stats import wilson
 from duomem.core.trajectory import TRAIN_SPLIT, from_json
 from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PROMPT_VERSION
-from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.annotations import TEMPLATES, Goals, Task, told_record
 from duomem.device.engine.manifest import MANIFEST
 from duomem.memory_packs.pack import read_pack
 
@@ -46,13 +46,14 @@ class EvalConfig:
     """What an evaluation is of.
 
     bundle: folder of a compiled student. pack: its memories, None for none. protocol: see Agent.load. play: how
-    an episode goes.
+    an episode goes. goals: the words that tell the games' goals.
     """
 
     bundle: Path
     pack: Path | None = None
     protocol: str = "constrained"
     play: PlayConfig = PlayConfig()
+    goals: Goals = TEMPLATES
 
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing bundle or pack."""
@@ -83,15 +84,15 @@ def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
 
 @dataclass(frozen=True)
 class _EvalWorker:
-    """Makes the worker of one of `processes` processes: it plays the game in a file."""
+    """Makes the worker of one of `processes` processes: it plays a task."""
 
     config: EvalConfig
     split: str
     processes: int
 
-    def __call__(self) -> Callable[[Path], dict[str, Any]]:
+    def __call__(self) -> Callable[[Task], dict[str, Any]]:
         agent = load_worker_agent(self.config, self.processes)
-        return lambda path: episode_row(agent.play(load_game(path), self.split))
+        return lambda task: episode_row(agent.play(task.load(), self.split))
 
 
 def episode_row(episode: Episode) -> dict[str, Any]:
@@ -117,8 +118,12 @@ def read_episodes(path: Path) -> list[dict[str, Any]]:
 
 
 def inputs_of(config: EvalConfig, games: Sequence[Path], split: str) -> dict[str, Any]:
-    """What identifies an evaluation, by content. Raises UserError for a missing bundle, pack or game."""
-    return config.record() | {"split": split, "games": digest_of([sha256_input(g, "game") for g in games])}
+    """What identifies an evaluation, by content. Raises UserError for a missing bundle, pack, game or annotation."""
+    return (
+        config.record()
+        | {"split": split, "games": digest_of([sha256_input(g, "game") for g in games])}
+        | told_record(config.goals, config.goals.tasks(games))
+    )
 
 
 def episode_file(folder: Path, config: EvalConfig, games: Sequence[Path], split: str) -> Path:
@@ -127,7 +132,7 @@ def episode_file(folder: Path, config: EvalConfig, games: Sequence[Path], split:
 
 
 def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, jobs: int = 1) -> list[dict[str, Any]]:
-    """Play `games` and write one row an episode to a file, in their order.
+    """Play `games`, each once for each sentence of `config.goals`, and write one row an episode to a file, in order.
 
     games: files, as find_games lists them. split: which one they are of. out: episode file to write (.jsonl).
     jobs: processes. An interrupted run of the same inputs is resumed, a finished one only read.
@@ -138,13 +143,14 @@ def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, j
     if not games:
         raise UserError(f"no {split} games to play: see `duomem games list`")
     _refuse_known(config, games, split)
+    tasks = config.goals.tasks(games)
     with ResumableJsonl(out, inputs) as lines:
         if lines.done:
             return lines.rows
-        left = games[len(lines.rows) :]
+        left = tasks[len(lines.rows) :]
         processes = max(1, min(jobs, len(left)))
         won = sum(row["won"] for row in lines.rows)
-        with progress(None, config.protocol, len(games), "game", len(lines.rows)) as bar:
+        with progress(None, config.protocol, len(tasks), "game", len(lines.rows)) as bar:
             for row in map_processes(_EvalWorker(config, split, processes), left, jobs):
                 lines.append(row)
                 won += row["won"]

@@ -9,20 +9,11 @@ import re
 from collections.abc import Sequence
 
 from duomem.core.errors import GameError
+from duomem.core.scene import receptacles
 from duomem.core.trajectory import NOTHING_HAPPENS
 
-_LISTED = re.compile(r"you see (an? [^.\n]*)\.")
 _INSTANCE = re.compile(r"[0-9]{1,6}")
-_SEPARATOR = re.compile(r", and an? |, an? |,? and an? ")
 _LOOKED = re.compile(r"(?:go to|open|examine) (.+)")
-
-
-def receptacles(intro: str) -> list[str]:
-    """The receptacles an intro lists, in its order: ["cabinet 2", "cabinet 1", "fridge 1"]."""
-    match = _LISTED.search(intro)
-    if match is None:
-        return []
-    return [name.strip() for name in _SEPARATOR.split(match.group(1)[2:].lstrip())]
 
 
 def summary(places: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from duomem.core.errors import ModelError
-from duomem.device.agent.exploration import ExplorationTracker, receptacles, summary
+from duomem.core.scene import receptacles
+from duomem.device.agent.exploration import ExplorationTracker, summary
 
 PROMPT_VERSION = 2
 

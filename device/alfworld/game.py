@@ -55,7 +55,8 @@ _SIGNATURES: Mapping[str, tuple[str, ...]] = {
 class Game:
     """One game, never changed by playing it. Ids and type names are lower case, as PDDL ignores case.
 
-    path: the file. digest: sha256 of its bytes. task: the goal sentence, as in "put a clean mug in desk.".
+    path: the file. digest: sha256 of its bytes. task: the goal sentence that is told, as in "put a clean mug in desk.".
+    template: the sentence the file holds. goal_source: whose `task` is: "template", "human:N" or "own".
     help: what the `help` command prints. cleaning_types: receptacle types in which things are cleaned.
     walkthrough: the stored solution, commands in order, empty if the file has none.
     things: id -> declared type (object, receptacle, location, agent, otype, rtype).
@@ -73,6 +74,8 @@ class Game:
     names: Mapping[str, str]
     facts: Mapping[str, frozenset[Atom]]
     goal: PddlGoal
+    template: str
+    goal_source: str = "template"
 
     @property
     def task_type(self) -> str:
@@ -154,6 +157,7 @@ def parse_game(data: bytes, path: Path) -> Game:
         names,
         facts,
         goal,
+        dialect.task,
     )
 
 

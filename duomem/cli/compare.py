@@ -114,6 +114,7 @@ def compare(
         teacher,
         protocols or ("free", "constrained"),
         play,
+        games.goals,
     )
     chosen, processes = games.files(), cores_unless(jobs)
     planned = plan(grid, chosen, games.split, out / "episodes")
@@ -124,6 +125,7 @@ def compare(
         played = sum((run.seconds or 0) * len(run.won) for r in results for run in r.runs)
         facts = {
             "games": f"{len(chosen)} of {games.split}, {play.max_steps} steps, greedy, k = {play.k}",
+            "goals": str(games.goals),
             "processes": processes,
             "seconds of all episodes": round(played),
             "seconds of this call": round(time.monotonic() - started),

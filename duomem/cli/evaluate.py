@@ -6,6 +6,7 @@ Success always comes with its protocol, n and a 95 % Wilson interval.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def evaluate(student: EvalConfig, games: GameChoice, jobs: int | None, out: Path
     from duomem.device.agent.evaluate import episode_file, summarize
     from duomem.device.agent.evaluate import evaluate as play_games
 
+    student = replace(student, goals=games.goals)
     chosen = games.files()
     file = out or episode_file(EPISODES, student, chosen, games.split)
     scores = summarize(play_games(student, chosen, games.split, file, cores_unless(jobs)))
@@ -56,10 +58,10 @@ def evaluate(student: EvalConfig, games: GameChoice, jobs: int | None, out: Path
             )
         )
         return
-    memories = f"memories of {student.pack}, k = {student.play.k}" if student.pack else "no memory"
+    memories = f"at most {student.play.k} memories of {student.pack}" if student.pack else "no memory"
     print(
-        f"{student.bundle} on {len(chosen)} {games.split} games, {student.protocol}, {memories}, "
-        f"{student.play.max_steps} steps"
+        f"{student.bundle} on {len(chosen)} {games.split} games, {student.goals} goals, {student.protocol}, "
+        f"{memories}, {student.play.max_steps} steps"
     )
     print(score_table(scores))
     print(f"episodes: {file}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from duomem.cli.values import CONTEXT, COUNT, BundleFolder, InputFile, ModelFolder, OutputFolder
+from duomem.cli.values import ANNOTATION, CONTEXT, COUNT, BundleFolder, InputFile, ModelFolder, OutputFolder
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
@@ -21,6 +21,7 @@ from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
 if TYPE_CHECKING:
     from duomem.compile.weights.gptq import Calibration
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig
+    from duomem.device.alfworld.annotations import Goals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,6 +61,15 @@ class GameChoice:
     task_types: tuple[str, ...] = ()
     scenes: tuple[str, ...] = ()
     limit: int | None = None
+    kind: str = "template"
+    annotation: int | None = 0
+
+    @property
+    def goals(self) -> Goals:
+        """The words that tell their goals."""
+        from duomem.device.alfworld.annotations import Goals
+
+        return Goals(self.kind, self.annotation)
 
     def files(self) -> list[Path]:
         """Their game files; with a limit, that many of a fixed shuffle. Raises GameError if there are none."""
@@ -98,6 +108,21 @@ def games_options(split: str, sample: bool = True) -> Callable[[Command], Comman
             help="Folder with games.",
         ),
         click.option("--split", type=click.Choice(SPLITS), default=split, help="Which of the games."),
+        click.option(
+            "--goals",
+            "kind",
+            type=click.Choice(("template", "human")),
+            default="template",
+            help="Who words the goals: ALFWorld's templates, or people (traj_data.json beside each game).",
+        ),
+        click.option(
+            "--annotation",
+            type=ANNOTATION,
+            default="0",
+            metavar="N",
+            help="Which of a game's human sentences, from 0 on"
+            + (", or all: each is an episode of its own." if sample else "."),
+        ),
     ]
     if sample:
         options += [

@@ -30,14 +30,23 @@ if TYPE_CHECKING:
     default="1",
     help="The game to play: a game.tw-pddl file, or a number from 1 on in the split.",
 )
+@click.option(
+    "--goal",
+    metavar="SENTENCE",
+    show_default="the game's",
+    help="Your own words for the goal, where the game's goal means the same. What wins the game stays as it is.",
+)
 @click.option("--watch", is_flag=True, help="Print each step while it is played.")
-def play(student: EvalConfig, games: GameChoice, game: str, watch: bool) -> None:
+def play(student: EvalConfig, games: GameChoice, game: str, goal: str | None, watch: bool) -> None:
     """Play one game with the compiled student in BUNDLE, and print the episode."""
     from duomem.device.agent.evaluate import load_agent
-    from duomem.device.alfworld.game import load_game
+    from duomem.device.alfworld.annotations import tell
     from duomem.memory_packs.pack import read_pack
 
-    chosen = load_game(_find(game, games))
+    if goal is not None and games.goals.kind == "human":
+        raise click.UsageError("--goal: these are your own words: leave out --goals human.")
+    (task,) = games.goals.tasks([_find(game, games)])
+    chosen = task.load() if goal is None else tell(task.load(), goal)
     if student.pack is not None:
         read_pack(student.pack)
     agent = load_agent(student)

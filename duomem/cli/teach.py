@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from duomem.cli.options import PACK, GameChoice, cores_unless, games_options, jobs_option
+from duomem.cli.options import PACK, TRAJECTORIES, GameChoice, cores_unless, games_options, jobs_option
 from duomem.cli.values import COUNT, SHARE, BundleFolder, OutputFile
-from duomem.core.trajectory import TRAIN_SPLIT
+from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT
 
 
 @click.command(short_help="Write the expert's trajectories.")
@@ -24,6 +24,19 @@ from duomem.core.trajectory import TRAIN_SPLIT
     default=0.0,
     metavar="RATE",
     help="Share of steps at which a wrong command is played, from which the expert recovers.",
+)
+@click.option(
+    "--misread-rate",
+    type=SHARE,
+    default=0.0,
+    metavar="RATE",
+    help="With --goals human: share of episodes in which the words are first misread; the expert goes on from there.",
+)
+@click.option(
+    "--relabel",
+    type=TRAJECTORIES,
+    metavar="FILE",
+    help="Play nothing: tell the episodes of this file again in the words of --goals and --annotation.",
 )
 @click.option(
     "--synthetic",
@@ -46,6 +59,8 @@ def teach(
     jobs: int | None,
     max_steps: int,
     noise_rate: float,
+    misread_rate: float,
+    relabel: Path | None,
     synthetic: int | None,
     student: Path | None,
     pack: Path | None,
@@ -61,6 +76,7 @@ def teach(
     from duomem.device.alfworld.game_files import find_games, resolve_root
     from duomem.memory_packs.pack import read_pack
     from duomem.train.synthetic.teach import teach_synthetic
+    from duomem.train.teachers.relabel import relabel as tell_again
     from duomem.train.teachers.teach import learn_priors
     from duomem.train.teachers.teach import teach as play_expert
 
@@ -70,6 +86,14 @@ def teach(
         raise click.UsageError(f"--pack {pack}: the expert reads no memories: give the --student that reads them.")
     if synthetic and games.split != TRAIN_SPLIT:
         raise click.UsageError(f"--split {games.split}: synthetic tasks are for training: leave it out.")
+    if misread_rate and (synthetic or student or games.goals.kind == TEMPLATE):
+        raise click.UsageError("--misread-rate: only people's words are misread: give --goals human, and no --student.")
+    if relabel and (synthetic or student or noise_rate or misread_rate):
+        raise click.UsageError("--relabel: nothing is played: leave out --student, --synthetic and the rates.")
+    if relabel:
+        counts = tell_again(relabel, games.files(), games.goals, out)
+        print(f"{out}: {counts['games']} episodes, {counts['won']} won")
+        return
     if pack:
         read_pack(pack)
     chosen, processes = games.files(), cores_unless(jobs)
@@ -79,7 +103,19 @@ def teach(
         counts = teach_synthetic(chosen, synthetic, priors, out, processes, max_steps, noise_rate, seed)
     else:
         played = EvalConfig(student, pack, "free", PlayConfig(max_steps=max_steps)) if student else None
-        counts = play_expert(chosen, games.split, priors, out, processes, max_steps, noise_rate, seed, played)
+        counts = play_expert(
+            chosen,
+            games.split,
+            priors,
+            out,
+            processes,
+            max_steps,
+            noise_rate,
+            seed,
+            played,
+            games.goals,
+            misread_rate,
+        )
     what = f"{games.split} games" if not synthetic else "episodes of synthetic tasks"
     print(
         f"{out}: {counts['games']} {what}, {counts['won']} won "

@@ -40,6 +40,24 @@ class Share(click.FloatRange):
 SHARE = Share()
 
 
+class Annotation(click.ParamType):
+    """The number of an annotation, from 0 on, or "all": None."""
+
+    name = "annotation"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or isinstance(value, int):
+            return value
+        if value == "all":
+            return None
+        if not value.isdecimal() or len(value) > 4:
+            self.fail(f"{value!r} is no number from 0 on, nor all.", param, ctx)
+        return int(value)
+
+
+ANNOTATION = Annotation()
+
+
 class Numbers(click.ParamType):
     """Whole numbers of at least `least`, separated by commas, each once; ascending if `ascending`."""
 

@@ -13,8 +13,10 @@ from typing import Any
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import read_jsonl
 
-SCHEMA = 1
+SCHEMA = 2
 TRAIN_SPLIT = "train"
+TEMPLATE = "template"
+"""The source of a goal sentence that the game file itself holds; a person's is "human:N", one's own is "own"."""
 NOTHING_HAPPENS = "Nothing happens."
 """The observation after a command that did nothing."""
 
@@ -23,7 +25,11 @@ _TYPES: dict[str, type] = {
     "group": str,
     "split": str,
     "task_type": str,
+    "object_type": str,
+    "target_type": str,
     "goal": str,
+    "goal_source": str,
+    "template_goal": str,
     "intro": str,
     "steps": list,
     "last": str,
@@ -31,6 +37,11 @@ _TYPES: dict[str, type] = {
     "player": str,
     "seed": int,
 }
+
+
+def task_id(game: str, goal_source: str) -> str:
+    """See Trajectory.task_id."""
+    return game if goal_source == TEMPLATE else f"{game}/{goal_source}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,9 @@ class Step:
 @dataclass(frozen=True)
 class Trajectory:
     """game: sha256 of the game file; group: its task-and-scene folder (TASK-OBJ-MOVABLE-RECEP-SCENE);
+    object_type, target_type: what the goal is about, as in names ("mug", "coffeemachine"), "" where nothing is;
+    goal: the sentence that was told; goal_source: whose it is ("template", "human:N" or "own"); template_goal: the
+    game's own sentence;
     player: who played and its revision ("expert/1", "student:NAME"); last: the observation after the
     last action.
     """
@@ -56,13 +70,22 @@ class Trajectory:
     group: str
     split: str
     task_type: str
+    object_type: str
+    target_type: str
     goal: str
+    goal_source: str
+    template_goal: str
     intro: str
     steps: tuple[Step, ...]
     last: str
     won: bool
     player: str
     seed: int
+
+    @property
+    def task_id(self) -> str:
+        """What was played: the game's digest, and whose words told its goal if not its own."""
+        return task_id(self.game, self.goal_source)
 
     def turns(self) -> list[tuple[str, str]]:
         """(action, observation after it) of every step."""

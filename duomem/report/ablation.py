@@ -11,7 +11,9 @@ from pathlib import Path
 
 from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
+from duomem.core.trajectory import task_id
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, episode_file, evaluate
+from duomem.device.alfworld.annotations import TEMPLATES, Goals
 from duomem.memory_packs.pack import Pack, read_pack
 from duomem.report.condition import Condition, ConditionResult, read_result
 
@@ -43,6 +45,7 @@ class AblationGrid:
     teacher: Path | None
     protocols: tuple[str, ...]
     play: PlayConfig
+    goals: Goals = TEMPLATES
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def run_grid(
     """Play what is not played yet; yields each condition when it is done, after a protocol's students the teacher.
     Raises ReportError.
     """
-    digests = [sha256_input(game, "game") for game in games]
+    played = [task_id(sha256_input(task.path, "game"), task.goal_source) for task in grid.goals.tasks(games)]
     for protocol in grid.protocols:
         for entry in planned:
             if entry.condition.panel == protocol:
@@ -83,7 +86,7 @@ def run_grid(
                 yield read_result(entry.condition)
         if grid.teacher is not None:
             condition = Condition("teacher", "is the " + TAUGHT[grid.taught], (grid.teacher,), panel=protocol)
-            yield read_result(condition, digests)
+            yield read_result(condition, played)
 
 
 def _plan_condition(
@@ -98,7 +101,9 @@ def _plan_condition(
         _check_author(pack, memory)
     # An empty pack plays as none does: the same episodes count.
     configs = tuple(
-        EvalConfig(student.bundle, file if pack is not None and pack.memories else None, protocol, grid.play)
+        EvalConfig(
+            student.bundle, file if pack is not None and pack.memories else None, protocol, grid.play, grid.goals
+        )
         for (student, file), pack in zip(playing, read, strict=True)
     )
     taught = [f"LoRA: {TAUGHT[grid.taught]}"] if series == LORA else []

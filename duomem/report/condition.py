@@ -41,7 +41,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Run:
-    """Episodes of one file, None for several files' together. won: by game digest, in the order played; inputs:
+    """Episodes of one file, None for several files' together. won: by task_id, in the order played; inputs:
     what the file was made from.
 
     steps: mean; seconds, tokens: means, None where the player has none (a programmatic teacher).
@@ -137,11 +137,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def read_result(condition: Condition, games: Collection[str] | None = None) -> ConditionResult:
-    """The condition's episodes, of `games` (digests) alone if given. Raises ReportError naming the file that is
-    missing, damaged, lacks a game or is not of the same games as the first.
+def read_result(condition: Condition, tasks: Collection[str] | None = None) -> ConditionResult:
+    """The condition's episodes, of `tasks` (see Trajectory.task_id) alone if given. Raises ReportError naming the file
+    that is missing, damaged, lacks a game or is not of the same games as the first.
     """
-    runs = tuple(read_run(file, games) for file in condition.files)
+    runs = tuple(read_run(file, tasks) for file in condition.files)
     for run in runs[1:]:
         if set(run.won) != set(runs[0].won):
             raise ReportError(
@@ -150,21 +150,21 @@ def read_result(condition: Condition, games: Collection[str] | None = None) -> C
     return ConditionResult(condition, runs)
 
 
-def read_run(file: Path, games: Collection[str] | None = None) -> Run:
+def read_run(file: Path, tasks: Collection[str] | None = None) -> Run:
     """The episodes of a file of `duomem eval` or `duomem teach`, as `read_result` says."""
     won: dict[str, bool] = {}
     rows = []
     for number, row in enumerate(read_jsonl(file, "episode file"), 1):
         where = f"{file}: line {number}"
         played = from_json(row, where)
-        if games is not None and played.game not in games:
+        if tasks is not None and played.task_id not in tasks:
             continue
-        if played.game in won:
+        if played.task_id in won:
             raise ReportError(f"{where}: plays game {played.game[:12]} a second time: give one episode a game")
-        won[played.game] = played.won
+        won[played.task_id] = played.won
         rows.append(row)
-    if not rows or (games is not None and len(rows) < len(games)):
-        lacking = f"{len(games) - len(rows)} of the games asked for" if games else "any episode"
+    if not rows or (tasks is not None and len(rows) < len(tasks)):
+        lacking = f"{len(tasks) - len(rows)} of the games asked for" if tasks else "any episode"
         raise ReportError(f"{file}: lacks {lacking}: give episodes of the whole split")
     sidecar = sidecar_of(file)
     inputs = read_json(sidecar, "record of inputs") if sidecar.is_file() else {}

@@ -34,9 +34,25 @@ def place(tmp_path: Path, generated_games: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copytree(generated_games, tmp_path / "badgames")
     for split in ("train", "valid_seen"):
         find_games(tmp_path / "badgames", split)[0].write_bytes(b"{}")
-    memory = Memory("put a mug in desk.", "pick_and_place_simple", ("look",), "f" * 64, "g")
+    memory = Memory("put a mug in desk.", "pick_and_place_simple", "mug", "desk", ("look",), "f" * 64, "g")
     write_pack(tmp_path / "good.dmpack", "good", "expert/1", "", [memory])
-    played = Trajectory("f" * 64, "g", "valid_seen", "f", "put a mug in desk.", "", (), "", True, "expert/1", 0)
+    played = Trajectory(
+        "f" * 64,
+        "g",
+        "valid_seen",
+        "f",
+        "mug",
+        "desk",
+        "put a mug in desk.",
+        "template",
+        "put a mug in desk.",
+        "",
+        (),
+        "",
+        True,
+        "expert/1",
+        0,
+    )
     (tmp_path / "valid.jsonl").write_text(json.dumps(played.to_json()) + "\n")
     (tmp_path / "train.jsonl").write_text(json.dumps(replace(played, split="train").to_json()) + "\n")
     (tmp_path / "bad.toml").write_text("model = ")

@@ -17,7 +17,7 @@ from duomem.memory_packs.build import build_pack
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
 
-MEMORIES = [Memory(f"put a mug in {'x' * (i % 400)}.", "f", ("look",), "f" * 64, "g") for i in range(200)]
+MEMORIES = [Memory(f"put a mug in {'x' * (i % 400)}.", "f", "", "", ("look",), "f" * 64, "g") for i in range(200)]
 
 
 def _limit(size: int) -> Callable[[], None]:

@@ -24,7 +24,9 @@ from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
 MEMORIES = [
-    Memory(f"put a mug in shelf {i}.", "pick_and_place_simple", ("go to desk", "take mug"), "f" * 64, "g")
+    Memory(
+        f"put a mug in shelf {i}.", "pick_and_place_simple", "mug", "desk", ("go to desk", "take mug"), "f" * 64, "g"
+    )
     for i in range(5)
 ]
 ROW = json.dumps(MEMORIES[0].to_json()).encode() + b"\n"

@@ -23,6 +23,8 @@ MEMORIES = [
     Memory(
         f"put a clean mug in shelf {c}.",
         "pick_clean_then_place_in_recep",
+        "mug",
+        "shelf",
         ("go to desk", "take mug"),
         f"{i:064x}",
         f"group-{i}",
@@ -35,7 +37,21 @@ def _trajectory(actions: list[str], **changes: Any) -> Trajectory:
     """An episode in which every action was one the game takes, but those marked with a !."""
     steps = tuple(Step("", () if a.startswith("!") else (a,), a.lstrip("!")) for a in actions)
     played = Trajectory(
-        "f" * 64, "a-group", "train", "pick_and_place_simple", "put a mug in desk.", "", steps, "", True, "expert/1", 0
+        "f" * 64,
+        "a-group",
+        "train",
+        "pick_and_place_simple",
+        "mug",
+        "desk",
+        "put a mug in desk.",
+        "template",
+        "put a mug in desk.",
+        "",
+        steps,
+        "",
+        True,
+        "expert/1",
+        0,
     )
     return replace(played, **changes)
 

@@ -15,7 +15,7 @@ from duomem.train.games.generate import generate
 
 
 def _memory(task: str, task_type: str = "simple", game: str = "g") -> Memory:
-    return Memory(task, task_type, ("look",), game, f"group of {game}")
+    return Memory(task, task_type, "", "", ("look",), game, f"group of {game}")
 
 
 TASKS = [
@@ -77,7 +77,10 @@ def test_the_task_type_of_generated_tasks(tmp_path: Path, generated_games: Path)
     for _ in generate(tmp_path, 11, {"train": 120, "valid_seen": 30, "valid_unseen": 0}):
         pass
     train, seen = ([load_game(path) for path in find_games(tmp_path, split)] for split in ("train", "valid_seen"))
-    memories = [Memory(g.task, g.task_type, ("look",), g.digest, g.path.parts[-3]) for g in train]
+    memories = [
+        Memory(g.task, g.task_type, g.goal.object_type, g.goal.target_type, ("look",), g.digest, g.path.parts[-3])
+        for g in train
+    ]
     random.Random(0).shuffle(memories)
     retriever = Retriever(memories)
     found = [retriever.search(g.task, 1, lambda m, g=g: m.group != g.path.parts[-3]) for g in seen]

@@ -19,7 +19,7 @@ from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
 
-MEMORY = Memory("put a mug in desk.", "pick_and_place_simple", ("go to desk",), "f" * 64, "g")
+MEMORY = Memory("put a mug in desk.", "pick_and_place_simple", "mug", "desk", ("go to desk",), "f" * 64, "g")
 
 
 @pytest.fixture

@@ -75,8 +75,14 @@ def test_no_memory_of_the_game_or_of_its_task_in_its_scene(
     played: list[Trajectory], tokenizer: PromptTokenizer
 ) -> None:
     """Even where there is none but those."""
-    own = [Memory(t.goal, t.task_type, (f"own {t.game}",), t.game, "elsewhere") for t in played]
-    twins = [Memory(t.goal, t.task_type, (f"own {t.game}",), f"{i:064x}", t.group) for i, t in enumerate(played)]
+    own = [
+        Memory(t.goal, t.task_type, t.object_type, t.target_type, (f"own {t.game}",), t.game, "elsewhere")
+        for t in played
+    ]
+    twins = [
+        Memory(t.goal, t.task_type, t.object_type, t.target_type, (f"own {t.game}",), f"{i:064x}", t.group)
+        for i, t in enumerate(played)
+    ]
     dataset = _dataset(played[:1], [own[0], twins[0]], tokenizer, 1)
     assert "Memory:" not in _text(tokenizer, next(dataset.epoch(0)))
     dataset = _dataset(played, own + twins, tokenizer, 1)

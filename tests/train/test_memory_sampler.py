@@ -13,7 +13,7 @@ from duomem.train.memory_sampler import MemorySampler
 
 
 def _memory(task: str, task_type: str, game: str, group: str) -> Memory:
-    return Memory(task, task_type, ("take it",), game, group)
+    return Memory(task, task_type, "", "", ("take it",), game, group)
 
 
 EPISODE = Trajectory(
@@ -21,6 +21,10 @@ EPISODE = Trajectory(
     "scene1",
     "train",
     "heat",
+    "mug",
+    "desk",
+    "put a hot mug in desk.",
+    "template",
     "put a hot mug in desk.",
     "intro",
     (Step("intro", ("look",), "look"),),

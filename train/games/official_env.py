@@ -6,19 +6,28 @@ Host only (x86-64, the `official` extra) and slow: about 1.5 s to start a game, 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import GameError
-from duomem.core.files import digest_of
+from duomem.core.files import digest_of, read_json
+from duomem.core.trajectory import TEMPLATE
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
 
+_MARKUP = re.compile(r'["#{}\[\]|\\]')
+"""What means something to TextWorld's grammar."""
+
 
 class OfficialEnv:
-    """Implements env.Env. It plays the file at `game.path`, so that file must still be there.
+    """Implements env.Env. It plays the file at `game.path`, so that file must still be there; of a game that is told in
+    other words a copy that holds them, as alfworld-generate writes them for `goal_desc_human_anns_prob`.
 
     Raises GameError at once if alfworld or TextWorld is not installed.
     """
@@ -37,6 +46,7 @@ class OfficialEnv:
         self._demangler = AlfredDemangler
         self._env: Any = None
         self._game: Game | None = None
+        self._copies = tempfile.TemporaryDirectory()
         self._commands: list[str] = []
         self._facts: list[str] = []
 
@@ -45,9 +55,9 @@ class OfficialEnv:
         with _contained():
             if self._env is None:
                 infos = self._textworld.EnvInfos(won=True, admissible_commands=True)
-                self._env = self._textworld.start(str(game.path), infos, wrappers=[self._demangler()])
-            elif self._game is None or self._game.path != game.path:
-                self._env.load(str(game.path))
+                self._env = self._textworld.start(str(self._file(game)), infos, wrappers=[self._demangler()])
+            elif self._game is None or (self._game.path, self._game.task) != (game.path, game.task):
+                self._env.load(str(self._file(game)))
             self._game, self._commands = game, []
             return self._observe(self._env.reset())
 
@@ -56,6 +66,23 @@ class OfficialEnv:
         self._commands.append(command)
         state, _score, _done = self._env.step(command)
         return self._observe(state)
+
+    def _file(self, game: Game) -> Path:
+        """The file to load: the game's own, or a copy told in other words. Raises GameError for words that the game's
+        grammar cannot hold.
+        """
+        if game.goal_source == TEMPLATE:
+            return game.path
+        if _MARKUP.search(game.task):
+            raise GameError(
+                f"{game.path}: the official engine cannot tell {game.task!r}: its grammar reads markup in it"
+            )
+        fields = read_json(game.path, "game")
+        mark = "Your task is to: "
+        fields["grammar"] = fields["grammar"].replace(mark + game.template, mark + game.task)
+        copy = Path(self._copies.name) / f"{digest_of([game.digest, game.task])[:16]}.tw-pddl"
+        copy.write_text(json.dumps(fields))
+        return copy
 
     def clone(self) -> OfficialEnv:
         """Another engine that has played the same commands: the native state cannot be copied, so this costs a start

@@ -73,7 +73,10 @@ class _SyntheticWorker:
                 played.trajectory(game, TRAIN_SPLIT, f"expert/{REVISION}", self.seed),
                 group=f"{task_type}-{floor_plan(game.path.parent.parent.name)}",
                 task_type=task_type,
+                object_type="",
+                target_type="",
                 goal=task.sentence,
+                template_goal=task.sentence,
             )
             return trajectory.to_json()
 

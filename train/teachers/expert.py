@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from duomem.device.agent.exploration import receptacles
+from duomem.core.scene import receptacles
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import goal_sentence
 from duomem.device.alfworld.env import Observation

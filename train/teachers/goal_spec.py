@@ -45,6 +45,23 @@ class GoalSpec:
         return acts
 
 
+def goal_of(task_type: str, thing: str, target: str) -> GoalSpec:
+    """The goal that a task type, an object type and a target type make ("mug", "coffeemachine").
+
+    Raises TrainError for a task type that is not of ALFWorld's six.
+    """
+    if task_type == "look_at_obj_in_light":
+        return GoalSpec(thing, lamp=target)
+    if task_type == "pick_two_obj_and_place":
+        return GoalSpec(thing, count=2, receptacle=target)
+    if task_type == "pick_and_place_simple":
+        return GoalSpec(thing, receptacle=target)
+    for verb in TREATMENTS:
+        if task_type == f"pick_{verb}_then_place_in_recep":
+            return _treated(verb, thing, target)
+    raise TrainError(f"task type {task_type!r} is none of ALFWorld's six")
+
+
 def parse_goal(sentence: str) -> GoalSpec:
     """The goal a sentence states. Raises TrainError for a sentence of no known template."""
     text = sentence.strip().rstrip(".").lower()

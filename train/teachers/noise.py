@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from duomem.device.agent.exploration import receptacles
+from duomem.core.scene import receptacles
 from duomem.device.agent.policy import Policy
 from duomem.device.alfworld.env import Observation
 from duomem.train.teachers.expert import kind
@@ -45,8 +45,9 @@ class NoiseInjection(Policy):
     def act(self, observation: Observation, /) -> str:
         """A mistake, or the policy's command."""
         mistake = self._mistake(observation.admissible)
-        self.is_noise = mistake is not None
-        return self._policy.act(observation) if mistake is None else mistake
+        command = self._policy.act(observation) if mistake is None else mistake
+        self.is_noise = mistake is not None or self._policy.is_noise
+        return command
 
     def observe(self, command: str, observation: Observation, /) -> None:
         """Tell the policy, of mistakes too."""

@@ -6,7 +6,8 @@ Parallel over cores, resumable, and the same bytes on every run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +17,20 @@ from duomem.core.files import digest_of, sha256_input
 from duomem.core.parallel import map_processes
 from duomem.core.progress import progress
 from duomem.core.resumable_jsonl import ResumableJsonl
-from duomem.core.trajectory import Trajectory
+from duomem.core.trajectory import Trajectory, task_id
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig, load_worker_agent
+from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.annotations import TEMPLATES, Goals, Task, told_record
+from duomem.device.alfworld.game import Game
+from duomem.memory_packs.lexicon import Utterance
+from duomem.train.lexicon_folds import LexiconFolds
 from duomem.train.teachers.dagger import Dagger
 from duomem.train.teachers.expert import REVISION, Expert, Priors
+from duomem.train.teachers.goal_spec import parse_goal
+from duomem.train.teachers.misreading import Misreading, misread
 from duomem.train.teachers.noise import NoiseInjection
 from duomem.train.teachers.priors import Counts, cached_priors, combine, count_places, save_priors
 
@@ -32,7 +39,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class _ExpertWorker:
-    """Makes the worker of one of `processes` processes: the expert plays the game in a file. See `teach`."""
+    """Makes the worker of one of `processes` processes: the expert plays a task. See `teach`."""
 
     priors: Priors
     split: str
@@ -40,15 +47,24 @@ class _ExpertWorker:
     noise_rate: float
     seed: int
     student: EvalConfig | None
+    misread_rate: float
+    words: LexiconFolds | None
     processes: int
 
-    def __call__(self) -> Callable[[Path], dict[str, Any]]:
+    def __call__(self) -> Callable[[Task], dict[str, Any]]:
         agent = load_worker_agent(self.student, self.processes) if self.student else None
 
-        def play(path: Path) -> dict[str, Any]:
-            game = load_game(path)
+        def play(task: Task) -> dict[str, Any]:
             return play_expert(
-                game, self.priors, self.split, self.max_steps, self.noise_rate, self.seed, agent
+                task.load(),
+                self.priors,
+                self.split,
+                self.max_steps,
+                self.noise_rate,
+                self.seed,
+                agent,
+                self.misread_rate,
+                self.words,
             ).to_json()
 
         return play
@@ -62,24 +78,30 @@ def play_expert(
     noise_rate: float = 0.0,
     seed: int = 0,
     agent: Agent | None = None,
+    misread_rate: float = 0.0,
+    words: LexiconFolds | None = None,
 ) -> Trajectory:
-    """One episode of the searching expert.
+    """One episode of the searching expert. It reads the game's own goal sentence, whatever words the goal is told in.
 
     noise_rate: chance of a step that it is a mistake to recover from. agent: plays first, until the expert takes
-    over (DAgger), without further noise. Raises TrainError if the expert cannot read the goal.
+    over (DAgger), without further noise. misread_rate: chance that the goal is first understood wrongly, as `words`
+    suggest. Raises TrainError if the expert cannot read the goal.
     """
     env = AlfworldEnv()
     observation = env.reset(game)
     try:
-        expert = Expert(observation.text, priors)
+        expert = Expert(observation.text, priors, parse_goal(game.template))
     except UserError as e:
         raise TrainError(f"{game.path}: {e}") from None
-    draws = f"{seed}/{game.digest}"
-    policy = (
-        Dagger(agent.policy(observation.text, game.digest), expert, draws)
-        if agent
-        else NoiseInjection(expert, observation.text, noise_rate, draws, expert.goal.acts())
-    )
+    draws = f"{seed}/{task_id(game.digest, game.goal_source)}"
+    policy: Policy = expert
+    rng = random.Random(f"{draws}/misread")
+    if words and rng.random() < misread_rate:
+        policy = Misreading(expert, misread(game, observation.text, words, rng))
+    if agent:
+        policy = Dagger(agent.policy(observation.text, game.digest), policy, draws)
+    else:
+        policy = NoiseInjection(policy, observation.text, noise_rate, draws, expert.goal.acts())
     with contextlib.closing(policy):
         played = rollout(env, policy, observation, max_steps)
     return played.trajectory(game, split, f"expert/{REVISION}", seed)
@@ -112,22 +134,38 @@ def teach(
     noise_rate: float = 0.0,
     seed: int = 0,
     student: EvalConfig | None = None,
+    goals: Goals = TEMPLATES,
+    misread_rate: float = 0.0,
 ) -> dict[str, int]:
     """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}.
 
     priors: see learn_priors. jobs: processes. noise_rate, seed: see play_expert. student: plays each game first,
-    until the expert takes over.
+    until the expert takes over. goals: the words that trajectories tell the goals in; the expert reads the games' own.
 
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises TrainError.
     """
-    inputs = {"split": split} | run_record(games, priors, max_steps, noise_rate, seed)
+    tasks = goals.tasks(games)
+    inputs = {"split": split, **told_record(goals, tasks)} | run_record(games, priors, max_steps, noise_rate, seed)
+    if misread_rate:
+        inputs["misread_rate"] = misread_rate
     if student:
         inputs["student"] = student.record()
     if not games:
         raise TrainError(f"no {split} games to play: see `duomem games list`")
-    processes = max(1, min(jobs, len(games)))
-    worker = _ExpertWorker(priors, split, max_steps, noise_rate, seed, student, processes)
-    return write_episodes(out, inputs, games, worker, jobs)
+    processes = max(1, min(jobs, len(tasks)))
+    words = LexiconFolds(_sentences(tasks)) if misread_rate else None
+    worker = _ExpertWorker(priors, split, max_steps, noise_rate, seed, student, misread_rate, words, processes)
+    return write_episodes(out, inputs, tasks, worker, jobs)
+
+
+def _sentences(tasks: Sequence[Task]) -> Iterator[tuple[str, Utterance]]:
+    """For LexiconFolds: the words of each task, and the game's own."""
+    for task in tasks:
+        game = task.load()
+        group, meant = game.path.parent.parent.name, (game.task_type, game.goal.object_type, game.goal.target_type)
+        places = tuple(sorted({game.receptacle_type[r].removesuffix("type") for r in game.receptacle_location}))
+        yield group, (game.task, meant, places)
+        yield group, (game.template, meant, places)
 
 
 def run_record(games: list[Path], priors: Priors, max_steps: int, noise_rate: float, seed: int) -> dict[str, Any]:

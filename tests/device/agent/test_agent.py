@@ -22,6 +22,7 @@ from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import write_memory
+from duomem.memory_packs.retriever import Retriever
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.memory_sampler import MemorySampler
 from duomem.train.teachers.teach import play_expert
@@ -81,12 +82,12 @@ def test_playing_feeds_the_tokens_training_saw(
     expert = next(t for t in map(_expert, games) if all(s.action in s.admissible for s in t.steps))
     game = next(g for g in games if g.digest == expert.game)
     memories = [write_memory(t) for t in map(_expert, games[:9]) if t.game != game.digest] if with_memory else []
-    agent = Agent(FakeEngine(random_opinion(3), VOCAB[kind]), tokenizer, "", protocol, memories)
-    shown = agent._recall(expert.goal, game.digest)
+    agent = Agent(FakeEngine(random_opinion(3), VOCAB[kind]), tokenizer, "", protocol, Retriever(memories))
+    shown = agent._recall(expert.intro, game.digest)
     assert len(shown) == with_memory
     stream = _stream(tokenizer, expert, [m.text() for m in shown])
     engine = FakeEngine(set_on(stream, VOCAB[kind]), VOCAB[kind])
-    episode = _play(engine, tokenizer, game, protocol, memories=memories, max_steps=100)
+    episode = _play(engine, tokenizer, game, protocol, retriever=Retriever(memories), max_steps=100)
     assert episode.trajectory == replace(expert, player="student:test")
     assert episode.ended == "won" and episode.memories == shown
     held = engine.closed[0]
@@ -245,11 +246,14 @@ def test_where_all_commands_are_withheld_one_is_given(game: Game, tokenizer: Pro
 
 
 def test_a_memory_of_the_very_game_is_never_shown(games: list[Game], tokenizer: PromptTokenizer) -> None:
-    memories = [Memory(g.task, g.task_type, (f"step of {g.digest}",), g.digest, "") for g in games]
+    memories = [
+        Memory(g.task, g.task_type, g.goal.object_type, g.goal.target_type, (f"step of {g.digest}",), g.digest, "")
+        for g in games
+    ]
     for game in games[:6]:
         shown: list[Memory] = []
         engine = FakeEngine(random_opinion(300), 300)
-        agent = Agent(engine, tokenizer, "", "constrained", memories, k=len(games), max_steps=1)
+        agent = Agent(engine, tokenizer, "", "constrained", Retriever(memories), k=len(games), max_steps=1)
         agent.play(game, "train", on_start=lambda intro, found, shown=shown: shown.extend(found))
         assert shown and game.digest not in {m.game for m in shown}
         assert game.digest not in tokenizer.decode(engine.closed[0])
@@ -257,9 +261,11 @@ def test_a_memory_of_the_very_game_is_never_shown(games: list[Game], tokenizer: 
 
 
 def test_as_many_memories_as_asked_for(games: list[Game], tokenizer: PromptTokenizer) -> None:
-    memories = [Memory(games[0].task, "f", ("look",), str(i), "") for i in range(5)]
+    memories = [Memory(games[0].task, "f", "", "", ("look",), str(i), "") for i in range(5)]
     for k in (1, 3):
-        episode = _play(FakeEngine(random_opinion(300), 300), tokenizer, games[0], memories=memories, k=k, max_steps=1)
+        episode = _play(
+            FakeEngine(random_opinion(300), 300), tokenizer, games[0], retriever=Retriever(memories), k=k, max_steps=1
+        )
         assert [m.game for m in episode.memories] == [str(i) for i in range(k)]
     assert _play(FakeEngine(random_opinion(300), 300), tokenizer, games[0], max_steps=1).memories == ()
 

@@ -26,7 +26,7 @@ def _seen(*admissible: str, text: str = "You see nothing.") -> Observation:
 
 
 def _memory(*steps: str, task: str = "put a mug in shelf.") -> Memory:
-    return Memory(task, "pick_and_place_simple", steps, "", "")
+    return Memory(task, "pick_and_place_simple", "", "", steps, "", "")
 
 
 def _mug(*more: str) -> Memory:

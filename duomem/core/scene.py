@@ -1,0 +1,25 @@
+"""A scene as an episode's first observation lists it: its receptacles and their kinds.
+
+Read from what the player itself is told; no game file is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LISTED = re.compile(r"you see (an? [^.\n]*)\.")
+_SEPARATOR = re.compile(r", and an? |, an? |,? and an? ")
+
+
+def receptacles(intro: str) -> list[str]:
+    """The receptacles an intro lists, in its order: ["cabinet 2", "cabinet 1", "fridge 1"]."""
+    match = _LISTED.search(intro)
+    if match is None:
+        return []
+    return [name.strip() for name in _SEPARATOR.split(match.group(1)[2:].lstrip())]
+
+
+def kinds_of(places: Sequence[str]) -> tuple[str, ...]:
+    """The kinds of places, each once, in order: ("cabinet", "fridge")."""
+    return tuple(dict.fromkeys(name.rpartition(" ")[0] for name in places))
