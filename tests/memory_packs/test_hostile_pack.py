@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_bytes
 from duomem.memory_packs import pack as pack_module
+from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
@@ -30,11 +31,13 @@ MEMORIES = [
     for i in range(5)
 ]
 ROW = json.dumps(MEMORIES[0].to_json()).encode() + b"\n"
+LEXICON = Lexicon([["pick_and_place_simple"], ["mug", "pan"], ["desk"]], {"cup": [1, 20], "": [0, -3, 2, 4]})
+WORDS = json.dumps(LEXICON.to_json()).encode()
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    write_pack(tmp_path / "a.dmpack", "name", "expert/1", "", MEMORIES)
+    write_pack(tmp_path / "a.dmpack", "name", "expert/1", "", MEMORIES, LEXICON)
     return tmp_path / "a.dmpack"
 
 
@@ -62,7 +65,7 @@ def _manifest(body: bytes, **changes: Any) -> bytes:
         "count": body.count(b"\n"),
     } | changes.pop("memories", {})
     return json.dumps(
-        {"format": "duomem-pack", "schema": 1, "name": "n", "author": "a", "source": "", "memories": described}
+        {"format": "duomem-pack", "schema": 2, "name": "n", "author": "a", "source": "", "memories": described}
         | changes
     ).encode()
 
@@ -72,21 +75,32 @@ def _pack(path: Path, body: bytes, **changes: Any) -> Path:
     return path
 
 
+def _with_words(path: Path, words: bytes, **described: Any) -> Path:
+    """A pack whose manifest describes the lexicon `words`, but for what `described` changes."""
+    lexicon = {"file": "lexicon.json", "sha256": sha256_bytes(words), "bytes": len(words)} | described
+    path.write_bytes(_zip([("manifest.json", _manifest(ROW, lexicon=lexicon)), GOOD[1], ("lexicon.json", words)]))
+    return path
+
+
 def test_the_forge_used_here_makes_good_packs(path: Path) -> None:
     assert read_pack(_pack(path, ROW)).memories == (MEMORIES[0],)
+    lexicon = read_pack(_with_words(path, WORDS)).lexicon
+    assert lexicon is not None and lexicon.to_json() == LEXICON.to_json()
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_changed_bytes(path: Path, data: st.DataObject) -> None:
-    """A change that is not noticed is one of bytes that do not matter, as a date: the memories are the same."""
+    """A change that is not noticed is one of bytes that do not matter, as a date: what is read is the same."""
     good = path.read_bytes()
     bad = bytearray(good)
     for _ in range(data.draw(st.integers(1, 3))):
         bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bad)
     try:
-        assert read_pack(path).memories == tuple(MEMORIES)
+        found = read_pack(path)
+        assert found.memories == tuple(MEMORIES)
+        assert found.lexicon is not None and found.lexicon.to_json() == LEXICON.to_json()
     except UserError as e:
         assert str(path) in str(e) and "\n" not in str(e)
     finally:
@@ -122,6 +136,10 @@ GOOD = [("manifest.json", _manifest(ROW)), ("memories.jsonl", ROW)]
         GOOD[:1],
         GOOD[1:],
         [*GOOD, ("extra", b"")],
+        [*GOOD, ("lexicon.json", WORDS), ("extra", b"")],
+        [GOOD[0], ("lexicon.json", WORDS)],
+        [*GOOD, ("../lexicon.json", WORDS)],
+        [*GOOD, ("Lexicon.json", WORDS)],
         [("../manifest.json", GOOD[0][1]), GOOD[1]],
         [GOOD[0], ("../../memories.jsonl", ROW)],
         [GOOD[0], ("/memories.jsonl", ROW)],
@@ -134,14 +152,14 @@ GOOD = [("manifest.json", _manifest(ROW)), ("memories.jsonl", ROW)]
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_other_members(path: Path, members: list[tuple[str, bytes]]) -> None:
     path.write_bytes(_zip(members))
-    assert "must hold manifest.json and memories.jsonl only" in _refused(path)
+    assert "must hold manifest.json, memories.jsonl and maybe lexicon.json only" in _refused(path)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_third_member_the_end_record_hides(path: Path) -> None:
     data = _zip([GOOD[0], *GOOD])
     path.write_bytes(data[:-14] + struct.pack("<2H", 2, 2) + data[-10:])
-    assert "must hold manifest.json and memories.jsonl only" in _refused(path)
+    assert "must hold manifest.json, memories.jsonl and maybe lexicon.json only" in _refused(path)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO, stat.S_IFCHR])
@@ -231,8 +249,8 @@ def test_a_manifest_that_is_none(path: Path, manifest: bytes) -> None:
     [
         ({"format": "zip"}, "field format"),
         ({"format": None}, "field format"),
-        ({"schema": 2}, "field schema is 2, this duomem reads 1"),
-        ({"schema": "1"}, "field schema is '1'"),
+        ({"schema": 1}, "field schema is 1, this duomem reads 2"),
+        ({"schema": "2"}, "field schema is '2'"),
         ({"name": 3}, "field name"),
         ({"author": "a\nb"}, "field author"),
         ({"source": "x" * 201}, "field source"),
@@ -268,3 +286,56 @@ def test_a_manifest_that_lies(path: Path, changes: dict[str, Any], said: str) ->
 )
 def test_memories_that_are_none(path: Path, body: bytes, said: str) -> None:
     assert said in _refused(_pack(path, body))
+
+
+@pytest.mark.parametrize("manifest", [{}, {"lexicon": None}, {"lexicon": []}, {"lexicon": "lexicon.json"}], ids=str)
+def test_a_lexicon_the_manifest_does_not_describe(path: Path, manifest: dict[str, Any]) -> None:
+    path.write_bytes(_zip([("manifest.json", _manifest(ROW, **manifest)), GOOD[1], ("lexicon.json", WORDS)]))
+    assert "manifest.json field lexicon" in _refused(path)
+
+
+@pytest.mark.parametrize("described", [None, {}, {"file": "lexicon.json", "bytes": 0, "sha256": sha256_bytes(b"")}])
+def test_a_lexicon_the_pack_lacks(path: Path, described: Any) -> None:
+    assert "field lexicon does not say whether the pack holds lexicon.json" in _refused(
+        _pack(path, ROW, lexicon=described)
+    )
+
+
+@pytest.mark.parametrize(
+    "described",
+    [{"sha256": "0" * 64}, {"sha256": None}, {"bytes": 3}, {"bytes": None}, {"bytes": str(len(WORDS))}],
+    ids=str,
+)
+def test_a_manifest_that_lies_about_the_lexicon(path: Path, described: dict[str, Any]) -> None:
+    assert "field lexicon.sha256 does not match lexicon.json" in _refused(_with_words(path, WORDS, **described))
+
+
+@pytest.mark.parametrize("words", [b"", b"{", b"\xff", b"[" * 9999, b"9" * 5000], ids=range(5))
+def test_a_lexicon_that_is_no_json(path: Path, words: bytes) -> None:
+    assert f"{path}: lexicon.json is not valid JSON" in _refused(_with_words(path, words))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"code": "x"}, "lexicon is not an object of labels and weights"),
+        ({"labels": [["a"], ["b"]]}, "field labels"),
+        ({"weights": {"cup": [4, 1]}}, "field weights.cup does not name different labels"),
+        ({"weights": {"cup": [1, 1001]}}, "field weights.cup has a weight beyond 1000"),
+        ({"weights": {"cup": [1, 1e999]}}, "field weights.cup is not a list of pairs of whole numbers"),
+        ({"weights": {"cup": [1] * 100_000}}, "field weights.cup is not a list of pairs"),
+        ({"weights": {"\x1b[2J": [1, 1]}}, "field weights has a feature"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_hostile_lexicon(path: Path, change: dict[str, Any], said: str) -> None:
+    words = json.dumps(LEXICON.to_json() | change).encode()
+    assert f"{path}: lexicon.json: {said}" in _refused(_with_words(path, words))
+
+
+def test_a_lexicon_that_unpacks_to_too_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_module, "_LEXICON_LIMIT", 1 << 20)
+    _with_words(path, bytes(64 << 20))
+    assert path.stat().st_size < 100_000
+    assert "lexicon.json unpacks to more than 1048576 bytes" in _refused(path)
+    assert _peak(lambda: _refused(path)) < 5 << 20

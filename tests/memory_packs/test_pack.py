@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Step, Trajectory
 from duomem.memory_packs.build import build_pack
+from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.memory_format import MEMORY_FORMATS, write_memory
 from duomem.memory_packs.pack import read_pack, write_pack
@@ -31,6 +33,7 @@ MEMORIES = [
     )
     for i, c in enumerate("abc")
 ]
+LEXICON = Lexicon([["pick_clean_then_place_in_recep"], ["mug", "pan"], ["shelf"]], {"cup": [1, 20], "": [0, -3]})
 
 
 def _trajectory(actions: list[str], **changes: Any) -> Trajectory:
@@ -72,6 +75,33 @@ def test_same_memories_same_bytes(tmp_path: Path) -> None:
     assert write_pack(tmp_path / "b.dmpack", "name", "expert/1", "0" * 64, MEMORIES[::-1]).digest != first.digest
 
 
+def test_a_lexicon_comes_along(tmp_path: Path) -> None:
+    without = write_pack(tmp_path / "a.dmpack", "name", "expert/1", "", MEMORIES)
+    for name in ("b", "c"):
+        write_pack(tmp_path / f"{name}.dmpack", "name", "expert/1", "", MEMORIES, LEXICON)
+    assert (tmp_path / "b.dmpack").read_bytes() == (tmp_path / "c.dmpack").read_bytes()
+    pack = read_pack(tmp_path / "b.dmpack")
+    assert pack.lexicon is not None and pack.lexicon.to_json() == LEXICON.to_json()
+    assert pack.memories == without.memories and pack.digest != without.digest and without.lexicon is None
+    for name, members, described in (("a", 2, False), ("b", 3, True)):
+        with zipfile.ZipFile(tmp_path / f"{name}.dmpack") as archive:
+            assert len(archive.namelist()) == members
+            assert ("lexicon" in json.loads(archive.read("manifest.json"))) == described
+
+
+def test_a_lexicon_that_cannot_be_read_back_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.dmpack: lexicon\.json: field weights\.cup has a weight beyond 1000"):
+        write_pack(tmp_path / "a.dmpack", "n", "expert/1", "", MEMORIES, Lexicon([["a"], [], []], {"cup": [0, 1001]}))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_pack_finds_by_meaning(tmp_path: Path) -> None:
+    """`cup` is no word of the memories; only the lexicon knows it."""
+    assert write_pack(tmp_path / "a.dmpack", "n", "expert/1", "", MEMORIES).search("fetch me that cup") == []
+    pack = write_pack(tmp_path / "a.dmpack", "n", "expert/1", "", MEMORIES, LEXICON)
+    assert [memory for _, memory in pack.search("fetch me that cup")] == [MEMORIES[0]]
+
+
 def test_an_empty_pack_is_a_pack(tmp_path: Path) -> None:
     assert write_pack(tmp_path / "a.dmpack", "none", "student:x", "", []).memories == ()
 
@@ -92,6 +122,50 @@ def test_won_train_episodes_become_memories(tmp_path: Path) -> None:
     assert build_pack(_write(tmp_path / "t.jsonl", [lost]), tmp_path / "b.dmpack", "none").memories == ()
 
 
+TOLD = ("please bring us that cup over here", "a beaker belongs beside the computer")
+ACTIONS = ["go to desk 1", "take mug 1 from desk 1"]
+
+
+def _episodes(**changes: Any) -> list[Trajectory]:
+    """One episode told in the template's words and in two people's, and one of another goal told by a person alone."""
+    own = _trajectory(ACTIONS, intro="Around you, you see a desk 1, and a shelf 2.\n\nYour task is to: x", **changes)
+    people = [replace(own, goal=goal, goal_source=f"human:{i}") for i, goal in enumerate(TOLD)]
+    other = replace(
+        people[0], game="e" * 64, target_type="shelf", goal="stow the beaker", template_goal="put a mug in shelf."
+    )
+    return [own, *people, replace(other, **changes)]
+
+
+def test_a_game_in_several_peoples_words_is_one_memory(tmp_path: Path) -> None:
+    pack = build_pack(_write(tmp_path / "t.jsonl", _episodes()), tmp_path / "a.dmpack", "mine")
+    assert [(m.task, m.game) for m in pack.memories] == [
+        ("put a mug in desk.", "f" * 64),
+        ("put a mug in shelf.", "e" * 64),
+    ]
+    assert [m.triple[1:] for m in pack.memories] == [("mug", "desk"), ("mug", "shelf")]
+    for sentence, title in ((TOLD[0], "put a mug in desk."), ("stow that", "put a mug in shelf.")):
+        assert pack.search(sentence)[0][1].task == title
+
+
+def test_no_persons_sentence_is_in_a_pack(tmp_path: Path) -> None:
+    build_pack(_write(tmp_path / "t.jsonl", _episodes()), tmp_path / "a.dmpack", "mine")
+    with zipfile.ZipFile(tmp_path / "a.dmpack") as archive:
+        held = b"\n".join(archive.read(name) for name in archive.namelist()).lower()
+    assert b"beaker" in held  # the weights of the words are there
+    for sentence in (*TOLD, "stow the beaker"):
+        words = sentence.split()
+        for i in range(len(words) - 1):
+            assert " ".join(words[i : i + 2]).encode() not in held
+
+
+def test_what_is_about_nothing_has_no_lexicon(tmp_path: Path) -> None:
+    for n, changes in enumerate(({"object_type": ""}, {"target_type": ""})):
+        pack = build_pack(_write(tmp_path / "t.jsonl", _episodes(**changes)), tmp_path / f"{n}.dmpack", "mine")
+        assert pack.lexicon is None and pack.memories
+    lost = [replace(played, won=False) for played in _episodes()]
+    assert build_pack(_write(tmp_path / "t.jsonl", lost), tmp_path / "c.dmpack", "mine").lexicon is None
+
+
 @pytest.mark.parametrize(
     ("trajectories", "said"),
     [
@@ -103,7 +177,7 @@ def test_won_train_episodes_become_memories(tmp_path: Path) -> None:
         ),
         ([_trajectory(["look"], split="valid_unseen")], "line 1: field split is 'valid_unseen'"),
         ([_trajectory(["look"], split="")], "line 1: field split is ''"),
-        ([_trajectory(["use lamp 1"], goal="a\x1b[31m")], "memories.jsonl line 1: field task is not a line"),
+        ([_trajectory(["use lamp 1"], template_goal="a\x1b[31m")], "memories.jsonl line 1: field task is not a line"),
     ],
 )
 def test_refused_episodes_leave_no_pack(tmp_path: Path, trajectories: list[Trajectory], said: str) -> None:
@@ -199,6 +273,8 @@ def test_a_memory_as_the_student_reads_it() -> None:
         {"task": "x" * 501},
         {"task": "a\nb"},
         {"task_type": None},
+        {"object_type": None},
+        {"target_type": "a\nb"},
         {"game": ["a"]},
         {"group": "\u202e"},
         {"steps": []},
