@@ -83,6 +83,6 @@ def test_a_malformed_step(step: Any) -> None:
 
 def test_the_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_text(json.dumps(TRAJECTORY.to_json()) + "\n" + '{"schema": 2}\n')
-    with pytest.raises(UserError, match=f"^{path}: line 2: field schema is 2, this duomem reads 1"):
+    path.write_text(json.dumps(TRAJECTORY.to_json()) + "\n" + '{"schema": 1}\n')
+    with pytest.raises(UserError, match=f"^{path}: line 2: field schema is 1, this duomem reads 2"):
         list(read_trajectories(path))
