@@ -36,7 +36,7 @@ def slow(tokens):
     return opinion(tokens)
 
 evaluate.load_agent = lambda condition: Agent(FakeEngine(slow, 300), PromptTokenizer(Path(sys.argv[1])), "student:fake",
-                                              condition.protocol, (), 1, condition.play.max_steps)
+                                              condition.protocol, max_steps=condition.play.max_steps)
 sys.exit(main(sys.argv[3:]))
 """
 

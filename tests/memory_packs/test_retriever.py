@@ -1,7 +1,8 @@
-"""The right memory for a task by its words alone: of its kind, of another game, in a fixed order."""
+"""The right memory for a task, by its words or by what a lexicon says they mean: of another game, in a fixed order."""
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.memory_packs.lexicon import UNIT, Lexicon
 from duomem.memory_packs.memory import Memory
-from duomem.memory_packs.retriever import Retriever, words
+from duomem.memory_packs.retriever import NEAR_TIE, Retriever, words
 from duomem.train.games.generate import generate
 
 
@@ -85,3 +87,61 @@ def test_the_task_type_of_generated_tasks(tmp_path: Path, generated_games: Path)
     retriever = Retriever(memories)
     found = [retriever.search(g.task, 1, lambda m, g=g: m.group != g.path.parts[-3]) for g in seen]
     assert sum(m.task_type == g.task_type for g, ((_, m),) in zip(seen, found, strict=True)) >= 28
+
+
+def _about(thing: str, target: str, game: str) -> Memory:
+    """A memory whose title shares no word with any sentence asked for here."""
+    return Memory("xyzzy.", "pick_and_place_simple", thing, target, (f"take {thing}",), game, f"group of {game}")
+
+
+MEANT = [_about("mug", "desk", "a"), _about("pot", "shelf", "d"), _about("mug", "desk", "b"), _about("pan", "desk", "c")]
+TIE = math.floor(-math.log(NEAR_TIE) / UNIT)  # the most by which a stored weight may be behind
+LEXICON = Lexicon(
+    [["pick_and_place_simple"], ["mug", "pan", "pot"], ["desk", "shelf"]],
+    {"beaker": [1, 40, 2, 40 - TIE, 3, 40 - TIE - 1]},
+)
+
+
+def _games(found: list[tuple[float, Memory]]) -> list[str]:
+    assert all(0 < nearness <= 1 for nearness, _ in found)
+    assert [nearness for nearness, _ in found] == sorted((nearness for nearness, _ in found), reverse=True)
+    return [memory.game for _, memory in found]
+
+
+def test_a_lexicon_finds_one_memory_for_each_goal_nearly_as_likely_as_the_best() -> None:
+    retriever = Retriever(MEANT, LEXICON)
+    assert _games(retriever.search("a beaker", 9)) == ["a", "c"]
+    assert [_games(retriever.search("a beaker", k)) for k in (0, 1, 2)] == [[], ["a"], ["a", "c"]]
+    assert _games(retriever.search("whatever", 9)) == ["a", "c", "d"]  # one is as likely as another
+    assert Retriever(MEANT).search("a beaker", 9) == [] == Retriever([], LEXICON).search("a beaker", 9)
+
+
+def test_with_a_lexicon_too_what_is_not_kept_is_never_found() -> None:
+    retriever = Retriever(MEANT, LEXICON)
+    assert _games(retriever.search("a beaker", 9, lambda m: m.game != "a")) == ["b", "c"]
+    assert _games(retriever.search("a beaker", 9, lambda m: m.game not in "ab")) == ["c", "d"]
+    assert retriever.search("a beaker", 9, lambda m: False) == []
+
+
+def test_a_goals_target_is_in_the_room() -> None:
+    retriever = Retriever(MEANT, LEXICON)
+    assert _games(retriever.search("a beaker", 9, places=("shelf", "bed"))) == ["d"]
+    assert _games(retriever.search("a beaker", 9, places=("desk",))) == ["a", "c"]
+    assert _games(retriever.search("a beaker", 9, places=("bed",))) == ["a", "c"]
+
+
+def test_choices_are_the_memories_of_each_goal() -> None:
+    retriever = Retriever(MEANT, LEXICON)
+    for most, games in ((1, [["a"], ["c"]]), (2, [["a", "b"], ["c"]]), (9, [["a", "b"], ["c"]])):
+        found = retriever.choices("a beaker", 9, most=most)
+        assert [[m.game for m in memories] for _, memories in found] == games
+        assert [(nearness, memories[0]) for nearness, memories in found] == retriever.search("a beaker", 9)
+    found = retriever.choices("a beaker", 1, lambda m: m.game != "a", most=2)
+    assert [[m.game for m in memories] for _, memories in found] == [["b"]]
+
+
+def test_choices_by_words_are_the_nearest_in_rows() -> None:
+    ranked = Retriever(TASKS).search("put a clean bowl in fridge.", 5)
+    rows = Retriever(TASKS).choices("put a clean bowl in fridge.", 2, most=2)
+    assert [memories for _, memories in rows] == [[m for _, m in ranked[i : i + 2]] for i in (0, 2)]
+    assert [nearness for nearness, _ in rows] == [ranked[0][0], ranked[2][0]]

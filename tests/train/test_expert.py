@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from duomem.core.errors import UserError
+from duomem.device.agent.prompt import goal_sentence
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.train.teachers import teach as teach_module
 from duomem.train.teachers.expert import Expert
+from duomem.train.teachers.goal_spec import parse_goal
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
 
@@ -71,8 +73,8 @@ def test_sees_observations_only(
 
     class Spied(Expert):
         def __init__(self, *arguments: Any) -> None:
-            intro, known = arguments
-            assert type(intro) is str and known == priors
+            intro, known, goal = arguments
+            assert type(intro) is str and known == priors and goal == parse_goal(goal_sentence(intro))
             told.append(intro)
             super().__init__(*arguments)
             experts.append(self)
