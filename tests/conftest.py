@@ -133,6 +133,14 @@ def generated_games(made_once: MadeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
+def told_games(made_once: MadeOnce, generated_games: Path) -> Path:
+    """The generated games with two sentences beside each, see told.sentences. Read them, do not change them."""
+    from told import tell_all
+
+    return made_once("told-games", lambda folder: tell_all(generated_games, folder))
+
+
+@pytest.fixture(scope="session")
 def real_games(made_once: MadeOnce) -> list[Path]:
     """The official valid_seen games, sorted: from $ALFWORLD_DATA or else from the archive. Skips without."""
     return _official("valid_seen", made_once)

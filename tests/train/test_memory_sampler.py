@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from duomem.core.trajectory import Step, Trajectory
+from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.train.memory_sampler import MemorySampler
 
@@ -108,3 +109,66 @@ def test_a_synthetic_task_without_another_memory_is_left_out() -> None:
 
 def test_without_memories_nothing_is_drawn() -> None:
     assert MemorySampler([], 1.0, 1.0).draw(EPISODE, random.Random(0)) == []
+
+
+def _of(thing: str, n: int, group: str, target: str = "desk") -> Memory:
+    return Memory("xyzzy.", "heat", thing, target, (f"take {thing}",), f"{thing}{n}", group)
+
+
+MEANT = [*(_of("mug", n, "s2") for n in range(5)), _of("egg", 0, "s3"), _of("egg", 1, "scene1"), _of("pan", 0, "s4")]
+# A mug, maybe an egg, never a pan.
+LEXICON = Lexicon([["heat"], ["egg", "mug", "pan"], ["desk"]], {"beaker": [1, 0, 2, 10, 3, -90]})
+ASKED = replace(EPISODE, goal="heat up my beaker", goal_source="human:0", intro="Around you, you see a desk 1.")
+
+
+def _by_meaning(max_memories: int, lexicon: Lexicon | None, memories: list[Memory] = MEANT) -> list[list[Memory]]:
+    sampler = MemorySampler(memories, 1.0, 0.0, max_memories=max_memories, lexicon_of=lambda group: lexicon)
+    rng = random.Random(0)
+    return [sampler.draw(ASKED, rng) or [] for _ in range(200)]
+
+
+def test_one_memory_for_each_goal_the_words_may_mean() -> None:
+    """One or two, the likeliest goal first; of a goal one of its nearest four; none of the scene or a far goal."""
+    drawn = [[m.game for m in memories] for memories in _by_meaning(2, LEXICON)]
+    assert {len(games) for games in drawn} == {1, 2}
+    assert {games[0] for games in drawn} == {"mug0", "mug1", "mug2", "mug3"}
+    assert {games[1] for games in drawn if len(games) == 2} == {"egg0"}
+    assert {len(memories) for memories in _by_meaning(1, LEXICON)} == {1}
+    assert _by_meaning(2, None) == [[]] * 200  # they share no word
+
+
+def test_the_lexicon_is_the_one_of_the_episodes_group() -> None:
+    asked: list[str] = []
+    other = Lexicon([["heat"], ["egg", "mug", "pan"], ["desk"]], {"beaker": [3, 90]})
+
+    def of(group: str) -> Lexicon:
+        asked.append(group)
+        return other if group == "elsewhere" else LEXICON
+
+    sampler, rng = MemorySampler(MEANT, 1.0, 0.0, lexicon_of=of), random.Random(0)
+    things = {"scene1": "mug", "elsewhere": "pan"}
+    for group, thing in (*things.items(), *things.items()):
+        (memory,) = sampler.draw(replace(ASKED, group=group, game=f"of {group}"), rng) or ()
+        assert memory.object_type == thing
+    assert set(asked) == set(things)
+
+
+def test_each_sentence_of_a_game_is_asked_for_itself() -> None:
+    lexicon = Lexicon([["heat"], ["egg", "mug", "pan"], ["desk"]], {"beaker": [2, 90], "skillet": [3, 90]})
+    sampler, rng = MemorySampler(MEANT, 1.0, 0.0, lexicon_of=lambda group: lexicon), random.Random(0)
+    for goal, thing in (("a hot beaker", "mug"), ("a hot skillet", "pan"), ("a hot beaker", "mug")):
+        assert [m.object_type for m in sampler.draw(replace(ASKED, goal=goal), rng) or ()] == [thing]
+
+
+def test_a_target_that_is_not_in_the_room_is_not_meant() -> None:
+    memories = [_of("mug", 0, "s2", "shelf"), _of("egg", 0, "s3")]
+    lexicon = Lexicon([["heat"], ["egg", "mug"], ["desk", "shelf"]], {"beaker": [2, 90]})
+    assert {m.game for drawn in _by_meaning(2, lexicon, memories) for m in drawn} == {"egg0"}
+
+
+def test_the_first_of_several_memories_is_the_corrupted_one() -> None:
+    sampler = MemorySampler(MEANT, 1.0, 0.0, 1.0, 2, lambda group: LEXICON)
+    rng, sound = random.Random(0), {m.steps for m in MEANT}
+    drawn = [memories for _ in range(200) if len(memories := sampler.draw(ASKED, rng) or []) == 2]
+    assert drawn and all(second.steps == ("take egg",) for _, second in drawn)
+    assert {first.steps for first, _ in drawn} <= sound and len({first.steps for first, _ in drawn}) > 1

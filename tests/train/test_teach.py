@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from told import sentences
 
 from duomem.cli.main import main
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import read_trajectories
+from duomem.device.alfworld.annotations import Goals
+from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.build import build_pack
 from duomem.train.teachers import teach as teach_module
@@ -113,3 +116,61 @@ def test_the_command_reads_nothing_of_validation_games_for_priors(
         with pytest.raises(UserError, match="field split is 'valid_seen'"):
             build_pack(tmp_path / "all" / "t.jsonl", tmp_path / "a.dmpack", "a")
         assert "a.dmpack" not in os.listdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def told(told_games: Path) -> list[Path]:
+    """The same train games with two sentences beside each."""
+    return find_games(told_games, "train")
+
+
+def test_goals_in_peoples_words(told: list[Path], train_games: list[Path], tmp_path: Path) -> None:
+    """The expert plays as ever, and the words and whose they are is recorded."""
+    teach(train_games, "train", {}, tmp_path / "own.jsonl", 1, 50)
+    counts = teach(told, "train", {}, tmp_path / "t.jsonl", 1, 50, goals=Goals("human", None))
+    own, played = (list(read_trajectories(tmp_path / name)) for name in ("own.jsonl", "t.jsonl"))
+    assert counts["games"] == len(played) == 36 and counts["won"] == 2 * sum(t.won for t in own) >= 34
+    for i, t in enumerate(played):
+        game = load_game(told[i // 2])
+        assert (t.goal, t.goal_source) == (sentences(game)[i % 2], f"human:{i % 2}")
+        assert (t.template_goal, t.object_type, t.target_type) == (
+            game.task,
+            game.goal.object_type,
+            game.goal.target_type,
+        )
+        assert t.intro.endswith(f"Your task is to: {t.goal}") and game.task not in t.intro
+        assert [step.action for step in t.steps] == [step.action for step in own[i // 2].steps]
+    assert len({t.task_id for t in played}) == 36
+
+
+def test_a_pack_of_people_told_episodes_holds_the_templates_titles(told: list[Path], tmp_path: Path) -> None:
+    teach(told, "train", {}, tmp_path / "t.jsonl", 1, 50, goals=Goals("human", None))
+    pack = build_pack(tmp_path / "t.jsonl", tmp_path / "a.dmpack", "a")
+    games = [load_game(path) for path in told]
+    assert {m.task for m in pack.memories} <= {game.template for game in games} and len(pack.memories) <= len(games)
+    found = [pack.search(sentences(game)[1])[0][1] for game in games]
+    right = [m.triple == (g.task_type, g.goal.object_type, g.goal.target_type) for m, g in zip(found, games, strict=True)]
+    assert sum(right) >= 0.9 * len(games)
+
+
+def test_misread_episodes_are_the_same_on_any_number_of_processes(told: list[Path], tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        counts = teach(
+            told[:6], "train", {}, tmp_path / f"{jobs}.jsonl", jobs, 80, 0.1, goals=Goals("human", 0), misread_rate=0.5
+        )
+    assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
+    assert counts["won"] >= 5
+    with pytest.raises(UserError, match="made from other inputs"):
+        teach(told[:6], "train", {}, tmp_path / "1.jsonl", 1, 80, 0.1, goals=Goals("human", 0), misread_rate=0.4)
+
+
+def test_the_command_tells_again(told_games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--relabel` writes what playing in these words would have."""
+    root, out = str(told_games), [str(tmp_path / f"{i}.jsonl") for i in range(3)]
+    people = ["--goals", "human", "--annotation", "all"]
+    common = ["teach", "--games", root, "--jobs", "1"]
+    assert main([*common, "--out", out[0]]) == 0
+    assert main([*common, *people, "--out", out[1]]) == 0
+    assert main([*common, *people, "--relabel", out[0], "--out", out[2]]) == 0
+    assert Path(out[1]).read_bytes() == Path(out[2]).read_bytes()
+    assert "36 episodes, " in capsys.readouterr().out

@@ -27,7 +27,7 @@ _ANOTHER = 0.3
 
 
 def misread(game: Game, intro: str, words: LexiconFolds, rng: random.Random) -> list[GoalSpec]:
-    """Wrong goals that the words of `game` may well mean, one or two, in the order they are tried; none if there is no
+    """Wrong goals that the words of `game` may well mean, mostly one, in the order they are tried; none if there is no
     other reading.
 
     intro: the first observation's text. words: what others' words mean.

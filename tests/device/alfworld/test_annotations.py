@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from told import annotate
 
 from duomem.core.errors import GameError, UserError
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
@@ -25,10 +25,6 @@ def game(generated_games: Path, tmp_path: Path) -> Path:
     shutil.copy(next(iter(sorted(generated_games.rglob("game.tw-pddl")))), path)
     annotate(path, [{"task_desc": f" {sentence}\n"} for sentence in SENTENCES])
     return path
-
-
-def annotate(path: Path, rows: Any) -> None:
-    (path.parent / ANNOTATIONS_FILE).write_text(json.dumps({"turk_annotations": {"anns": rows}}))
 
 
 def test_each_sentence_is_a_task_of_its_own(game: Path) -> None:
