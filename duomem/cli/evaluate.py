@@ -52,6 +52,7 @@ def evaluate(student: EvalConfig, games: GameChoice, jobs: int | None, out: Path
                 {
                     "condition": student.record(),
                     "split": games.split,
+                    "goals": str(student.goals),
                     "episodes": str(file),
                     "scores": {k: s.to_json() for k, s in scores.items()},
                 }

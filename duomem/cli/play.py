@@ -45,6 +45,8 @@ def play(student: EvalConfig, games: GameChoice, game: str, goal: str | None, wa
 
     if goal is not None and games.goals.kind == "human":
         raise click.UsageError("--goal: these are your own words: leave out --goals human.")
+    if games.annotation is None:
+        raise click.UsageError("--annotation all: one game is played once: give a number from 0 on.")
     (task,) = games.goals.tasks([_find(game, games)])
     chosen = task.load() if goal is None else tell(task.load(), goal)
     if student.pack is not None:

@@ -88,6 +88,8 @@ def teach(
         raise click.UsageError(f"--split {games.split}: synthetic tasks are for training: leave it out.")
     if misread_rate and (synthetic or student or games.goals.kind == TEMPLATE):
         raise click.UsageError("--misread-rate: only people's words are misread: give --goals human, and no --student.")
+    if synthetic and games.goals.kind != TEMPLATE:
+        raise click.UsageError(f"--goals {games.kind}: synthetic tasks have words of their own: leave it out.")
     if relabel and (synthetic or student or noise_rate or misread_rate):
         raise click.UsageError("--relabel: nothing is played: leave out --student, --synthetic and the rates.")
     if relabel:

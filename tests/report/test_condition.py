@@ -11,7 +11,7 @@ import pytest
 from duomem.core.errors import UserError
 from duomem.core.resumable_jsonl import sidecar_of
 from duomem.core.stats import wilson
-from duomem.report.condition import Condition, ConditionResult, pooled, read_result
+from duomem.report.condition import Condition, ConditionResult, pooled, read_result, read_run
 
 
 def test_one_file(write: Callable[..., Path]) -> None:
@@ -42,6 +42,35 @@ def test_some_of_a_files_games(write: Callable[..., Path]) -> None:
     assert read_result(Condition("t", "", (file,)), games).runs[0].won == dict(zip(games, (False, True), strict=True))
     with pytest.raises(UserError, match=r"t\.jsonl: lacks 1 of the games"):
         read_result(Condition("t", "", (file,)), [*games, "h" * 64])
+
+
+def _told(file: Path, *sources: str) -> Path:
+    """The file's episodes with their goals in these words, in turn."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for i, row in enumerate(rows):
+        row["goal_source"] = sources[i % len(sources)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_each_sentence_of_a_game_is_an_episode_of_its_own(write: Callable[..., Path], tmp_path: Path) -> None:
+    both = tmp_path / "both.jsonl"
+    first = _told(write("a.jsonl", "WL"), "human:0")
+    both.write_text(first.read_text() + _told(write("b.jsonl", "LL"), "human:1").read_text())
+    game = "g0".rjust(64, "0")
+    run = read_run(both)
+    assert run.won[f"{game}/human:0"] and not run.won[f"{game}/human:1"] and len(run.won) == 4
+    assert read_run(both, [f"{game}/human:1"]).won == {f"{game}/human:1": False}
+    result = read_result(Condition("a", "", (both,)))
+    assert (result.n, result.success) == (4, 0.25)
+    with pytest.raises(UserError, match=r"both\.jsonl: lacks 1 of the games"):
+        read_run(both, [game])
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text(first.read_text() * 2)
+    with pytest.raises(UserError, match=r"twice\.jsonl: line 3: plays game 0+ a second time"):
+        read_run(twice)
+    with pytest.raises(UserError, match=r"is not of the same games as"):
+        read_result(Condition("a", "", (first, write("own.jsonl", "WL")), ("0", "1")))
 
 
 def test_files_it_refuses(write: Callable[..., Path], tmp_path: Path) -> None:

@@ -139,8 +139,9 @@ def teach(
 ) -> dict[str, int]:
     """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}.
 
-    priors: see learn_priors. jobs: processes. noise_rate, seed: see play_expert. student: plays each game first,
-    until the expert takes over. goals: the words that trajectories tell the goals in; the expert reads the games' own.
+    priors: see learn_priors. jobs: processes. noise_rate, seed, misread_rate: see play_expert. student: plays each
+    game first, until the expert takes over. goals: the words that trajectories tell the goals in; the expert reads the
+    games' own.
 
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises TrainError.
     """
