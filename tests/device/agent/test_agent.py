@@ -12,14 +12,17 @@ import pytest
 from fakes import FakeEngine, Opinion, random_opinion, set_on
 
 from duomem.core.errors import UserError
+from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.alfworld.annotations import tell
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import write_memory
 from duomem.memory_packs.retriever import Retriever
@@ -268,6 +271,22 @@ def test_as_many_memories_as_asked_for(games: list[Game], tokenizer: PromptToken
         )
         assert [m.game for m in episode.memories] == [str(i) for i in range(k)]
     assert _play(FakeEngine(random_opinion(300), 300), tokenizer, games[0], max_steps=1).memories == ()
+
+
+def test_memories_are_found_by_meaning_in_this_room(games: list[Game], tokenizer: PromptTokenizer) -> None:
+    """The places of the first observation tell which goals the words may mean."""
+    game = tell(games[0], "leave the beaker wherever")
+    here = kinds_of(receptacles(AlfworldEnv().reset(game).text))
+    memories = [
+        Memory("xyzzy.", "pick_and_place_simple", "mug", target, ("look",), target, "") for target in ("nowhere", here[0])
+    ]
+    lexicon = Lexicon([["pick_and_place_simple"], ["mug"], sorted(["nowhere", here[0]])], {})
+    for k in (1, 2):
+        engine = FakeEngine(random_opinion(300), 300)
+        episode = _play(engine, tokenizer, game, retriever=Retriever(memories, lexicon), k=k, max_steps=1)
+        assert [m.target_type for m in episode.memories] == [here[0]]
+        assert (episode.trajectory.goal, episode.trajectory.goal_source) == (game.task, "own")
+        assert episode.trajectory.template_goal == games[0].task and game.task in tokenizer.decode(engine.closed[0])
 
 
 def test_watching_sees_every_step(game: Game, tokenizer: PromptTokenizer) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import fake_agent
+from told import annotate, sentences
 
 from duomem.core.errors import BundleError, UserError
 from duomem.core.files import sha256_bytes, sha256_file
@@ -18,6 +20,8 @@ from duomem.device.agent import agent as agent_module
 from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, evaluate, load_agent, read_episodes, summarize
+from duomem.device.alfworld.annotations import Goals
+from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
@@ -187,3 +191,52 @@ def test_a_record_tells_configs_apart(config: EvalConfig) -> None:
     assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(config.pack or Path())
     assert replace(config, pack=None).record() == replace(config, pack=None, play=PlayConfig(3, 2)).record()
     assert record != replace(config, play=PlayConfig(3, 2)).record()
+
+
+def test_goals_in_peoples_words(config: EvalConfig, told_games: Path, games: list[Path], tmp_path: Path) -> None:
+    """Each sentence is an episode of its own, and is what the student is told."""
+    told = find_games(told_games, "valid_seen")
+    out = tmp_path / "e.jsonl"
+    rows = evaluate(replace(config, goals=Goals("human", None)), told, "valid_seen", out, 1)
+    known = [load_game(path) for path in told]
+    assert [row["goal"] for row in rows] == [sentence for game in known for sentence in sentences(game)]
+    assert [row["goal_source"] for row in rows] == ["human:0", "human:1"] * 6
+    assert [row["game"] for row in rows[::2]] == [sha256_file(path) for path in games]
+    assert all(row["intro"].endswith(f"Your task is to: {row['goal']}") for row in rows)
+    assert summarize(rows)["all"].n == 12
+    own = evaluate(config, told, "valid_seen", tmp_path / "own.jsonl", 1)
+    assert [row["goal"] for row in own] == [game.template for game in known]
+
+
+def test_the_words_are_inputs(config: EvalConfig, told_games: Path, tmp_path: Path) -> None:
+    """Other sentences, or others of them, are another evaluation; the same ones are not played again."""
+    games = find_games(shutil.copytree(told_games, tmp_path / "games"), "valid_seen")[:2]
+    out, first = tmp_path / "e.jsonl", replace(config, goals=Goals("human", 0))
+    rows = evaluate(first, games, "valid_seen", out, 1)
+    assert evaluate(first, games, "valid_seen", out, 1) == rows
+    for other in (config, replace(config, goals=Goals("human", 1)), replace(config, goals=Goals("human", None))):
+        with pytest.raises(UserError, match="made from other inputs"):
+            evaluate(other, games, "valid_seen", out, 1)
+    annotate(games[0], [{"task_desc": "something else altogether"}])
+    with pytest.raises(UserError, match="made from other inputs"):
+        evaluate(first, games, "valid_seen", out, 1)
+    with pytest.raises(UserError, match=r"has 1 annotations, none of number 1"):
+        evaluate(replace(config, goals=Goals("human", 1)), games, "valid_seen", tmp_path / "f.jsonl", 1)
+
+
+def test_an_interrupted_run_goes_on_within_a_game(
+    config: EvalConfig, told_games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, both = find_games(told_games, "valid_seen")[:2], replace(config, goals=Goals("human", None))
+    whole = evaluate(both, told, "valid_seen", tmp_path / "whole.jsonl", 1)
+    really_append = ResumableJsonl.append
+
+    def append(self: ResumableJsonl, row: dict[str, Any]) -> None:
+        really_append(self, row)
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ResumableJsonl, "append", append)
+            evaluate(both, told, "valid_seen", tmp_path / "e.jsonl", 1)
+    assert _played(evaluate(both, told, "valid_seen", tmp_path / "e.jsonl", 1)) == _played(whole)

@@ -15,6 +15,9 @@ import pytest
 from compare import compare_all
 from perturb import perturb
 
+from duomem.core.errors import GameError
+from duomem.device.alfworld.alfworld_env import AlfworldEnv
+from duomem.device.alfworld.annotations import tell
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import SPLITS, find_games
 from duomem.device.alfworld.goal import TASK_TYPES
@@ -67,6 +70,30 @@ def test_the_official_engine_resets_and_cleans_up(a_game: Path, monkeypatch: pyt
     assert env.step(game.walkthrough[0]) != first
     assert env.reset(game) == first
     assert sys.argv == arguments and "ALFWORLD_DATA" not in os.environ
+
+
+@pytest.mark.parametrize("sentence", ["it's dusty, isn't it: wash the mug, please!", "(do) the <job> & more; 50% @ $1 ?"])
+def test_a_told_game_is_the_same_in_both(a_game: Path, sentence: str) -> None:
+    """From the first observation to the win, with punctuation that is no markup; then told otherwise, then as it was."""
+    game, official, ours = load_game(a_game), OfficialEnv(), AlfworldEnv()
+    for each in (tell(game, sentence), tell(game, "tidy up"), game, tell(game, sentence)):
+        first = official.reset(each)
+        assert first == ours.reset(each) and first.text.endswith(f"Your task is to: {each.task}")
+        for command in ("look", "help", *each.walkthrough):
+            last = official.step(command)
+            assert last == ours.step(command)
+        assert last.won
+    assert official.clone().state_id == official.state_id
+
+
+@pytest.mark.parametrize("mark", ['"', "[", "]", "{", "}", "|", "#", "\\"])
+def test_words_that_the_official_engine_reads_as_markup_are_refused(a_game: Path, mark: str) -> None:
+    game = tell(load_game(a_game), f"wash the {mark}mug")
+    with pytest.raises(GameError) as caught:
+        OfficialEnv().reset(game)
+    message = str(caught.value)
+    assert str(a_game) in message and "its grammar reads markup in it" in message and "\n" not in message
+    AlfworldEnv().reset(game)
 
 
 def test_the_official_engine_clones(a_game: Path) -> None:
