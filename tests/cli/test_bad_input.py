@@ -83,7 +83,10 @@ MISSING = [
     ("teach --games games --jobs 1 --limit 1 --out file/t.jsonl", "file: is a file: nothing can be written below it"),
     ("teach --games games --student absent --out t.jsonl", "absent: no such bundle folder"),
     ("teach --games games --student bundle --pack file --out t.jsonl", "file: memory pack is damaged"),
-    ("teach --games games --jobs 1 --goals human --out t.jsonl", "traj_data.json: no such file: this game has no goals"),
+    (
+        "teach --games games --jobs 1 --goals human --out t.jsonl",
+        "traj_data.json: no such file: this game has no goals",
+    ),
     ("teach --games games --relabel absent --out t.jsonl", "absent: no such trajectory file"),
     ("teach --games games --relabel file --out t.jsonl", "file: line 1 of this trajectory file is not JSON"),
     ("teach --games games --relabel train.jsonl --out t.jsonl", "line 1: field game: ffffffffffff is none of these"),
@@ -131,8 +134,14 @@ MISSING = [
     ("play bundle --games games --goal ", "a goal must be a line of 1 to 500 printable letters"),
     ("eval absent --games games", "absent: no such bundle folder"),
     ("eval bundle --games games --jobs 1 --goals human", "traj_data.json: no such file: this game has no goals in"),
-    ("eval bundle --games games --goals human --annotation all", "traj_data.json: no such file: this game has no goals"),
-    ("compare --base bundle --games games --goals human --out c", "traj_data.json: no such file: this game has no goals"),
+    (
+        "eval bundle --games games --goals human --annotation all",
+        "traj_data.json: no such file: this game has no goals",
+    ),
+    (
+        "compare --base bundle --games games --goals human --out c",
+        "traj_data.json: no such file: this game has no goals",
+    ),
     ("eval bundle --games games --jobs 1", "bundle/bundle.json: field format"),
     ("eval bundle --games games --jobs 2", "bundle/bundle.json: field format"),
     ("eval bundle --games games --pack absent", "absent: no such memory pack"),

@@ -76,7 +76,9 @@ def test_play_in_ones_own_words(place: Path, capsys: pytest.CaptureFixture[str])
     game = load_game(find_games(place / "games", "valid_seen")[0])
     meant = game.task_type, game.goal.object_type, game.goal.target_type
     own = "would you deal with that doodad, please"
-    lexicon = Lexicon([[meant[0]], sorted([meant[1], "nothing"]), [meant[2]]], {"doodad": [1 + (meant[1] > "nothing"), 90]})
+    lexicon = Lexicon(
+        [[meant[0]], sorted([meant[1], "nothing"]), [meant[2]]], {"doodad": [1 + (meant[1] > "nothing"), 90]}
+    )
     memories = [
         Memory("wrong.", meant[0], "nothing", meant[2], ("look",), "e" * 64, "g"),
         Memory("right.", *meant, ("look",), "f" * 64, "g"),

@@ -94,7 +94,12 @@ def _about(thing: str, target: str, game: str) -> Memory:
     return Memory("xyzzy.", "pick_and_place_simple", thing, target, (f"take {thing}",), game, f"group of {game}")
 
 
-MEANT = [_about("mug", "desk", "a"), _about("pot", "shelf", "d"), _about("mug", "desk", "b"), _about("pan", "desk", "c")]
+MEANT = [
+    _about("mug", "desk", "a"),
+    _about("pot", "shelf", "d"),
+    _about("mug", "desk", "b"),
+    _about("pan", "desk", "c"),
+]
 TIE = math.floor(-math.log(NEAR_TIE) / UNIT)  # the most by which a stored weight may be behind
 LEXICON = Lexicon(
     [["pick_and_place_simple"], ["mug", "pan", "pot"], ["desk", "shelf"]],

@@ -149,7 +149,9 @@ def test_a_pack_of_people_told_episodes_holds_the_templates_titles(told: list[Pa
     games = [load_game(path) for path in told]
     assert {m.task for m in pack.memories} <= {game.template for game in games} and len(pack.memories) <= len(games)
     found = [pack.search(sentences(game)[1])[0][1] for game in games]
-    right = [m.triple == (g.task_type, g.goal.object_type, g.goal.target_type) for m, g in zip(found, games, strict=True)]
+    right = [
+        m.triple == (g.task_type, g.goal.object_type, g.goal.target_type) for m, g in zip(found, games, strict=True)
+    ]
     assert sum(right) >= 0.9 * len(games)
 
 

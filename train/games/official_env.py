@@ -21,8 +21,8 @@ from duomem.core.trajectory import TEMPLATE
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
 
-_MARKUP = re.compile(r'["#{}\[\]|\\]')
-"""What means something to TextWorld's grammar."""
+_MARKUP = re.compile(r'["#{}\[\]|\\;<>]')
+"""What means something to TextWorld's grammar, or ends a sentence in it."""
 
 
 class OfficialEnv:

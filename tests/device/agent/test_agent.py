@@ -278,7 +278,8 @@ def test_memories_are_found_by_meaning_in_this_room(games: list[Game], tokenizer
     game = tell(games[0], "leave the beaker wherever")
     here = kinds_of(receptacles(AlfworldEnv().reset(game).text))
     memories = [
-        Memory("xyzzy.", "pick_and_place_simple", "mug", target, ("look",), target, "") for target in ("nowhere", here[0])
+        Memory("xyzzy.", "pick_and_place_simple", "mug", target, ("look",), target, "")
+        for target in ("nowhere", here[0])
     ]
     lexicon = Lexicon([["pick_and_place_simple"], ["mug"], sorted(["nowhere", here[0]])], {})
     for k in (1, 2):

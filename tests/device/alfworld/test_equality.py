@@ -72,9 +72,9 @@ def test_the_official_engine_resets_and_cleans_up(a_game: Path, monkeypatch: pyt
     assert sys.argv == arguments and "ALFWORLD_DATA" not in os.environ
 
 
-@pytest.mark.parametrize("sentence", ["it's dusty, isn't it: wash the mug, please!", "(do) the <job> & more; 50% @ $1 ?"])
+@pytest.mark.parametrize("sentence", ["it's dusty, isn't it: wash the mug, please!", "(do) the job & more: 50% @ $1 ?"])
 def test_a_told_game_is_the_same_in_both(a_game: Path, sentence: str) -> None:
-    """From the first observation to the win, with punctuation that is no markup; then told otherwise, then as it was."""
+    """From the first observation to the win, with punctuation that is no markup; then told otherwise."""
     game, official, ours = load_game(a_game), OfficialEnv(), AlfworldEnv()
     for each in (tell(game, sentence), tell(game, "tidy up"), game, tell(game, sentence)):
         first = official.reset(each)
@@ -86,7 +86,7 @@ def test_a_told_game_is_the_same_in_both(a_game: Path, sentence: str) -> None:
     assert official.clone().state_id == official.state_id
 
 
-@pytest.mark.parametrize("mark", ['"', "[", "]", "{", "}", "|", "#", "\\"])
+@pytest.mark.parametrize("mark", ['"', "[", "]", "{", "}", "|", "#", "\\", ";", "<", ">"])
 def test_words_that_the_official_engine_reads_as_markup_are_refused(a_game: Path, mark: str) -> None:
     game = tell(load_game(a_game), f"wash the {mark}mug")
     with pytest.raises(GameError) as caught:
