@@ -89,6 +89,7 @@ def test_other_inputs_are_refused(config: EvalConfig, games: list[Path], tmp_pat
         PlayConfig(1, 2, 512),
         PlayConfig(1, 2, device="cpu"),
         PlayConfig(1, 2, action_filter=False),
+        PlayConfig(1, 2, reminder=False),
     ]
     others = [
         replace(config, pack=None),
@@ -187,3 +188,13 @@ def test_a_record_tells_configs_apart(config: EvalConfig) -> None:
     assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(config.pack or Path())
     assert replace(config, pack=None).record() == replace(config, pack=None, play=PlayConfig(3, 2)).record()
     assert record != replace(config, play=PlayConfig(3, 2)).record()
+
+
+def test_a_record_names_only_what_is_not_usual(config: EvalConfig) -> None:
+    """So that what was played before there was a choice stays what it is."""
+    usual = config.record()
+    assert not usual.keys() & {"reminder", "prompt", "chat_examples", "device"}
+    assert replace(config, play=replace(config.play, reminder=False)).record() == usual | {"reminder": False}
+    examples = config.bundle / "bundle.json"
+    chat = {"prompt": "chat", "chat_examples": sha256_file(examples)}
+    assert replace(config, chat_examples=examples).record() == usual | chat
