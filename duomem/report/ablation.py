@@ -83,20 +83,21 @@ def run_grid(
     grid: AblationGrid, planned: Sequence[PlannedCondition], games: Sequence[Path], split: str, jobs: int
 ) -> Iterator[ConditionResult]:
     """Play what is not played yet; yields each condition when it is done, after a protocol's students and baselines
-    the other rows and the teacher. Raises ReportError.
+    the other rows and the teacher, whose files are read before anything is played. Raises ReportError.
     """
     played = [task_id(sha256_input(task.path, "game"), task.goal_source) for task in grid.goals.tasks(games)]
+    others = [Condition(name, NOT_STATED, (file,)) for name, file in grid.rows]
+    if grid.teacher is not None:
+        others.append(Condition("teacher", "is the " + TAUGHT[grid.taught], (grid.teacher,)))
+    given = [read_result(condition, played) for condition in others]
     for protocol in grid.protocols:
         for entry in planned:
             if entry.condition.panel == protocol:
                 for config, file in zip(entry.configs, entry.condition.files, strict=True):
                     evaluate(config, games, split, file, jobs)
                 yield read_result(entry.condition)
-        for name, file in grid.rows:
-            yield read_result(Condition(name, NOT_STATED, (file,), panel=protocol), played)
-        if grid.teacher is not None:
-            condition = Condition("teacher", "is the " + TAUGHT[grid.taught], (grid.teacher,), panel=protocol)
-            yield read_result(condition, played)
+        for result in given:
+            yield replace(result, condition=replace(result.condition, panel=protocol))
 
 
 def _plan_condition(
