@@ -19,9 +19,11 @@ from duomem.core.files import sha256_input
 from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter
+from duomem.device.agent.chat_policy import ChatExample, ChatPolicy, ChatTokenizer, read_examples
 from duomem.device.agent.constrained_decoding import choose
 from duomem.device.agent.free_decoding import decode_command
 from duomem.device.agent.model_policy import MeteredSession, ModelPolicy
+from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer, Transcript, goal_sentence
 from duomem.device.agent.rollout import OnStep, rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
@@ -77,25 +79,33 @@ class Agent:
         k: int = 1,
         max_steps: int = MAX_STEPS,
         action_filter: bool = True,
+        reminder: bool = True,
+        chat_examples: Sequence[ChatExample] | None = None,
     ) -> None:
         """player: name written into trajectories. protocol: one of PROTOCOLS. retriever: a pack's, finds at most `k`
         memories for the goal, which are shown; None for none. action_filter: whether no-op and repeated commands are
-        withheld.
+        withheld. reminder: see Transcript. chat_examples: played games; with them the model is asked as a chat model,
+        see ChatPolicy. None for the prompt that students are trained on.
 
-        Raises ValueError for an unknown protocol, UserError if the engine is too small.
+        Raises ValueError for an unknown protocol and for a chat in the free one, UserError if the engine is too small
+        or the tokenizer has no chat format.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
+        if chat_examples is not None and protocol != "constrained":
+            raise ValueError(f"a chat is played constrained, not {protocol}")
         self._tokenizer = tokenizer
         self._player = player
         self._retriever = retriever
         self._k = k
         self._max_steps = max_steps
         self._action_filter = action_filter
+        self._reminder = reminder
+        self._chat = None if chat_examples is None else ChatTokenizer(tokenizer)
         self._decode = self._decode_constrained if protocol == "constrained" else self._decode_free
         self._system = engine.session()
         try:
-            self._system.prefill(tokenizer.system())
+            self._system.prefill(self._chat.prefix(chat_examples or ()) if self._chat else tokenizer.system())
         except BaseException:
             self._system.close()
             raise
@@ -112,6 +122,8 @@ class Agent:
         context_length: int | None = None,
         device: str = "auto",
         action_filter: bool = True,
+        reminder: bool = True,
+        chat_examples: Path | str | None = None,
     ) -> Agent:
         """Load a compiled bundle, and the memories it plays with.
 
@@ -119,13 +131,16 @@ class Agent:
         protocol: "constrained" picks the likeliest admissible command, "free" writes the command token by token.
         k: memories shown. max_steps: most steps an episode. context_length: most tokens an episode may take, the
         bundle's own by default. device: "auto", "cpu", "vulkan", "cuda" or "metal".
-        action_filter: whether no-op and repeated commands are withheld.
-        Raises BundleError, PackError, or DeviceError if this machine cannot run the bundle.
+        action_filter: whether no-op and repeated commands are withheld. reminder: whether the model is told which
+        places it has not looked into yet. chat_examples: trajectory file; a model that was not trained here is asked as
+        a chat model and shown two games of this file.
+        Raises BundleError, PackError, TrajectoryError, or DeviceError if this machine cannot run the bundle.
         """
         from duomem.device.engine.tvm_engine import TvmEngine
 
         bundle = Path(bundle)
         found = None if pack is None else read_pack(pack)
+        examples = None if chat_examples is None else read_examples(Path(chat_examples))
         engine = TvmEngine.load(bundle, device, context_length)
         if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
             raise BundleError(
@@ -135,7 +150,7 @@ class Agent:
         player = f"student:{sha256_input(bundle / MANIFEST, 'bundle')[:12]}"
         tokenizer = PromptTokenizer(bundle / "model")
         retriever = found.retriever if found and found.memories else None
-        return cls(engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter)
+        return cls(engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter, reminder, examples)
 
     def play(
         self,
@@ -154,11 +169,10 @@ class Agent:
         started = time.perf_counter()
         env = env or AlfworldEnv()
         observation = env.reset(game)
-        memories = self._recall(observation.text, game.digest)
+        memories = recall(self._retriever, observation.text, self._k, game.digest)
         on_start(observation.text, memories)
-        transcript = _transcript(observation.text, memories)  # fails, if at all, before a session is open
         session = MeteredSession(self._system.fork())
-        with contextlib.closing(self._policy(session, observation.text, transcript)) as policy:
+        with contextlib.closing(self._policy(session, observation.text, memories)) as policy:
             played = rollout(env, policy, observation, self._max_steps, on_step)
         return Episode(
             played.trajectory(game, split or split_of(game.path), self._player),
@@ -169,28 +183,29 @@ class Agent:
             played.ended,
         )
 
-    def policy(self, intro: str, game: str) -> ModelPolicy:
+    def policy(self, intro: str, game: str) -> Policy:
         """The model's policy for an episode that the caller runs, and closes.
 
         intro: the first observation's text. game: digest of the game, of which no memory is shown.
         """
-        transcript = _transcript(intro, self._recall(intro, game))
-        return self._policy(self._system.fork(), intro, transcript)
+        return self._policy(self._system.fork(), intro, recall(self._retriever, intro, self._k, game))
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
         self._system.close()
 
-    def _policy(self, session: Session, intro: str, transcript: Transcript) -> ModelPolicy:
-        action_filter = ActionFilter(intro) if self._action_filter else None
-        return ModelPolicy(session, self._tokenizer, self._decode, transcript, action_filter)
-
-    def _recall(self, intro: str, game: str) -> tuple[Memory, ...]:
-        if self._retriever is None:
-            return ()
-        places = kinds_of(receptacles(intro))
-        found = self._retriever.search(goal_sentence(intro), self._k, lambda m: m.game != game, places)
-        return tuple(m for _, m in found)
+    def _policy(self, session: Session, intro: str, memories: Sequence[Memory]) -> Policy:
+        """session: closed by the policy, and here if none can be made."""
+        try:
+            action_filter = ActionFilter(intro) if self._action_filter else None
+            texts = [m.text() for m in memories]
+            if self._chat is not None:
+                return ChatPolicy(session, self._chat, intro, texts, action_filter)
+            transcript = Transcript(intro, texts, self._reminder)
+            return ModelPolicy(session, self._tokenizer, self._decode, transcript, action_filter)
+        except BaseException:
+            session.close()
+            raise
 
     def _decode_constrained(
         self, session: Session, logits: np.ndarray, observation: Observation, withheld: Container[str]
@@ -206,5 +221,12 @@ class Agent:
         return decode_command(session, logits, self._tokenizer, withheld)
 
 
-def _transcript(intro: str, memories: Sequence[Memory]) -> Transcript:
-    return Transcript(intro, [m.text() for m in memories])
+def recall(retriever: Retriever | None, intro: str, k: int, game: str) -> tuple[Memory, ...]:
+    """At most `k` memories for the goal that an intro tells, best first, none of them of the game itself.
+
+    retriever: of the pack played with, None for no memories. game: its digest.
+    """
+    if retriever is None:
+        return ()
+    found = retriever.search(goal_sentence(intro), k, lambda m: m.game != game, kinds_of(receptacles(intro)))
+    return tuple(m for _, m in found)

@@ -1,6 +1,6 @@
 """Policies without a model, to hold a student against: random commands, and a string matcher that follows memories.
 
-Both keep the Policy contract and read what a player reads; neither knows goal sentences or task types.
+Both keep the Policy contract and read what a player reads; neither knows task types or how goals are worded.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from duomem.core.trajectory import NOTHING_HAPPENS
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.policy import Policy
+from duomem.device.agent.prompt import goal_sentence
 from duomem.device.alfworld.env import Observation
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import words
@@ -28,9 +29,9 @@ _SKIPPED = ("open ", "close ", "examine ", "avoid ", "look", "inventory", "help"
 class RandomPolicy(Policy):
     """Every admissible command is equally likely, "help" and "look" too."""
 
-    def __init__(self, intro: str, seed: str, action_filter: ActionFilter | None = None) -> None:
-        """intro: the first observation's text, of no use here. seed: of the draws; one that names the game gives
-        every game its own. action_filter: what it withholds is not drawn, unless nothing else is left; None for none.
+    def __init__(self, seed: str, action_filter: ActionFilter | None = None) -> None:
+        """seed: of the draws; one that names the game gives every game its own. action_filter: what it withholds is
+        not drawn, unless nothing else is left; None for none.
         """
         self._random = random.Random(seed)
         self._action_filter = action_filter
@@ -65,13 +66,18 @@ class MatcherPolicy(Policy):
     A step is played as soon as an admissible command equals it without the instance numbers. Until then it opens what
     it stands at and walks: to where a text named the step's object, to the kinds of places that the memory names,
     then to all others. No object it has moved is taken a second time. After the last memory it begins again.
+
+    To be a strong baseline it first adapts the steps to the goal, see `exchange_words`.
     """
 
     def __init__(self, intro: str, memories: Sequence[Memory], action_filter: ActionFilter | None = None) -> None:
-        """intro: the first observation's text, of no use here. memories: nearest first, none: it only walks.
-        action_filter: what it withholds is not played, unless nothing else is left; None for none.
+        """intro: the first observation's text. memories: nearest first, none: it only walks. action_filter: what it
+        withholds is not played, unless nothing else is left; None for none. Raises ModelError for an intro without a
+        goal.
         """
-        self._plans = [stages for memory in memories if (stages := _stages(memory))] or [[_Stage("", "", ())]]
+        goal = goal_sentence(intro)
+        adapted = [exchange_words(memory, goal) for memory in memories]
+        self._plans = [stages for memory in adapted if (stages := _stages(memory))] or [[_Stage("", "", ())]]
         self._action_filter = action_filter
         self._plan, self._next = 0, 0
         self._here = ""
@@ -153,14 +159,14 @@ class MatcherPolicy(Policy):
 def exchange_words(memory: Memory, goal: str) -> Memory:
     """The memory with its steps' words of its own task exchanged for those that `goal` has in their place, in order:
     of "put a mug in desk" for the goal "put a mug in shelf", one that moves the mug to shelf. As it is, where
-    the two differ in more than that.
+    the two sentences differ in more than such words.
 
     goal: a goal sentence; it is read as words, whatever they mean.
     """
     own, others = words(memory.task), words(goal)
-    old = [w for w in own if w not in others and any(re.search(rf"\b{w}\b", step) for step in memory.steps)]
+    old = [w for w in own if w not in others]
     new = [w for w in others if w not in own]
-    if len(old) != len(new):
+    if len(old) != len(new) or not all(any(re.search(rf"\b{w}\b", step) for step in memory.steps) for w in old):
         return memory
     exchanged = dict(zip(old, new, strict=True))
     return replace(

@@ -9,10 +9,12 @@ import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from duomem.core.errors import ModelError
+from duomem.core.errors import ModelError, TrajectoryError
+from duomem.core.trajectory import read_train_trajectories
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.constrained_decoding import PrefixCursor, log_softmax
 from duomem.device.agent.policy import Policy
@@ -28,6 +30,8 @@ SYSTEM = (
     "examine THING, look, inventory. Names have a number, as in: go to desk 1."
 )
 NEW_GAME = "A new game begins.\n\n"
+MOST_STEPS = 9
+"""Of a game shown as an example."""
 
 ChatExample = tuple[str, Sequence[tuple[str, str]]]
 """A played game: its intro, and its (command, observation after it)."""
@@ -108,15 +112,22 @@ class ChatPolicy(Policy):
     """
 
     def __init__(
-        self, session: Session, tokenizer: ChatTokenizer, intro: str, action_filter: ActionFilter | None = None
+        self,
+        session: Session,
+        tokenizer: ChatTokenizer,
+        intro: str,
+        memories: Sequence[str] = (),
+        action_filter: ActionFilter | None = None,
     ) -> None:
-        """session: holds the tokenizer's prefix; `close` closes it. intro: the first observation's text.
-        action_filter: what it withholds is neither shown nor played, unless nothing else is left; None for none.
+        """session: holds the tokenizer's prefix; `close` closes it. intro: the first observation's text. memories:
+        texts shown before it. action_filter: what it withholds is neither shown nor played, unless nothing else is
+        left; None for none.
         """
         self._session = session
         self._tokenizer = tokenizer
         self._action_filter = action_filter
-        self._shown = NEW_GAME + intro
+        told = "".join(f"How a task like it was solved before: {memory}\n\n" for memory in memories)
+        self._shown = NEW_GAME + told + intro
         self._pending: list[int] = []
 
     def act(self, observation: Observation, /) -> str:
@@ -139,6 +150,23 @@ class ChatPolicy(Policy):
     def close(self) -> None:
         """Give the session back to the engine."""
         self._session.close()
+
+
+def read_examples(file: Path) -> Sequence[ChatExample]:
+    """Two games of a trajectory file to show: the shortest ones that were won without a mistake, of different task
+    types and of at most MOST_STEPS steps; of equals, the ones whose digests come first.
+
+    Raises TrajectoryError if there are no two, and for games of another split than train.
+    """
+    won = [t for t in read_train_trajectories(file) if t.won and not any(s.is_noise for s in t.steps)]
+    shortest = sorted((t for t in won if len(t.steps) <= MOST_STEPS), key=lambda t: (len(t.steps), t.task_id))
+    by_type = {t.task_type: t for t in reversed(shortest)}
+    if len(by_type) < 2:
+        raise TrajectoryError(
+            f"{file}: has no two won games of different task types and at most {MOST_STEPS} steps: give the expert's "
+            "trajectories of more train games"
+        )
+    return [(t.intro, t.turns()) for t in shortest if by_type[t.task_type] is t][:2]
 
 
 def choose_by_mean(session: Session, logits: np.ndarray, continuations: Sequence[Sequence[int]]) -> int:

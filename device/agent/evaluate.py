@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from duomem.core.cpu import usable_cores
 from duomem.core.errors import UserError
@@ -22,8 +22,41 @@ from duomem.core.trajectory import TRAIN_SPLIT, from_json
 from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.alfworld.annotations import TEMPLATES, Goals, Task, told_record
+from duomem.device.alfworld.game import Game
 from duomem.device.engine.manifest import MANIFEST
 from duomem.memory_packs.pack import read_pack
+
+
+class Player(Protocol):
+    """Plays games, one after the other."""
+
+    def play(self, game: Game, split: str | None = None, /) -> Episode:
+        """Play `game` to the end. split: recorded in the trajectory."""
+        ...
+
+
+class PlayerConfig(Protocol):
+    """What an evaluation is of: a compiled student (EvalConfig) or a baseline without a model (baseline_player.py).
+
+    label: in progress bars. pack: the memories played with, None for none. goals: the words that tell the games' goals.
+    """
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def pack(self) -> Path | None: ...
+
+    @property
+    def goals(self) -> Goals: ...
+
+    def record(self) -> dict[str, Any]:
+        """What identifies it, by content. Raises UserError for a missing file."""
+        ...
+
+    def load_player(self, processes: int) -> Player:
+        """The player in one of so many processes that play at once."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +64,7 @@ class PlayConfig:
     """How an episode goes, whichever student plays it.
 
     k: memories shown. max_steps: most steps of an episode. context_length: most tokens it may take, the bundle's
-    own if None. device, action_filter: see Agent.load.
+    own if None. device, action_filter, reminder: see Agent.load.
     """
 
     k: int = 1
@@ -39,6 +72,7 @@ class PlayConfig:
     context_length: int | None = None
     device: str = "auto"
     action_filter: bool = True
+    reminder: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,7 +80,7 @@ class EvalConfig:
     """What an evaluation is of.
 
     bundle: folder of a compiled student. pack: its memories, None for none. protocol: see Agent.load. play: how
-    an episode goes. goals: the words that tell the games' goals.
+    an episode goes. goals: the words that tell the games' goals. chat_examples: see Agent.load.
     """
 
     bundle: Path
@@ -54,6 +88,12 @@ class EvalConfig:
     protocol: str = "constrained"
     play: PlayConfig = PlayConfig()
     goals: Goals = TEMPLATES
+    chat_examples: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """In progress bars."""
+        return self.protocol
 
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing bundle or pack."""
@@ -68,12 +108,28 @@ class EvalConfig:
             "prompt_version": PROMPT_VERSION,
             "action_filter": play.action_filter,
             **({} if play.device == "auto" else {"device": play.device}),
+            **({} if play.reminder else {"reminder": False}),
+            **({} if self.chat_examples is None else self._chat_record(self.chat_examples)),
         }
+
+    def load_player(self, processes: int) -> Agent:
+        """See load_worker_agent."""
+        return load_worker_agent(self, processes)
+
+    @staticmethod
+    def _chat_record(examples: Path) -> dict[str, str]:
+        return {"prompt": "chat", "chat_examples": sha256_input(examples, "trajectory file")}
 
 
 def load_agent(config: EvalConfig) -> Agent:
     """The agent that `config` describes, its engine loaded from the bundle. Raises what Agent.load raises."""
-    return Agent.load(config.bundle, pack=config.pack, protocol=config.protocol, **asdict(config.play))
+    return Agent.load(
+        config.bundle,
+        pack=config.pack,
+        protocol=config.protocol,
+        chat_examples=config.chat_examples,
+        **asdict(config.play),
+    )
 
 
 def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
@@ -86,13 +142,13 @@ def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
 class _EvalWorker:
     """Makes the worker of one of `processes` processes: it plays a task."""
 
-    config: EvalConfig
+    config: PlayerConfig
     split: str
     processes: int
 
     def __call__(self) -> Callable[[Task], dict[str, Any]]:
-        agent = load_worker_agent(self.config, self.processes)
-        return lambda task: episode_row(agent.play(task.load(), self.split))
+        player = self.config.load_player(self.processes)
+        return lambda task: episode_row(player.play(task.load(), self.split))
 
 
 def episode_row(episode: Episode) -> dict[str, Any]:
@@ -117,7 +173,7 @@ def read_episodes(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def inputs_of(config: EvalConfig, games: Sequence[Path], split: str) -> dict[str, Any]:
+def inputs_of(config: PlayerConfig, games: Sequence[Path], split: str) -> dict[str, Any]:
     """What identifies an evaluation, by content. Raises UserError for a missing bundle, pack, game or annotation."""
     return (
         config.record()
@@ -126,16 +182,17 @@ def inputs_of(config: EvalConfig, games: Sequence[Path], split: str) -> dict[str
     )
 
 
-def episode_file(folder: Path, config: EvalConfig, games: Sequence[Path], split: str) -> Path:
+def episode_file(folder: Path, config: PlayerConfig, games: Sequence[Path], split: str) -> Path:
     """The episode file of these inputs in `folder`, named by their digest: what was played is not played again."""
     return folder / f"{digest_of(inputs_of(config, games, split))[:16]}.jsonl"
 
 
-def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, jobs: int = 1) -> list[dict[str, Any]]:
+def evaluate(config: PlayerConfig, games: Sequence[Path], split: str, out: Path, jobs: int = 1) -> list[dict[str, Any]]:
     """Play `games`, each once for each sentence of `config.goals`, and write one row an episode to a file, in order.
 
-    games: files, as find_games lists them. split: which one they are of. out: episode file to write (.jsonl).
-    jobs: processes. An interrupted run of the same inputs is resumed, a finished one only read.
+    config: an EvalConfig, or that of a baseline. games: files, as find_games lists them. split: which one they are of.
+    out: episode file to write (.jsonl). jobs: processes. An interrupted run of the same inputs is resumed, a finished
+    one only read.
 
     Returns the rows, for `summarize`. Raises UserError without games, or if the pack holds memories of them.
     """
@@ -150,7 +207,7 @@ def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, j
         left = tasks[len(lines.rows) :]
         processes = max(1, min(jobs, len(left)))
         won = sum(row["won"] for row in lines.rows)
-        with progress(None, config.protocol, len(tasks), "game", len(lines.rows)) as bar:
+        with progress(None, config.label, len(tasks), "game", len(lines.rows)) as bar:
             for row in map_processes(_EvalWorker(config, split, processes), left, jobs):
                 lines.append(row)
                 won += row["won"]
@@ -160,9 +217,9 @@ def evaluate(config: EvalConfig, games: Sequence[Path], split: str, out: Path, j
         return lines.rows
 
 
-def _refuse_known(config: EvalConfig, games: Sequence[Path], split: str) -> None:
+def _refuse_known(config: PlayerConfig, games: Sequence[Path], split: str) -> None:
     """UserError if the pack tells of validation games that are to be played, by their digests. Train games may be
-    played with the pack they went into: the agent never shows a game its own memory.
+    played with the pack they went into: no player is shown a game's own memory.
     """
     if config.pack is None or split == TRAIN_SPLIT:
         return

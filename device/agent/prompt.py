@@ -57,16 +57,17 @@ def head(intro: str, memories: Sequence[str] = ()) -> str:
 class Transcript:
     """The texts of one episode in order: `head`, then alternately an action and `turn` of what it brought."""
 
-    def __init__(self, intro: str, memories: Sequence[str] = ()) -> None:
+    def __init__(self, intro: str, memories: Sequence[str] = (), reminder: bool = True) -> None:
+        """reminder: whether `turn` names the places not looked into yet; training always does."""
         self.head = head(intro, memories)
-        self._exploration = ExplorationTracker(intro)
+        self._exploration = ExplorationTracker(intro) if reminder else None
 
     def turn(self, command: str, observation: str) -> str:
         """The text between an action and the next one. An observation that says nothing new is followed by the
         places not looked into yet: a small student loses count of them.
         """
-        told = f"{shorten(observation)} {self._exploration.observe(command, observation)}".strip()
-        return f"{told}\n>"
+        left = "" if self._exploration is None else self._exploration.observe(command, observation)
+        return f"{f'{shorten(observation)} {left}'.strip()}\n>"
 
 
 def action(command: str) -> str:

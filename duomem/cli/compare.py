@@ -1,4 +1,4 @@
-"""`duomem compare`: base and LoRA student, each without memory, with its own and with the teacher's, on one split.
+"""`duomem compare`: base and LoRA student, each without memory, with its own and with the teacher's, and baselines.
 
 Stop it with Ctrl-C, run it again, it goes on; the table is written anew after every condition.
 """
@@ -58,6 +58,14 @@ _NAME = "compare"
     help="The teacher's episodes on these games.",
 )
 @click.option(
+    "--row",
+    "rows",
+    type=Labelled(InputFile("episode file")),
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Other episodes on these games, as a row of that name. Repeat it for more.",
+)
+@click.option(
     "--protocol",
     "protocols",
     type=click.Choice(("free", "constrained")),
@@ -85,6 +93,7 @@ def compare(
     taught: str,
     pack: Path | None,
     teacher: Path | None,
+    rows: tuple[tuple[str, Path], ...],
     protocols: tuple[str, ...],
     play: PlayConfig,
     games: GameChoice,
@@ -93,6 +102,7 @@ def compare(
 ) -> None:
     """Play the base model and trained students with no memory, their own memories and the teacher's, and compare.
 
+    Beside them play those that need no model: random commands, and a string matcher with the teacher's memories.
     All conditions play the same games. An interrupted run goes on where it stopped, and the table is written again
     after every condition.
     """
@@ -103,6 +113,7 @@ def compare(
 
     own = dict(lora_self)
     _check(base, base_self, lora, own)
+    _check_rows(rows)
     for bundle in filter(None, (base, *(bundle for _, bundle in lora))):
         check_context(bundle, play.context_length)
     students = tuple(Student(bundle, seed, own.get(seed)) for seed, bundle in lora)
@@ -115,6 +126,7 @@ def compare(
         protocols or ("free", "constrained"),
         play,
         games.goals,
+        rows,
     )
     chosen, processes = games.files(), cores_unless(jobs)
     planned = plan(grid, chosen, games.split, out / "episodes")
@@ -146,3 +158,12 @@ def _check(base: Path | None, base_self: Path | None, lora: tuple[tuple[str, Pat
         raise click.UsageError("--lora: two students of one seed: name each, as --lora 0=DIR --lora 1=DIR.")
     if unused := [str(pack) for seed, pack in own.items() if seed not in seeds]:
         raise click.UsageError(f"--lora-self {min(unused)}: no --lora of that seed: give SEED=PACK as in --lora.")
+
+
+def _check_rows(rows: tuple[tuple[str, Path], ...]) -> None:
+    """Raises UsageError for a row without a name, and for two of one name."""
+    names = [name for name, _ in rows]
+    if "" in names:
+        raise click.UsageError(f"--row {rows[names.index('')][1]}: what is it? Give NAME=FILE.")
+    if len(names) != len(set(names)):
+        raise click.UsageError("--row: two rows of one name: give each its own.")

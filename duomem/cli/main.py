@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import shell_complete
 
+from duomem.cli.baseline import baseline
 from duomem.cli.bench import bench
 from duomem.cli.compare import compare
 from duomem.cli.compile import compile_command
@@ -42,6 +43,7 @@ _COMMANDS = (
     export,
     play,
     evaluate,
+    baseline,
     report,
     compare,
     bench,

@@ -169,17 +169,22 @@ _PLAY = (
         is_flag=True,
         help="Let the student repeat commands that changed nothing, and name things it has not seen.",
     ),
+    click.option(
+        "--no-reminder", is_flag=True, help="Do not tell the student which places it has not looked into yet."
+    ),
 )
 
 
-def _play_config(k: int, context: int | None, device: str, max_steps: int, no_action_filter: bool) -> PlayConfig:
+def _play_config(
+    k: int, context: int | None, device: str, max_steps: int, no_action_filter: bool, no_reminder: bool
+) -> PlayConfig:
     from duomem.device.agent.evaluate import PlayConfig
 
-    return PlayConfig(k, max_steps, context, device, not no_action_filter)
+    return PlayConfig(k, max_steps, context, device, not no_action_filter, not no_reminder)
 
 
 def play_options(command: Command) -> Command:
-    """--k, --context, --device, --max-steps and --no-action-filter: one PlayConfig, `play`."""
+    """--k, --context, --device, --max-steps, --no-action-filter and --no-reminder: one PlayConfig, `play`."""
     return _one_value("play", _PLAY, _play_config)(command)
 
 

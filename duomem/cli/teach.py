@@ -52,6 +52,11 @@ from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT
     help="A compiled student that plays each game first, until the expert takes over (DAgger).",
 )
 @click.option("--pack", type=PACK, metavar="FILE", show_default="no memories", help="Memory pack for that student.")
+@click.option(
+    "--no-priors",
+    is_flag=True,
+    help="Let the expert know nothing of where things tend to be: it looks through the kinds of places by name.",
+)
 @click.option("--seed", type=int, default=0, metavar="N", help="Seed of noise, hand-overs and synthetic tasks.")
 @click.option("--out", type=OutputFile(), required=True, metavar="FILE", help="Trajectory file to write (.jsonl).")
 def teach(
@@ -64,13 +69,14 @@ def teach(
     synthetic: int | None,
     student: Path | None,
     pack: Path | None,
+    no_priors: bool,
     seed: int,
     out: Path,
 ) -> None:
     """Let the expert play games, and write its trajectories.
 
-    Where the expert looks first comes from the train games in the same folder. Students learn from trajectories of the
-    train split only.
+    Where the expert looks first comes from the train games in the same folder, unless --no-priors is given. Students
+    learn from trajectories of the train split only.
     """
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig
     from duomem.device.alfworld.game_files import find_games, resolve_root
@@ -90,8 +96,10 @@ def teach(
         raise click.UsageError("--misread-rate: only people's words are misread: give --goals human, and no --student.")
     if synthetic and games.goals.kind != TEMPLATE:
         raise click.UsageError(f"--goals {games.kind}: synthetic tasks have words of their own: leave it out.")
-    if relabel and (synthetic or student or noise_rate or misread_rate):
-        raise click.UsageError("--relabel: nothing is played: leave out --student, --synthetic and the rates.")
+    if relabel and (synthetic or student or noise_rate or misread_rate or no_priors):
+        raise click.UsageError(
+            "--relabel: nothing is played: leave out --student, --synthetic, --no-priors and the rates."
+        )
     if relabel:
         counts = tell_again(relabel, games.files(), games.goals, out)
         print(f"{out}: {counts['games']} episodes, {counts['won']} won")
@@ -99,8 +107,11 @@ def teach(
     if pack:
         read_pack(pack)
     chosen, processes = games.files(), cores_unless(jobs)
-    train_games = find_games(resolve_root(games.root), TRAIN_SPLIT)
-    priors = learn_priors(train_games, out.with_name("priors.json"), processes)
+    if no_priors:
+        priors = {}
+    else:
+        train_games = find_games(resolve_root(games.root), TRAIN_SPLIT)
+        priors = learn_priors(train_games, out.with_name("priors.json"), processes)
     if synthetic:
         counts = teach_synthetic(chosen, synthetic, priors, out, processes, max_steps, noise_rate, seed)
     else:

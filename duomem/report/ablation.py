@@ -1,4 +1,4 @@
-"""The ablation grid: {no, self, teacher memory} x {base, LoRA} and the teacher, played on the same games.
+"""The ablation grid: {no, self, teacher memory} x {base, LoRA}, baselines and the teacher, played on the same games.
 
 Each condition's episodes are a file named by what it was made from: a grid stops and goes on anywhere.
 """
@@ -6,13 +6,14 @@ Each condition's episodes are a file named by what it was made from: a grid stop
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
 from duomem.core.trajectory import task_id
-from duomem.device.agent.evaluate import EvalConfig, PlayConfig, episode_file, evaluate
+from duomem.device.agent.baseline_player import MatcherConfig, RandomConfig
+from duomem.device.agent.evaluate import EvalConfig, PlayConfig, PlayerConfig, episode_file, evaluate
 from duomem.device.alfworld.annotations import TEMPLATES, Goals
 from duomem.memory_packs.pack import Pack, read_pack
 from duomem.report.condition import Condition, ConditionResult, read_result
@@ -20,6 +21,7 @@ from duomem.report.condition import Condition, ConditionResult, read_result
 NONE, SELF, TEACHER = "no memory", "self memory", "teacher memory"
 BASE, LORA = "base", "LoRA"
 TAUGHT = {"expert": "programmatic expert", "llm": "LLM teacher", "reward": "reward"}
+NOT_STATED = "not stated"
 _ITSELF = "student:"
 
 
@@ -36,6 +38,7 @@ class Student:
 class AblationGrid:
     """base, lora: the students of each kind, LoRA ones one a training seed; taught: what the LoRA learnt from, a
     key of TAUGHT. pack: the teacher's memories; teacher: its own episodes on these games, played by taught.
+    rows: other episodes on these games, by the name of their row.
     """
 
     base: tuple[Student, ...]
@@ -46,6 +49,7 @@ class AblationGrid:
     protocols: tuple[str, ...]
     play: PlayConfig
     goals: Goals = TEMPLATES
+    rows: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,40 +57,47 @@ class PlannedCondition:
     """A condition to be played. configs: the evaluation that each of its files is of."""
 
     condition: Condition
-    configs: tuple[EvalConfig, ...]
+    configs: tuple[PlayerConfig, ...]
 
 
 def plan(grid: AblationGrid, games: Sequence[Path], split: str, folder: Path) -> list[PlannedCondition]:
-    """The conditions in the order they are played; episodes go to `folder`. Raises ReportError for a missing
-    bundle or pack, for a pack that another than the student or the teacher wrote, and if there is nothing to play.
+    """The conditions in the order they are played, baselines in every panel; episodes go to `folder`. Raises
+    ReportError for a missing bundle or pack, for a pack that another than the student or the teacher wrote, and if
+    there is no student.
     """
     if not grid.base and not grid.lora:
         raise ReportError("no student to play: give --base, --lora or both")
-    planned = [
-        _plan_condition(grid, protocol, series, memory, games, split, folder)
-        for protocol in grid.protocols
-        for series in (BASE, LORA)
-        for memory in (NONE, SELF, TEACHER)
-    ]
+    baselines = _plan_baselines(grid, games, split, folder)
+    planned: list[PlannedCondition] = []
+    for protocol in grid.protocols:
+        planned += [
+            _plan_condition(grid, protocol, series, memory, games, split, folder)
+            for series in (BASE, LORA)
+            for memory in (NONE, SELF, TEACHER)
+        ]
+        planned += [replace(entry, condition=replace(entry.condition, panel=protocol)) for entry in baselines]
     return [entry for entry in planned if entry.configs]
 
 
 def run_grid(
     grid: AblationGrid, planned: Sequence[PlannedCondition], games: Sequence[Path], split: str, jobs: int
 ) -> Iterator[ConditionResult]:
-    """Play what is not played yet; yields each condition when it is done, after a protocol's students the teacher.
-    Raises ReportError.
+    """Play what is not played yet; yields each condition when it is done, after a protocol's students and baselines
+    the other rows and the teacher, whose files are read before anything is played. Raises ReportError.
     """
     played = [task_id(sha256_input(task.path, "game"), task.goal_source) for task in grid.goals.tasks(games)]
+    others = [Condition(name, NOT_STATED, (file,)) for name, file in grid.rows]
+    if grid.teacher is not None:
+        others.append(Condition("teacher", "is the " + TAUGHT[grid.taught], (grid.teacher,)))
+    given = [read_result(condition, played) for condition in others]
     for protocol in grid.protocols:
         for entry in planned:
             if entry.condition.panel == protocol:
                 for config, file in zip(entry.configs, entry.condition.files, strict=True):
                     evaluate(config, games, split, file, jobs)
                 yield read_result(entry.condition)
-        if grid.teacher is not None:
-            condition = Condition("teacher", "is the " + TAUGHT[grid.taught], (grid.teacher,), panel=protocol)
-            yield read_result(condition, played)
+        for result in given:
+            yield replace(result, condition=replace(result.condition, panel=protocol))
 
 
 def _plan_condition(
@@ -119,6 +130,22 @@ def _plan_condition(
         memory,
     )
     return PlannedCondition(condition, configs)
+
+
+def _plan_baselines(grid: AblationGrid, games: Sequence[Path], split: str, folder: Path) -> list[PlannedCondition]:
+    """What plays without a model, by the students' rules: the same episodes for every protocol."""
+    steps, goals = grid.play.max_steps, grid.goals
+    rows: list[tuple[str, str, PlayerConfig]] = [
+        ("random", "nothing", RandomConfig(max_steps=steps, goals=goals)),
+        ("random, action filter", "nothing", RandomConfig(max_steps=steps, action_filter=True, goals=goals)),
+    ]
+    if grid.pack is not None:
+        taught = f"memory: {_writers([read_pack(grid.pack)])}"
+        rows.append((f"matcher, {TEACHER}", taught, MatcherConfig(grid.pack, grid.play.k, steps, goals=goals)))
+    return [
+        PlannedCondition(Condition(name, taught, (episode_file(folder, config, games, split),)), (config,))
+        for name, taught, config in rows
+    ]
 
 
 def _pack(grid: AblationGrid, student: Student, memory: str) -> Path | None:

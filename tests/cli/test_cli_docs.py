@@ -39,7 +39,7 @@ def test_all_commands_are_there() -> None:
         *("pack", "pack build", "pack show", "pack search"),
         *("student", "student list", "student base", "student merge", "train"),
         *("compile", "export", "export mlc", "export gguf"),
-        *("play", "eval", "report", "compare", "bench"),
+        *("play", "eval", "baseline", "baseline random", "baseline matcher", "report", "compare", "bench"),
         *("kit", "kit make", "kit unpack", "deploy", "deploy push", "deploy rollback", "deploy status"),
         *("doctor", "completion"),
     }

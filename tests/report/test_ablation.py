@@ -91,6 +91,9 @@ def test_every_condition(loaded: list[EvalConfig], capsys: pytest.CaptureFixture
         "LoRA, no memory": "LoRA: programmatic expert",
         "LoRA, self memory": "LoRA: programmatic expert; memory: itself (1 memories)",
         "LoRA, teacher memory": "LoRA: programmatic expert; memory: programmatic expert (1 / 1 memories)",
+        "random": "nothing",
+        "random, action filter": "nothing",
+        "matcher, teacher memory": "memory: programmatic expert (1 memories)",
         "teacher": "is the programmatic expert",
     }
     assert [name for panel, name in conditions if panel == "constrained"] == list(taught)
@@ -102,6 +105,38 @@ def test_every_condition(loaded: list[EvalConfig], capsys: pytest.CaptureFixture
     assert run["inputs"]["bundle"] == sha256_file(Path("lora1/bundle.json"))
     assert run["inputs"]["pack"] == sha256_file(Path("teacher.dmpack")) and run["inputs"]["protocol"] == "free"
     assert capsys.readouterr().out.rstrip().endswith("out/compare.md")
+
+
+def test_baselines_are_the_same_rows_for_every_protocol(loaded: list[EvalConfig]) -> None:
+    assert _compare(*ALL) == 0
+    conditions = _conditions()
+    for name in ("random", "random, action filter", "matcher, teacher memory"):
+        assert conditions["free", name]["runs"] == conditions["constrained", name]["runs"]
+    (run,) = conditions["free", "matcher, teacher memory"]["runs"]
+    assert run["inputs"]["pack"] == sha256_file(Path("teacher.dmpack")) and run["tokens"] == 0
+    assert not run["inputs"]["action_filter"] and run["inputs"]["max_steps"] == 1
+    compared = {
+        (c["panel"], c["first"], c["second"]) for c in json.loads(Path("out/compare.json").read_text())["comparisons"]
+    }
+    assert ("free", "LoRA, no memory", "matcher, teacher memory") in compared
+
+
+def test_without_a_pack_there_is_no_matcher(loaded: list[EvalConfig]) -> None:
+    assert _compare("--base", "base", "--protocol", "free") == 0
+    assert [name for _, name in _conditions()] == ["base, no memory", "random", "random, action filter"]
+
+
+def test_other_episodes_are_rows(loaded: list[EvalConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("--base", "base", "--protocol", "free")
+    assert _compare(*given, "--row", "expert, no priors=teacher.jsonl", "--row", "b=teacher.jsonl") == 0
+    conditions = _conditions()
+    assert list(conditions)[-2:] == [("free", "expert, no priors"), ("free", "b")]
+    assert conditions["free", "b"]["success"] == 1 and conditions["free", "b"]["taught"] == "not stated"
+    lines = Path("teacher.jsonl").read_text().splitlines(keepends=True)
+    Path("few.jsonl").write_text("".join(lines[1:]))
+    loaded.clear()
+    assert _compare(*given, "--max-steps", "2", "--row", "few=few.jsonl") == 1
+    assert "few.jsonl: lacks 1 of the games asked for" in capsys.readouterr().err and not loaded
 
 
 def test_nothing_is_played_twice(loaded: list[EvalConfig]) -> None:
@@ -126,7 +161,7 @@ def test_stopped_it_goes_on(loaded: list[EvalConfig], monkeypatch: pytest.Monkey
         assert _compare(*ALL) == 130
     assert [name for _, name in _conditions()] == ["base, no memory", "base, self memory", "base, teacher memory"]
     assert _compare(*ALL) == 0
-    assert len(_conditions()) == 14 and len(loaded) == 15
+    assert len(_conditions()) == 20 and len(loaded) == 15
 
 
 def test_some_games_of_one_protocol(loaded: list[EvalConfig], generated_games: Path) -> None:
@@ -151,6 +186,9 @@ def test_some_games_of_one_protocol(loaded: list[EvalConfig], generated_games: P
         (("--base", "base", "--task-type", "pick_nothing"), 2, "'pick_nothing' is not one of 'pick_and_place_simple'"),
         (("--base", "base", "--scene", "999"), 1, "--scene 999: no valid_seen game of these is in this floor plan"),
         (("--base", "base", "--teacher", "x", "--protocol", "free"), 1, "x: no such episode file"),
+        (("--base", "base", "--row", "a=x"), 1, "x: no such episode file"),
+        (("--base", "base", "--row", "teacher.jsonl"), 2, "--row teacher.jsonl: what is it? Give NAME=FILE"),
+        (("--base", "base", "--row", "a=teacher.jsonl", "--row", "a=teacher.jsonl"), 2, "two rows of one name"),
     ],
 )
 def test_wrong_arguments(

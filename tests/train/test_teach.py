@@ -80,6 +80,20 @@ def test_other_inputs_are_refused(train_games: list[Path], tmp_path: Path) -> No
         learn_priors([], tmp_path / "priors.json", 1)
 
 
+def test_an_expert_without_priors_says_so(generated_games: Path, tmp_path: Path) -> None:
+    """It knows nothing of the train games: where it looks first is as good for a scene that has none."""
+    played = {}
+    for name, more in (("with", []), ("without", ["--no-priors"])):
+        out = tmp_path / name / "t.jsonl"
+        arguments = ["teach", "--games", str(generated_games), "--jobs", "1", "--out", str(out)]
+        assert main([*arguments, *more]) == 0
+        record = json.loads((tmp_path / name / "t.jsonl.inputs.json").read_text())
+        played[name] = (record["priors"], sum(len(t.steps) for t in read_trajectories(out)))
+        assert (out.parent / "priors.json").exists() == (name == "with")
+    assert played["without"][0] == "none" and len(played["with"][0]) == 64
+    assert played["without"][1] > played["with"][1]
+
+
 def test_priors_are_shares_of_places(train_games: list[Path]) -> None:
     priors = combine(map(count_places, train_games))
     assert priors and all(0 < share <= 1 for share in priors.values())

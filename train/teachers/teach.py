@@ -172,7 +172,7 @@ def _sentences(tasks: Sequence[Task]) -> Iterator[tuple[str, Utterance]]:
 def run_record(games: list[Path], priors: Priors, max_steps: int, noise_rate: float, seed: int) -> dict[str, Any]:
     """What the expert's episodes in `games` depend on, by content. Raises TrainError for a missing game."""
     return {
-        "priors": digest_of(dict(priors)),
+        "priors": digest_of(dict(priors)) if priors else "none",
         "player": f"expert/{REVISION}",
         "max_steps": max_steps,
         "noise_rate": noise_rate,

@@ -15,7 +15,7 @@ from duomem.core.errors import UserError
 from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter
-from duomem.device.agent.agent import Agent, Episode
+from duomem.device.agent.agent import Agent, Episode, recall
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import tell
@@ -85,8 +85,7 @@ def test_playing_feeds_the_tokens_training_saw(
     expert = next(t for t in map(_expert, games) if all(s.action in s.admissible for s in t.steps))
     game = next(g for g in games if g.digest == expert.game)
     memories = [write_memory(t) for t in map(_expert, games[:9]) if t.game != game.digest] if with_memory else []
-    agent = Agent(FakeEngine(random_opinion(3), VOCAB[kind]), tokenizer, "", protocol, Retriever(memories))
-    shown = agent._recall(expert.intro, game.digest)
+    shown = recall(Retriever(memories), expert.intro, 1, game.digest)
     assert len(shown) == with_memory
     stream = _stream(tokenizer, expert, [m.text() for m in shown])
     engine = FakeEngine(set_on(stream, VOCAB[kind]), VOCAB[kind])
@@ -98,6 +97,17 @@ def test_playing_feeds_the_tokens_training_saw(
     last = tokenizer.action(expert.steps[-1].action)
     assert len(stream) - len(last) <= len(held) < len(stream)
     assert _stream(tokenizer, episode.trajectory, [m.text() for m in shown]) == stream
+
+
+def test_without_the_reminder_the_student_is_not_told_what_it_has_not_seen(
+    game: Game, tokenizer: PromptTokenizer
+) -> None:
+    texts: list[str] = []
+    for reminder in (True, False):
+        engine = FakeEngine(random_opinion(300), 300)
+        _play(engine, tokenizer, game, reminder=reminder, action_filter=False, max_steps=30)
+        texts.append(tokenizer.decode(engine.closed[0]))
+    assert "Not seen yet: " in texts[0] and "Not seen yet: " not in texts[1]
 
 
 def test_every_token_is_run_once_but_for_scoring(game: Game, tokenizer: PromptTokenizer) -> None:

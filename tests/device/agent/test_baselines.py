@@ -18,6 +18,7 @@ from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import MEMORY_FORMATS, write_memory
 from duomem.train.teachers.teach import play_expert
 
+INTRO = "You see a bed 1.\nYour task is to: put a mug in shelf."
 PLACES = ("go to bed 1", "go to desk 1", "go to desk 2", "go to shelf 1")
 
 
@@ -34,19 +35,19 @@ def _mug(*more: str) -> Memory:
 
 
 def test_every_admissible_command_is_drawn_equally_often() -> None:
-    policy = RandomPolicy("", "0/game")
+    policy = RandomPolicy("0/game")
     drawn = Counter(policy.act(_seen("help", "look", "take mug 1 from desk 1")) for _ in range(3000))
     assert set(drawn) == {"help", "look", "take mug 1 from desk 1"} and min(drawn.values()) > 900
 
 
 def test_draws_depend_on_the_seed_alone() -> None:
-    one, same, other = (RandomPolicy("", seed) for seed in ("0/a", "0/a", "0/b"))
+    one, same, other = (RandomPolicy(seed) for seed in ("0/a", "0/a", "0/b"))
     drawn = [[policy.act(_seen(*PLACES)) for _ in range(20)] for policy in (one, same, other)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_a_withheld_command_is_drawn_only_where_nothing_else_is_left() -> None:
-    policy = RandomPolicy("", "0", ActionFilter("you see a desk 1."))
+    policy = RandomPolicy("0", ActionFilter("you see a desk 1."))
     policy.observe("look", _seen(text="You see a desk 1."))
     policy.observe("look", _seen(text="You see a desk 1."))
     assert {policy.act(_seen("look", "help")) for _ in range(30)} == {"help"}
@@ -54,7 +55,7 @@ def test_a_withheld_command_is_drawn_only_where_nothing_else_is_left() -> None:
 
 
 def test_a_step_is_played_without_its_numbers_and_wherever_its_object_lies() -> None:
-    policy = MatcherPolicy("", [_mug()])
+    policy = MatcherPolicy(INTRO, [_mug()])
     assert policy.act(_seen("take mugcup 1 from bed 1", "take mug 2 from bed 1", *PLACES)) == "take mug 2 from bed 1"
 
 
@@ -68,30 +69,30 @@ def _walk(policy: MatcherPolicy, places: tuple[str, ...], n: int) -> list[str]:
 
 
 def test_places_the_memory_names_come_first_and_the_one_of_the_step_itself_before_all() -> None:
-    policy = MatcherPolicy("", [_memory("search desk, bed, shelf", "take mug from shelf")])
+    policy = MatcherPolicy(INTRO, [_memory("search desk, bed, shelf", "take mug from shelf")])
     went = ["go to shelf 1", "go to desk 1", "go to desk 2", "go to bed 1"]
     assert _walk(policy, PLACES, 6) == [*went, *went[:2]]
 
 
 def test_kinds_of_few_instances_come_before_those_of_many() -> None:
-    policy = MatcherPolicy("", [_memory("take mug")])
+    policy = MatcherPolicy(INTRO, [_memory("take mug")])
     places = ("go to bed 1", "go to bed 2", "go to desk 1")
     assert _walk(policy, places, 3) == ["go to desk 1", "go to bed 1", "go to bed 2"]
 
 
 def test_a_place_that_does_not_take_the_thing_is_left_for_the_next_of_its_kind() -> None:
-    policy = MatcherPolicy("", [_memory("go to desk", "move mug to desk")])
+    policy = MatcherPolicy(INTRO, [_memory("go to desk", "move mug to desk")])
     assert _walk(policy, PLACES, 3) == ["go to desk 1", "go to desk 2", "go to bed 1"]
 
 
 def test_what_is_closed_where_it_stands_is_opened() -> None:
-    policy = MatcherPolicy("", [_mug()])
+    policy = MatcherPolicy(INTRO, [_mug()])
     policy.observe("go to desk 1", _seen(text="The desk 1 is closed."))
     assert policy.act(_seen("open desk 2", "open desk 1", *PLACES)) == "open desk 1"
 
 
 def test_a_thing_read_of_before_is_gone_for_directly() -> None:
-    policy = MatcherPolicy("", [_mug("search desk", "take pen from desk")])
+    policy = MatcherPolicy(INTRO, [_mug("search desk", "take pen from desk")])
     policy.observe("go to bed 1", _seen(text="On the bed 1, you see a pen 3, and a mug 1."))
     policy.observe("take mug 1 from bed 1", _seen(text="You pick up the mug 1."))
     assert policy.act(_seen(*PLACES)) == "go to shelf 1"
@@ -100,7 +101,7 @@ def test_a_thing_read_of_before_is_gone_for_directly() -> None:
 
 
 def test_places_seen_to_hold_nothing_wanted_come_last() -> None:
-    policy = MatcherPolicy("", [_mug("search bed", "take mug from bed")])
+    policy = MatcherPolicy(INTRO, [_mug("search bed", "take mug from bed")])
     policy.observe("go to bed 1", _seen(text="On the bed 1, you see a mug 1."))
     policy.observe("take mug 1 from bed 1", _seen(text="You pick up the mug 1."))
     policy.observe("move mug 1 to shelf 1", _seen(text="You move the mug 1."))
@@ -108,13 +109,13 @@ def test_places_seen_to_hold_nothing_wanted_come_last() -> None:
 
 
 def test_a_step_that_did_nothing_is_not_done() -> None:
-    policy = MatcherPolicy("", [_mug()])
+    policy = MatcherPolicy(INTRO, [_mug()])
     policy.observe("take mug 1 from desk 1", _seen(text="Nothing happens."))
     assert policy.act(_seen("take mug 2 from desk 1", *PLACES)) == "take mug 2 from desk 1"
 
 
 def test_what_was_moved_is_not_taken_back() -> None:
-    policy = MatcherPolicy("", [_mug("search desk", "take mug from desk", "go to shelf", "move mug to shelf")])
+    policy = MatcherPolicy(INTRO, [_mug("search desk", "take mug from desk", "go to shelf", "move mug to shelf")])
     policy.observe("go to shelf 1", _seen())
     policy.observe("take mug 1 from shelf 1", _seen())
     policy.observe("move mug 1 to shelf 1", _seen(text="You move the mug 1."))
@@ -123,7 +124,7 @@ def test_what_was_moved_is_not_taken_back() -> None:
 
 
 def test_after_the_last_step_the_next_memory_follows_and_then_the_first_again() -> None:
-    policy = MatcherPolicy("", [_memory("take mug from desk"), _memory("use desklamp")])
+    policy = MatcherPolicy(INTRO, [_memory("take mug from desk"), _memory("use desklamp")])
     expected = ["take mug 1 from desk 1", "use desklamp 1", "use desklamp 1"]
     for command in expected:
         assert policy.act(_seen("take mug 1 from desk 1", "use desklamp 1")) == command
@@ -131,7 +132,7 @@ def test_after_the_last_step_the_next_memory_follows_and_then_the_first_again() 
 
 
 def test_a_thing_of_another_memory_is_put_down() -> None:
-    policy = MatcherPolicy("", [_memory("take mug from desk"), _memory("take pen from desk")])
+    policy = MatcherPolicy(INTRO, [_memory("take mug from desk"), _memory("take pen from desk")])
     policy.observe("take mug 1 from desk 1", _seen())
     assert policy.act(_seen("go to bed 1", "move mug 1 to desk 1")) == "move mug 1 to desk 1"
     policy.observe("move mug 1 to desk 1", _seen())
@@ -140,7 +141,7 @@ def test_a_thing_of_another_memory_is_put_down() -> None:
 
 @pytest.mark.parametrize("memories", [[], [_memory("search desk", "avoid look")], [_memory("take mug")]])
 def test_memories_that_say_little_still_give_admissible_commands(memories: list[Memory]) -> None:
-    policy = MatcherPolicy("", memories)
+    policy = MatcherPolicy(INTRO, memories)
     for observation in (_seen(*PLACES), _seen("look"), _seen("take mug 1 from bed 1")) * 3:
         command = policy.act(observation)
         assert command in observation.admissible

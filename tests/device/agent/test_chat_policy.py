@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from episodes import episode
 from fakes import FakeEngine, Opinion, random_opinion
 from tokenizers import Tokenizer
 
-from duomem.core.errors import ModelError
+from duomem.core.errors import ModelError, TrajectoryError
+from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter
-from duomem.device.agent.chat_policy import NEW_GAME, SYSTEM, ChatPolicy, ChatTokenizer, choose_by_mean
+from duomem.device.agent.agent import Agent
+from duomem.device.agent.chat_policy import NEW_GAME, SYSTEM, ChatPolicy, ChatTokenizer, choose_by_mean, read_examples
 from duomem.device.agent.constrained_decoding import score
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.agent.rollout import rollout
@@ -20,6 +26,9 @@ from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.engine.session import ContextFull
+from duomem.memory_packs.memory import Memory
+from duomem.memory_packs.retriever import Retriever
 
 EXAMPLES = [("You see a desk 1. Your task is to: rest.", [("go to desk 1", "You arrive."), ("look", "You rest.")])]
 PREFIX = (
@@ -70,12 +79,15 @@ class _Chat:
 
 
 def _policy(
-    opinion: Opinion, tokenizer: ChatTokenizer, intro: str = INTRO, action_filter: ActionFilter | None = None
+    opinion: Opinion,
+    tokenizer: ChatTokenizer,
+    memories: Sequence[str] = (),
+    action_filter: ActionFilter | None = None,
 ) -> tuple[ChatPolicy, FakeEngine]:
     engine = FakeEngine(opinion, 300)
     session = engine.session()
     session.prefill(tokenizer.prefix(EXAMPLES))
-    return ChatPolicy(session, tokenizer, intro, action_filter), engine
+    return ChatPolicy(session, tokenizer, INTRO, memories, action_filter), engine
 
 
 def _seen(text: str, *admissible: str) -> Observation:
@@ -117,7 +129,7 @@ def test_commands_are_shown_for_the_current_turn_alone(chatml: Path, tokenizer: 
 
 def test_a_withheld_command_is_neither_shown_nor_played(chatml: Path, tokenizer: ChatTokenizer) -> None:
     student = _Chat(chatml, ["take pen 1", "take pen 1"])
-    policy, _ = _policy(student, tokenizer, action_filter=ActionFilter(INTRO))
+    policy, _ = _policy(student, tokenizer, (), ActionFilter(INTRO))
     assert policy.act(_seen(INTRO, "take pen 1", "look")) == "look"
     assert "take pen 1" not in student.asked[0]
     policy.observe("look", _seen("Nothing happens."))
@@ -138,6 +150,71 @@ def test_a_game_is_played_until_the_context_is_full(generated_games: Path, token
         policy.close()
         assert played.ended == ("steps" if least == 4 else "context") and len(played.steps) >= least
         assert all(step.action in step.admissible for step in played.steps) and not engine.open
+
+
+def test_memories_are_shown_before_the_game(chatml: Path, tokenizer: ChatTokenizer) -> None:
+    student = _Chat(chatml, ["look"])
+    policy, _ = _policy(student, tokenizer, ["put a mug in desk: take mug"])
+    policy.act(_seen(INTRO, "look"))
+    (asked,) = student.asked
+    told = "How a task like it was solved before: put a mug in desk: take mug"
+    assert f"user\n{NEW_GAME}{told}\n\n{INTRO}\n\nAdmissible commands: look<|im_end|>" in asked
+
+
+def _file(tmp_path: Path, *played: Trajectory) -> Path:
+    file = tmp_path / "t.jsonl"
+    file.write_text("".join(json.dumps(t.to_json()) + "\n" for t in played))
+    return file
+
+
+def _won(i: int, task_type: str, steps: int, **changes: Any) -> Trajectory:
+    played = episode(i, commands=tuple(f"look {n}" for n in range(steps)))
+    return replace(played, task_type=task_type, **changes)
+
+
+def test_the_two_shortest_won_games_of_different_types_are_shown(tmp_path: Path) -> None:
+    mistaken = tuple(replace(step, is_noise=True) for step in episode(9).steps)
+    played = [
+        _won(0, "a", 5),
+        _won(1, "b", 9),
+        _won(2, "a", 4),
+        _won(4, "a", 3),
+        _won(3, "a", 3),
+        _won(5, "c", 1, won=False),
+        replace(episode(6), task_type="d", steps=mistaken),
+        _won(7, "e", 10),
+    ]
+    for order in (played, played[::-1]):
+        assert read_examples(_file(tmp_path, *order)) == [(played[i].intro, played[i].turns()) for i in (4, 1)]
+
+
+def test_files_without_examples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrajectoryError, match=r"t\.jsonl: has no two won games of different task types"):
+        read_examples(_file(tmp_path, _won(0, "a", 2), _won(1, "a", 3), _won(2, "b", 10)))
+    with pytest.raises(TrajectoryError, match="line 2: field split is 'valid_seen'"):
+        read_examples(_file(tmp_path, _won(0, "a", 2), _won(1, "b", 3, split="valid_seen")))
+
+
+def test_an_agent_plays_as_a_chat(generated_games: Path, chatml: Path) -> None:
+    """By the rules of every agent: the action filter, the shared prefix, the count of tokens."""
+    game = load_game(find_games(generated_games, "train")[0])
+    memory = Memory(game.task, game.task_type, "mug", "desk", ("look",), "f" * 64, "g")
+    prompts = PromptTokenizer(chatml)
+    prefix = ChatTokenizer(prompts).prefix(EXAMPLES)
+    ended = []
+    for context in (len(prefix) + 1, 100_000):
+        engine = FakeEngine(random_opinion(300), 300, context)
+        agent = Agent(engine, prompts, "student:x", "constrained", Retriever([memory]), 1, 3, chat_examples=EXAMPLES)
+        assert engine.open[0].tokens == tuple(prefix)
+        played = agent.play(game)
+        ended.append((played.ended, len(played.commands)))
+        assert len(engine.open) == 1 and played.memories == (memory,)
+    assert ended == [("context", 0), ("steps", 3)]
+    assert played.prefilled > 0 and memory.text() in prompts.decode(engine.closed[0])
+    with pytest.raises(ContextFull):
+        Agent(FakeEngine(random_opinion(300), 300, 100), prompts, "", "constrained", chat_examples=EXAMPLES)
+    with pytest.raises(ValueError, match="constrained, not free"):
+        Agent(FakeEngine(random_opinion(300), 300), prompts, "", "free", chat_examples=EXAMPLES)
 
 
 @pytest.mark.parametrize("levels", [None, 1, 3])

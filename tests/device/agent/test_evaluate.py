@@ -93,6 +93,7 @@ def test_other_inputs_are_refused(config: EvalConfig, games: list[Path], tmp_pat
         PlayConfig(1, 2, 512),
         PlayConfig(1, 2, device="cpu"),
         PlayConfig(1, 2, action_filter=False),
+        PlayConfig(1, 2, reminder=False),
     ]
     others = [
         replace(config, pack=None),
@@ -240,3 +241,13 @@ def test_an_interrupted_run_goes_on_within_a_game(
             patch.setattr(ResumableJsonl, "append", append)
             evaluate(both, told, "valid_seen", tmp_path / "e.jsonl", 1)
     assert _played(evaluate(both, told, "valid_seen", tmp_path / "e.jsonl", 1)) == _played(whole)
+
+
+def test_a_record_names_only_what_is_not_usual(config: EvalConfig) -> None:
+    """So that what was played before there was a choice stays what it is."""
+    usual = config.record()
+    assert not usual.keys() & {"reminder", "prompt", "chat_examples", "device"}
+    assert replace(config, play=replace(config.play, reminder=False)).record() == usual | {"reminder": False}
+    examples = config.bundle / "bundle.json"
+    chat = {"prompt": "chat", "chat_examples": sha256_file(examples)}
+    assert replace(config, chat_examples=examples).record() == usual | chat
