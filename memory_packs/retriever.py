@@ -15,7 +15,11 @@ from duomem.memory_packs.lexicon import Lexicon, Triple
 from duomem.memory_packs.memory import Memory
 
 NEAR_TIE = 0.1
-"""A memory is shown beside the best one if its goal is at least this times as likely; chosen on held-out sentences."""
+"""A memory is shown beside the best one if its goal is at least this times as likely."""
+MAX_MEMORIES = 3
+"""Most memories shown, unless told otherwise. With these two, 96 % of held-out sentences of train games have their goal
+among the memories shown, of which there are 1.4 on average.
+"""
 
 _WORD = re.compile(r"[a-z]+")
 

@@ -34,7 +34,7 @@ from duomem.device.engine.manifest import MANIFEST
 from duomem.device.engine.session import Engine, Session
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack
-from duomem.memory_packs.retriever import Retriever
+from duomem.memory_packs.retriever import MAX_MEMORIES, Retriever
 
 PROTOCOLS = ("constrained", "free")
 MAX_STEPS = 50
@@ -76,7 +76,7 @@ class Agent:
         player: str,
         protocol: str,
         retriever: Retriever | None = None,
-        k: int = 1,
+        k: int = MAX_MEMORIES,
         max_steps: int = MAX_STEPS,
         action_filter: bool = True,
         reminder: bool = True,
@@ -117,7 +117,7 @@ class Agent:
         *,
         pack: Path | str | None = None,
         protocol: str = "constrained",
-        k: int = 1,
+        k: int = MAX_MEMORIES,
         max_steps: int = MAX_STEPS,
         context_length: int | None = None,
         device: str = "auto",
@@ -129,7 +129,7 @@ class Agent:
 
         bundle: folder written by `compile_bundle`. pack: .dmpack file, None for no memories.
         protocol: "constrained" picks the likeliest admissible command, "free" writes the command token by token.
-        k: memories shown. max_steps: most steps an episode. context_length: most tokens an episode may take, the
+        k: most memories shown. max_steps: most steps an episode. context_length: most tokens an episode may take, the
         bundle's own by default. device: "auto", "cpu", "vulkan", "cuda" or "metal".
         action_filter: whether no-op and repeated commands are withheld. reminder: whether the model is told which
         places it has not looked into yet. chat_examples: trajectory file; a model that was not trained here is asked as

@@ -24,7 +24,7 @@ from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.game_files import split_of
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack
-from duomem.memory_packs.retriever import Retriever
+from duomem.memory_packs.retriever import MAX_MEMORIES, Retriever
 
 MakePolicy = Callable[[Game, str, Sequence[Memory]], Policy]
 """(game, intro, memories for it) -> the policy of one episode."""
@@ -39,7 +39,7 @@ class BaselinePlayer:
         make_policy: MakePolicy,
         max_steps: int = MAX_STEPS,
         retriever: Retriever | None = None,
-        k: int = 1,
+        k: int = MAX_MEMORIES,
     ) -> None:
         """name: the player's, in trajectories. max_steps: most steps an episode. retriever: of the memories it follows,
         None for none. k: memories an episode.
@@ -101,7 +101,7 @@ class MatcherConfig:
     """
 
     pack: Path
-    k: int = 1
+    k: int = MAX_MEMORIES
     max_steps: int = MAX_STEPS
     action_filter: bool = False
     goals: Goals = TEMPLATES

@@ -25,6 +25,7 @@ from duomem.device.alfworld.annotations import TEMPLATES, Goals, Task, told_reco
 from duomem.device.alfworld.game import Game
 from duomem.device.engine.manifest import MANIFEST
 from duomem.memory_packs.pack import read_pack
+from duomem.memory_packs.retriever import MAX_MEMORIES
 
 
 class Player(Protocol):
@@ -63,11 +64,11 @@ class PlayerConfig(Protocol):
 class PlayConfig:
     """How an episode goes, whichever student plays it.
 
-    k: memories shown. max_steps: most steps of an episode. context_length: most tokens it may take, the bundle's
+    k: most memories shown. max_steps: most steps of an episode. context_length: most tokens it may take, the bundle's
     own if None. device, action_filter, reminder: see Agent.load.
     """
 
-    k: int = 1
+    k: int = MAX_MEMORIES
     max_steps: int = 50
     context_length: int | None = None
     device: str = "auto"

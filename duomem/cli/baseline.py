@@ -22,6 +22,7 @@ from duomem.cli.options import (
     json_option,
 )
 from duomem.cli.values import COUNT
+from duomem.memory_packs.retriever import MAX_MEMORIES
 
 if TYPE_CHECKING:
     from duomem.device.agent.evaluate import PlayerConfig
@@ -69,7 +70,7 @@ def random_command(
 
 @baseline.command("matcher")
 @click.option("--pack", type=PACK, required=True, metavar="FILE", help="Memory pack to follow.")
-@click.option("--k", type=COUNT, default=1, metavar="N", help="Number of memories followed, one after the other.")
+@click.option("--k", type=COUNT, default=MAX_MEMORIES, metavar="N", help="Most memories followed, one after the other.")
 @_rules
 def matcher_command(
     pack: Path,

@@ -17,6 +17,7 @@ from duomem.cli.values import ANNOTATION, CONTEXT, COUNT, BundleFolder, InputFil
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
+from duomem.memory_packs.retriever import MAX_MEMORIES
 
 if TYPE_CHECKING:
     from duomem.compile.weights.gptq import Calibration
@@ -149,7 +150,7 @@ def games_options(split: str, sample: bool = True) -> Callable[[Command], Comman
 
 
 _PLAY = (
-    click.option("--k", type=COUNT, default=1, metavar="N", help="Number of memories shown in an episode."),
+    click.option("--k", type=COUNT, default=MAX_MEMORIES, metavar="N", help="Most memories shown in an episode."),
     click.option(
         "--context",
         type=CONTEXT,

@@ -13,6 +13,7 @@ import click
 from duomem.cli.options import PACK, TRAJECTORIES, CommandGroup
 from duomem.cli.values import COUNT, OutputFile
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
+from duomem.memory_packs.retriever import MAX_MEMORIES
 
 
 @click.group(cls=CommandGroup)
@@ -51,12 +52,12 @@ def show_command(file: Path) -> None:
 @pack.command("search")
 @click.argument("file", metavar="PACK", type=PACK)
 @click.argument("task")
-@click.option("--k", type=COUNT, default=1, metavar="N", help="Most memories to print.")
+@click.option("--k", type=COUNT, default=MAX_MEMORIES, metavar="N", help="Most memories to print.")
 def search_command(file: Path, task: str, k: int) -> None:
     """Print the memories in PACK that are nearest to TASK.
 
-    TASK is a goal such as "put a clean mug in desk." The number before a memory is its nearness, from 0 to 1. If no
-    memory shares a word with TASK, the exit status is 1.
+    TASK is a goal such as "put a clean mug in desk.", or in your own words if the pack has a lexicon. The number before
+    a memory is its nearness, from 0 to 1. If there is none, the exit status is 1.
     """
     from duomem.core.errors import PackError
     from duomem.memory_packs.pack import read_pack

@@ -89,7 +89,7 @@ def test_playing_feeds_the_tokens_training_saw(
     assert len(shown) == with_memory
     stream = _stream(tokenizer, expert, [m.text() for m in shown])
     engine = FakeEngine(set_on(stream, VOCAB[kind]), VOCAB[kind])
-    episode = _play(engine, tokenizer, game, protocol, retriever=Retriever(memories), max_steps=100)
+    episode = _play(engine, tokenizer, game, protocol, retriever=Retriever(memories), k=1, max_steps=100)
     assert episode.trajectory == replace(expert, player="student:test")
     assert episode.ended == "won" and episode.memories == shown
     held = engine.closed[0]
