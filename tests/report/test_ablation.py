@@ -112,6 +112,8 @@ def test_baselines_are_the_same_rows_for_every_protocol(loaded: list[EvalConfig]
     conditions = _conditions()
     for name in ("random", "random, action filter", "matcher, teacher memory"):
         assert conditions["free", name]["runs"] == conditions["constrained", name]["runs"]
+    for name, withheld in (("random", False), ("random, action filter", True)):
+        assert conditions["free", name]["runs"][0]["inputs"]["action_filter"] is withheld
     (run,) = conditions["free", "matcher, teacher memory"]["runs"]
     assert run["inputs"]["pack"] == sha256_file(Path("teacher.dmpack")) and run["tokens"] == 0
     assert not run["inputs"]["action_filter"] and run["inputs"]["max_steps"] == 1

@@ -155,6 +155,12 @@ def test_words_that_differ_are_exchanged_in_the_steps_alone() -> None:
     assert exchanged.task == memory.task
     assert exchange_words(memory, memory.task) == memory
     assert exchange_words(memory, "put a heavy old pen in the drawer.") == memory
+    assert exchange_words(memory, "drop a pen in shelf.") == memory
+
+
+def test_the_steps_are_followed_with_the_goals_own_words() -> None:
+    policy = MatcherPolicy("Your task is to: put a pen in shelf.", [_mug()])
+    assert policy.act(_seen("take mug 1 from desk 1", "take pen 1 from desk 1")) == "take pen 1 from desk 1"
 
 
 @pytest.mark.parametrize("memory_format", MEMORY_FORMATS)
