@@ -19,7 +19,12 @@ from duomem.train.games.layouts import UNSEEN_PLANS
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "packs"
 VALIDATION = ("valid_seen", "valid_unseen")
-MADE = {"expert.jsonl": (), "noise.jsonl": ("--noise-rate", "0.2"), "synthetic.jsonl": ("--synthetic", "8")}
+MADE = {
+    "expert.jsonl": (),
+    "noise.jsonl": ("--noise-rate", "0.2"),
+    "told.jsonl": ("--goals", "human", "--annotation", "all", "--misread-rate", "0.5"),
+    "synthetic.jsonl": ("--synthetic", "8"),
+}
 """Training data by file, and the options of `duomem teach` that make it."""
 
 
@@ -32,9 +37,9 @@ def _make(games: Path, out: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def made(generated_games: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(told_games: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made")
-    _make(generated_games, out)
+    _make(told_games, out)
     return out
 
 
@@ -65,12 +70,12 @@ def test_games_are_train_games_by_digest(name: str, made: Path, generated_games:
             assert not any(digest.encode() in file.read_bytes() for digest in digests[split])
 
 
-def test_validation_games_change_nothing(made: Path, generated_games: Path, tmp_path: Path) -> None:
+def test_validation_games_change_nothing(made: Path, told_games: Path, tmp_path: Path) -> None:
     """With other validation games, or none, the training data, the priors and the packs are the same bytes."""
-    root = Path(shutil.copytree(generated_games, tmp_path / "games"))
+    root = Path(shutil.copytree(told_games, tmp_path / "games"))
     for split in VALIDATION:
         for game in find_games(root, split):
-            game.unlink()
+            shutil.rmtree(game.parent)
     (tmp_path / "made").mkdir()
     assert _make(root, tmp_path / "made") == {file.name: file.read_bytes() for file in made.iterdir()}
 

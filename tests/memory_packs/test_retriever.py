@@ -131,6 +131,7 @@ def test_with_a_lexicon_too_what_is_not_kept_is_never_found() -> None:
 def test_a_goals_target_is_in_the_room() -> None:
     retriever = Retriever(MEANT, LEXICON)
     assert _games(retriever.search("a beaker", 9, places=("shelf", "bed"))) == ["d"]
+    assert retriever.search("a beaker", 9, lambda m: m.game != "d", ("shelf",)) == []
     assert _games(retriever.search("a beaker", 9, places=("desk",))) == ["a", "c"]
     assert _games(retriever.search("a beaker", 9, places=("bed",))) == ["a", "c"]
 

@@ -92,6 +92,14 @@ def test_words_with_one_meaning_are_not_misread(games: list[Game], play: Play) -
     assert play(game, words=alone) == play(game, misread_rate=0.0)
 
 
+def test_what_the_room_cannot_have_is_no_misreading(games: list[Game]) -> None:
+    game = games[0]
+    elsewhere = ("another", (game.task, ("pick_and_place_simple", "unicorn", "stable"), ()))
+    two = LexiconFolds([*_told([game]), *([elsewhere] * 3)])
+    assert len(two.known) == 2
+    assert misread(game, AlfworldEnv().reset(game).text, two, random.Random(0)) == []
+
+
 def test_the_right_goal_is_reached_after_wrong_steps_that_are_noise(games: list[Game], play: Play) -> None:
     played = [play(game) for game in games]
     assert sum(t.won for t in played) >= 0.95 * len(played)
@@ -146,6 +154,19 @@ def test_a_lamp_that_is_used_ends_a_wrong_goal() -> None:
     policy = Misreading(expert, [GoalSpec("mug", lamp="desklamp"), parse_goal("put a pen in desk.")])
     policy.observe("use desklamp 1", _observation("You turn on the desklamp 1."))
     assert policy.is_noise and expert.goal == parse_goal("put a pen in desk.")
+
+
+def test_a_long_search_is_given_up() -> None:
+    """After 18 steps, in a room with more to search; a command that is drawn then is the right goal's."""
+    cabinets = ", ".join(f"a cabinet {n}" for n in range(60, 0, -1))
+    expert = Expert(f"Around you, you see {cabinets}, and a desk 1.\n\nYour task is to: put a mug in desk.", {})
+    policy = Misreading(expert, [GoalSpec("unicorn", receptacle="desk")])
+    marks = []
+    for _ in range(30):
+        command = policy.act(_observation(""))
+        marks.append(policy.is_noise)
+        policy.observe(command, _observation(f"You arrive. On the {command.removeprefix('go to ')}, you see nothing."))
+    assert marks == [True] * 18 + [False] * 12
 
 
 def test_what_is_not_there_is_given_up(games: list[Game], priors: dict[str, float]) -> None:
