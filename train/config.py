@@ -13,6 +13,7 @@ from typing import Any
 from duomem.configs import student_files
 from duomem.core.errors import ConfigError, UserError
 from duomem.core.files import read_toml
+from duomem.device.alfworld.annotations import GOALS
 from duomem.train.architecture import TABLE
 
 MAX_TRAINABLE = 10_000_000
@@ -30,6 +31,7 @@ class StudentConfig:
     memory_prob: chance of memories for the task in context; max_memories: one to so many are asked for;
     distractor_memory_prob: chance of one of another task type; corrupted_memory_prob: of a corrupted step in a
     memory for the task.
+    goals: whose words are learned from, "template" or "human", "all" for both.
     hold_out_games, hold_out_scenes: shares of the train games and of the floor plans kept from training;
     validate_every: steps between measurements on them; patience: how many of those without a lower loss end
     the training, with the weights of the best one (0: never).
@@ -54,6 +56,7 @@ class StudentConfig:
     max_memories: int = 1
     distractor_memory_prob: float = 0.15
     corrupted_memory_prob: float = 0.0
+    goals: str = "all"
     hold_out_games: float = 0.02
     hold_out_scenes: float = 0.0
     validate_every: int = 100
@@ -92,6 +95,8 @@ class StudentConfig:
         for field in ("learning_rate", "grad_clip"):
             if not 0 < getattr(self, field) < math.inf:
                 raise ConfigError(f"student config: field {field} must be above 0")
+        if self.goals not in ("all", *GOALS):
+            raise ConfigError("student config: field goals must be all, template or human")
         if self.dtype not in ("bfloat16", "float32"):
             raise ConfigError("student config: field dtype must be bfloat16 or float32")
 

@@ -18,7 +18,7 @@ from duomem.core.files import atomic_folder, read_jsonl, sha256_input, write_byt
 from duomem.core.machine import peak_rss
 from duomem.core.progress import progress
 from duomem.core.scene import kinds_of, receptacles
-from duomem.core.trajectory import Trajectory, read_train_trajectories
+from duomem.core.trajectory import TEMPLATE, Trajectory, read_train_trajectories
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
 from duomem.memory_packs.lexicon import Utterance
 from duomem.memory_packs.pack import read_pack
@@ -144,6 +144,11 @@ def _finished(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and all(found.get(k) == v for k, v in record.items()) else None
 
 
+def _is_told(trajectory: Trajectory, config: StudentConfig) -> bool:
+    """Whether an episode is in the words that are learned from."""
+    return config.goals == "all" or (trajectory.goal_source == TEMPLATE) == (config.goals == TEMPLATE)
+
+
 def _told(trajectories: Iterable[Trajectory]) -> Iterator[tuple[str, Utterance]]:
     """Sentences and what they mean, for LexiconFolds: those of the episodes, and their games' own."""
     for t in trajectories:
@@ -161,7 +166,7 @@ class _TrainingRun:
         from duomem.train.lora_trainer import LoraTrainer
 
         config = self._config = inputs.config
-        trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path)]
+        trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path) if _is_told(t, config)]
         started = read_hold_out(inputs.start) if inputs.start else None
         self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_scenes)
         packs = [read_pack(path) for path in inputs.packs]

@@ -70,6 +70,8 @@ class GameChoice:
         """The words that tell their goals."""
         from duomem.device.alfworld.annotations import Goals
 
+        if self.kind != "human" and self.annotation != 0:
+            raise click.UsageError("--annotation: only people's sentences are numbered: give --goals human too.")
         return Goals(self.kind, self.annotation)
 
     def files(self) -> list[Path]:

@@ -63,6 +63,12 @@ def _override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default="a new one",
     help="Adapter to go on from. What its training held out stays held out.",
 )
+@click.option(
+    "--goals",
+    type=click.Choice(("all", "template", "human")),
+    show_default="the config's",
+    help="Whose words to learn from: episodes told in the games' own, in people's, or all.",
+)
 @_override_options
 @click.option("--threads", type=COUNT, metavar="N", show_default="one per core", help="CPU threads of each process.")
 @click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Adapter folder to write.")
@@ -73,7 +79,7 @@ def train(
     start: Path | None,
     threads: int | None,
     out: Path,
-    **overrides: float | None,
+    **overrides: float | str | None,
 ) -> None:
     """Train a LoRA adapter on the won episodes of trajectory files, with memories of the packs in the prompt.
 

@@ -17,6 +17,8 @@ from duomem.report.table import Page
 
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Okabe and Ito's, which the color-blind tell apart."""
+_LINES = ("--", ":", "-.", (0, (8, 2)), (0, (1, 4)), (0, (3, 1, 1, 1, 1, 1)))
+"""Dashes of the lines across."""
 _WIDTH = 0.8
 _LABEL = 15
 """Letters a line under a group of bars."""
@@ -85,9 +87,10 @@ def _panel(axes: Any, results: Sequence[ConditionResult]) -> None:
             _curve(axes, found, color)
         else:
             _bars(axes, found, [places.index(place) for place in _places(found)], (number, len(series)), color)
-    for result in results:
-        if result.condition.at is None:
-            axes.axhline(100 * result.success, color="0.35", linestyle="--", label=result.condition.name)
+    across = [result for result in results if result.condition.at is None]
+    for number, result in enumerate(across):
+        style = _LINES[number % len(_LINES)]
+        axes.axhline(100 * result.success, color="0.35", linestyle=style, label=result.condition.name)
     if curve:
         axes.set_xticks(sorted(float(place) for place in places))
     else:

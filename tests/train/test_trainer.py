@@ -194,6 +194,26 @@ def test_early_stop_keeps_the_best_weights(
     assert any(not torch.equal(seen[1][name], seen[3][name]) for name in seen[1])
 
 
+def test_whose_words_are_learnt(inputs: TrainInputs, tmp_path: Path) -> None:
+    """Of a file told in both kinds of words, and none of whose episodes is told as asked."""
+    rows = [json.loads(line) for line in inputs.trajectories[0].read_text().splitlines()]
+    told = [row | {"goal_source": "human:0"} for row in rows[:4]]
+    both = tmp_path / "both.jsonl"
+    both.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *told]))
+
+    def epochs(goals: str) -> float:
+        config = replace(inputs.config, goals=goals, hold_out_games=0, hold_out_scenes=0, max_steps=1)
+        train(replace(inputs, trajectories=[both], config=config), tmp_path / goals, 1)
+        return _log(tmp_path / goals)[0]["epoch"]
+
+    batch = inputs.config.batch_size
+    assert epochs("human") == round(batch / 4, 4)
+    assert epochs("template") == round(batch / len(rows), 4)
+    assert epochs("all") == round(batch / (len(rows) + 4), 4)
+    with pytest.raises(UserError, match="no won episode"):
+        _train(inputs, tmp_path / "none", goals="human")
+
+
 def test_seeds_differ_and_repeat(inputs: TrainInputs, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
