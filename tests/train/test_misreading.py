@@ -170,7 +170,7 @@ def test_a_long_search_is_given_up() -> None:
 
 
 def test_what_is_not_there_is_given_up(games: list[Game], priors: dict[str, float]) -> None:
-    """After as many steps as a wrong goal may take; nothing is looked for in vain."""
+    """After as many steps as a wrong goal may take; nothing is looked for longer."""
     for game in games[:6]:
         env = AlfworldEnv()
         observation = env.reset(game)
