@@ -35,7 +35,7 @@ def place(tmp_path: Path, generated_games: Path, monkeypatch: pytest.MonkeyPatch
         (("random",), "random on 6 valid_seen games, template goals, no action filter, 3 steps", "random"),
         (
             ("matcher", "--pack", "a.dmpack", "--action-filter"),
-            "matcher, at most 1 memories of a.dmpack on 6 valid_seen games, template goals, an action filter, 3 steps",
+            "matcher, at most 3 memories of a.dmpack on 6 valid_seen games, template goals, an action filter, 3 steps",
             "matcher:",
         ),
     ],

@@ -190,8 +190,8 @@ def test_scores_by_task_type() -> None:
 def test_a_record_tells_configs_apart(config: EvalConfig) -> None:
     record = config.record()
     assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(config.pack or Path())
-    assert replace(config, pack=None).record() == replace(config, pack=None, play=PlayConfig(3, 2)).record()
-    assert record != replace(config, play=PlayConfig(3, 2)).record()
+    assert replace(config, pack=None).record() == replace(config, pack=None, play=PlayConfig(2, 2)).record()
+    assert record != replace(config, play=PlayConfig(2, 2)).record()
 
 
 def test_goals_in_peoples_words(config: EvalConfig, told_games: Path, games: list[Path], tmp_path: Path) -> None:
