@@ -54,9 +54,13 @@ train adapter 640 --learning-rate 8e-4 --start "$start" --trajectories "$out/tra
     --trajectories "$out/human.jsonl" --trajectories "$out/synthetic.jsonl"
 compile adapter
 
-for protocol in free constrained; do
-    for goals in human template; do
-        run duomem eval "$out/adapter.bundle" --split valid_seen --goals $goals --annotation all --protocol $protocol \
+evaluate() {  # evaluate GOALS ARGUMENTS...: the scores on valid_seen, both protocols
+    local goals=$1 protocol
+    shift
+    for protocol in free constrained; do
+        run duomem eval "$out/adapter.bundle" --split valid_seen --goals "$goals" "$@" --protocol $protocol \
             --pack "$pack" --out "$out/valid_seen-$goals-$protocol.jsonl"
     done
-done
+}
+evaluate human --annotation all
+evaluate template
