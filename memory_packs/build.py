@@ -9,9 +9,8 @@ from pathlib import Path
 
 from duomem.core.errors import PackError
 from duomem.core.files import sha256_input
-from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import read_train_trajectories
-from duomem.memory_packs.lexicon import Lexicon, Utterance
+from duomem.memory_packs.lexicon import Lexicon, Utterance, utterances
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import MAX_STEPS, write_memory
 from duomem.memory_packs.pack import Pack, write_pack
@@ -41,21 +40,20 @@ def build_pack(
     trajectories, out = Path(trajectories), Path(out)
     memories: dict[Memory, None] = {}
     told: dict[Utterance, None] = {}
+    named = True
     players = set()
     for trajectory in read_train_trajectories(trajectories):
         players.add(trajectory.player)
         if trajectory.won:
-            memory = write_memory(trajectory, memory_format, max_steps)
-            memories[memory] = None
-            places = tuple(sorted(kinds_of(receptacles(trajectory.intro))))
-            told[trajectory.goal, memory.triple, places] = None
-            told[memory.task, memory.triple, places] = None
+            memories[write_memory(trajectory, memory_format, max_steps)] = None
+            said = utterances(trajectory)
+            told |= dict.fromkeys(said)
+            named = named and bool(said)
     if len(players) != 1:
         raise PackError(
             f"{trajectories}: played by {sorted(players) or 'nobody'}: a pack has one author, give one "
             "player's trajectories"
         )
-    named = bool(told) and all(thing and target for _, (_, thing, target), _ in told)
-    lexicon = Lexicon.learn(told) if named else None
+    lexicon = Lexicon.learn(told) if told and named else None
     source = sha256_input(trajectories, "trajectory file")
     return write_pack(out, name, players.pop(), source, list(memories), lexicon)

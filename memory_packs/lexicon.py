@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from duomem.core.errors import PackError
+from duomem.core.scene import kinds_of, receptacles
+from duomem.core.trajectory import Trajectory
 
 Triple = tuple[str, str, str]
 """(task type, object, target), as ALFWorld names them; the target of LOOK is a kind of lamp."""
@@ -34,6 +36,16 @@ _NAME_LIMIT = 64
 _FEATURE_LIMIT = 50_000
 _LABEL_LIMIT = 500
 _WEIGHT_LIMIT = 1_000
+
+
+def utterances(trajectory: Trajectory) -> list[Utterance]:
+    """What an episode teaches a lexicon: the sentence that told its goal, and the game's own. None for a goal that is
+    about nothing with a name.
+    """
+    if not (trajectory.object_type and trajectory.target_type):
+        return []
+    places = tuple(sorted(kinds_of(receptacles(trajectory.intro))))
+    return [(sentence, trajectory.triple, places) for sentence in (trajectory.goal, trajectory.template_goal)]
 
 
 def features(sentence: str, places: Collection[str] = ()) -> list[str]:

@@ -14,6 +14,7 @@ from duomem.core.files import sha256_input
 from duomem.core.trajectory import read_train_trajectories
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.memory_packs.pack import read_pack
+from duomem.memory_packs.retriever import MAX_MEMORIES
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.holdout import read_hold_out
 from duomem.train.memory_sampler import MemorySampler
@@ -22,7 +23,6 @@ _EPISODES = 48
 _SEED = 0
 _MAX_TOKENS = 1024
 _MEMORY_PROB = 0.5
-_MAX_MEMORIES = 3
 
 
 def sample_episodes(
@@ -43,7 +43,7 @@ def sample_episodes(
     pack = read_pack(pack_file) if pack_file is not None else None
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
     memories = held.rest(pack.memories) if pack else ()
-    draw = MemorySampler(memories, _MEMORY_PROB, 0.0, 0.0, _MAX_MEMORIES, lambda group: pack.lexicon if pack else None)
+    draw = MemorySampler(memories, _MEMORY_PROB, 0.0, 0.0, MAX_MEMORIES, lambda group: pack.lexicon if pack else None)
     dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))
     if not episodes:

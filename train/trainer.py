@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,9 @@ from duomem.core.errors import TrainError
 from duomem.core.files import atomic_folder, read_jsonl, sha256_input, write_bytes, write_json
 from duomem.core.machine import peak_rss
 from duomem.core.progress import progress
-from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import TEMPLATE, Trajectory, read_train_trajectories
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
-from duomem.memory_packs.lexicon import Utterance
+from duomem.memory_packs.lexicon import utterances
 from duomem.memory_packs.pack import read_pack
 from duomem.train.adapter import adapter_digests
 from duomem.train.base_model import saving, weights_digest
@@ -149,16 +148,6 @@ def _is_told(trajectory: Trajectory, config: StudentConfig) -> bool:
     return config.goals == "all" or (trajectory.goal_source == TEMPLATE) == (config.goals == TEMPLATE)
 
 
-def _told(trajectories: Iterable[Trajectory]) -> Iterator[tuple[str, Utterance]]:
-    """Sentences and what they mean, for LexiconFolds: those of the episodes, and their games' own."""
-    for t in trajectories:
-        if t.object_type and t.target_type:
-            places = tuple(sorted(kinds_of(receptacles(t.intro))))
-            meant = (t.task_type, t.object_type, t.target_type)
-            yield t.group, (t.goal, meant, places)
-            yield t.group, (t.template_goal, meant, places)
-
-
 class _TrainingRun:
     """A training run: its data, its trainer, and how far it is."""
 
@@ -173,7 +162,7 @@ class _TrainingRun:
         memories = self._held.rest(m for pack in packs for m in pack.memories)
         folds = None
         if any(pack.lexicon for pack in packs):
-            folds = LexiconFolds(_told(self._held.rest(trajectories)))
+            folds = LexiconFolds((t.group, said) for t in self._held.rest(trajectories) for said in utterances(t))
         sampler = MemorySampler(
             memories,
             config.memory_prob,

@@ -6,11 +6,17 @@ It keeps a small model from circling, as the short-term memory of Glover (1986) 
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Sequence
 
 from duomem.device.agent.exploration import NoveltyTracker
 
 _THING = re.compile(r"[a-z]+ [0-9]+")
 _ON_THE_WAY = re.compile(r"^You (?:arrive at|open the) [^.]*\. ")
+
+
+def allowed(admissible: Sequence[str], withheld: Container[str] | None) -> Sequence[str]:
+    """The admissible commands that are not withheld; all of them if nothing is left, or nothing withheld (None)."""
+    return [c for c in admissible if withheld is None or c not in withheld] or admissible
 
 
 class ActionFilter:

@@ -18,7 +18,7 @@ from duomem.core.errors import BundleError
 from duomem.core.files import sha256_input
 from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
-from duomem.device.agent.action_filter import ActionFilter
+from duomem.device.agent.action_filter import ActionFilter, allowed
 from duomem.device.agent.chat_policy import ChatExample, ChatPolicy, ChatTokenizer, read_examples
 from duomem.device.agent.constrained_decoding import choose
 from duomem.device.agent.free_decoding import decode_command
@@ -210,7 +210,7 @@ class Agent:
     def _decode_constrained(
         self, session: Session, logits: np.ndarray, observation: Observation, withheld: Container[str]
     ) -> tuple[str, list[int]]:
-        admissible = [c for c in observation.admissible if c not in withheld] or observation.admissible
+        admissible = allowed(observation.admissible, withheld)
         commands = [self._tokenizer.action(c) for c in admissible]
         choice = choose(session, logits, commands)
         return admissible[choice.index], commands[choice.index][choice.cached :]

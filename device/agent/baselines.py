@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from duomem.core.trajectory import NOTHING_HAPPENS
-from duomem.device.agent.action_filter import ActionFilter
+from duomem.device.agent.action_filter import ActionFilter, allowed
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import goal_sentence
 from duomem.device.alfworld.env import Observation
@@ -38,7 +38,7 @@ class RandomPolicy(Policy):
 
     def act(self, observation: Observation, /) -> str:
         """The next command."""
-        return self._random.choice(_allowed(observation, self._action_filter))
+        return self._random.choice(allowed(observation.admissible, self._action_filter))
 
     def observe(self, command: str, observation: Observation, /) -> None:
         """Note what `command` brought, for the action filter."""
@@ -88,7 +88,7 @@ class MatcherPolicy(Policy):
 
     def act(self, observation: Observation, /) -> str:
         """The next command."""
-        commands = _allowed(observation, self._action_filter)
+        commands = allowed(observation.admissible, self._action_filter)
         if self._held and self._stage.command == f"take {_kind(self._held)}":
             self._advance()
         stage = self._stage
@@ -172,11 +172,6 @@ def exchange_words(memory: Memory, goal: str) -> Memory:
     return replace(
         memory, steps=tuple(re.sub(r"[a-z]+", lambda m: exchanged.get(m[0], m[0]), step) for step in memory.steps)
     )
-
-
-def _allowed(observation: Observation, action_filter: ActionFilter | None) -> Sequence[str]:
-    withheld = () if action_filter is None else action_filter
-    return [c for c in observation.admissible if c not in withheld] or observation.admissible
 
 
 def _kind(name: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from duomem.core.errors import ModelError, TrajectoryError
 from duomem.core.trajectory import read_train_trajectories
-from duomem.device.agent.action_filter import ActionFilter
+from duomem.device.agent.action_filter import ActionFilter, allowed
 from duomem.device.agent.constrained_decoding import PrefixCursor, log_softmax
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer
@@ -132,8 +132,7 @@ class ChatPolicy(Policy):
 
     def act(self, observation: Observation, /) -> str:
         """The model's next command. Raises ContextFull."""
-        withheld = self._action_filter or ()
-        commands = [c for c in observation.admissible if c not in withheld] or observation.admissible
+        commands = allowed(observation.admissible, self._action_filter)
         question = self._tokenizer.question(f"{self._shown}\n\nAdmissible commands: {', '.join(commands)}")
         logits = self._session.prefill([*self._pending, *question])
         best = choose_by_mean(self._session, logits, [self._tokenizer.reply(c) for c in commands])

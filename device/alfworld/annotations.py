@@ -71,10 +71,12 @@ class Task:
 
     def load(self) -> Game:
         """The game, told so. Raises GameError as load_game and read_annotations do, or for an annotation it lacks."""
-        game = load_game(self.path)
-        if self.annotation is None:
-            return game
-        return tell(game, _pick(self.path, self.annotation), self.goal_source)
+        game, sentence = load_game(self.path), self.sentence()
+        return game if sentence is None else tell(game, sentence, self.goal_source)
+
+    def sentence(self) -> str | None:
+        """The person's sentence, read from the file beside the game; None for the template's."""
+        return None if self.annotation is None else _pick(self.path, self.annotation)
 
     @property
     def goal_source(self) -> str:
@@ -118,8 +120,7 @@ def told_record(goals: Goals, tasks: Sequence[Task]) -> dict[str, str]:
     """What identifies the words of `tasks`, by content: nothing for the games' own."""
     if goals.kind == TEMPLATE:
         return {}
-    sentences = [_pick(task.path, task.annotation) for task in tasks if task.annotation is not None]
-    return {"goals": str(goals), "sentences": digest_of(sentences)}
+    return {"goals": str(goals), "sentences": digest_of([task.sentence() for task in tasks])}
 
 
 def tell(game: Game, sentence: str, source: str = "own") -> Game:

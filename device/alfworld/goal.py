@@ -99,6 +99,11 @@ class PddlGoal:
     target_type: str
     queries: tuple[Query, ...]
 
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """What it is: (task type, object type, target type)."""
+        return self.task_type, self.object_type, self.target_type
+
     def reached(self, is_true: Callable[[Atom], bool]) -> bool:
         """Whether the goal holds in a state, given as the truth of its atoms."""
         return all(query.holds(is_true) for query in self.queries)

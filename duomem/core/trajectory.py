@@ -87,6 +87,11 @@ class Trajectory:
         """What was played: the game's digest, and whose words told its goal if not its own."""
         return task_id(self.game, self.goal_source)
 
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """What the goal is: (task type, object type, target type)."""
+        return self.task_type, self.object_type, self.target_type
+
     def turns(self) -> list[tuple[str, str]]:
         """(action, observation after it) of every step."""
         after = [*(s.observation for s in self.steps), self.last][1:]

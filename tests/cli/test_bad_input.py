@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from episodes import episode
 
 from duomem.cli.main import main
-from duomem.core.trajectory import Trajectory
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
@@ -36,23 +36,7 @@ def place(tmp_path: Path, generated_games: Path, monkeypatch: pytest.MonkeyPatch
         find_games(tmp_path / "badgames", split)[0].write_bytes(b"{}")
     memory = Memory("put a mug in desk.", "pick_and_place_simple", "mug", "desk", ("look",), "f" * 64, "g")
     write_pack(tmp_path / "good.dmpack", "good", "expert/1", "", [memory])
-    played = Trajectory(
-        "f" * 64,
-        "g",
-        "valid_seen",
-        "f",
-        "mug",
-        "desk",
-        "put a mug in desk.",
-        "template",
-        "put a mug in desk.",
-        "",
-        (),
-        "",
-        True,
-        "expert/1",
-        0,
-    )
+    played = replace(episode(0, "valid_seen"), game="f" * 64, task_type="f", steps=())
     (tmp_path / "valid.jsonl").write_text(json.dumps(played.to_json()) + "\n")
     (tmp_path / "train.jsonl").write_text(json.dumps(replace(played, split="train").to_json()) + "\n")
     (tmp_path / "bad.toml").write_text("model = ")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from episodes import episode
 
 from duomem.cli.main import main
 from duomem.core.errors import UserError
@@ -39,23 +40,7 @@ LEXICON = Lexicon([["pick_clean_then_place_in_recep"], ["mug", "pan"], ["shelf"]
 def _trajectory(actions: list[str], **changes: Any) -> Trajectory:
     """An episode in which every action was one the game takes, but those marked with a !."""
     steps = tuple(Step("", () if a.startswith("!") else (a,), a.lstrip("!")) for a in actions)
-    played = Trajectory(
-        "f" * 64,
-        "a-group",
-        "train",
-        "pick_and_place_simple",
-        "mug",
-        "desk",
-        "put a mug in desk.",
-        "template",
-        "put a mug in desk.",
-        "",
-        steps,
-        "",
-        True,
-        "expert/1",
-        0,
-    )
+    played = replace(episode(0), game="f" * 64, group="a-group", intro="", steps=steps, last="")
     return replace(played, **changes)
 
 

@@ -32,7 +32,7 @@ def misread(game: Game, intro: str, words: LexiconFolds, rng: random.Random) -> 
 
     intro: the first observation's text. words: what others' words mean.
     """
-    true = game.task_type, game.goal.object_type, game.goal.target_type
+    true = game.goal.triple
     lexicon = words.of(game.path.parent.parent.name)
     ranked = lexicon.rank(game.task, words.known, kinds_of(receptacles(intro)))
     likely = [(chance, goal) for chance, goal in ranked[: _READINGS + 1] if goal != true and chance > 0][:_READINGS]

@@ -50,10 +50,8 @@ def _told(trajectory: Trajectory, path: Path, goals: Goals) -> list[Trajectory]:
     before, after = f"Your task is to: {trajectory.goal}", "Your task is to: "
     found = []
     for task in goals.tasks([path]):
-        game = task.load()
-        intro = trajectory.intro.replace(before, after + game.task)
-        steps = tuple(
-            replace(s, observation=s.observation.replace(before, after + game.task)) for s in trajectory.steps
-        )
-        found.append(replace(trajectory, goal=game.task, goal_source=game.goal_source, intro=intro, steps=steps))
+        goal = task.sentence() or trajectory.template_goal
+        intro = trajectory.intro.replace(before, after + goal)
+        steps = tuple(replace(s, observation=s.observation.replace(before, after + goal)) for s in trajectory.steps)
+        found.append(replace(trajectory, goal=goal, goal_source=task.goal_source, intro=intro, steps=steps))
     return found

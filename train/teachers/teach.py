@@ -163,7 +163,7 @@ def _sentences(tasks: Sequence[Task]) -> Iterator[tuple[str, Utterance]]:
     """For LexiconFolds: the words of each task, and the game's own."""
     for task in tasks:
         game = task.load()
-        group, meant = game.path.parent.parent.name, (game.task_type, game.goal.object_type, game.goal.target_type)
+        group, meant = game.path.parent.parent.name, game.goal.triple
         places = tuple(sorted({game.receptacle_type[r].removesuffix("type") for r in game.receptacle_location}))
         yield group, (game.task, meant, places)
         yield group, (game.template, meant, places)
