@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from duomem.core.scene import kinds_of, receptacles
+from duomem.core.files import read_json
+from duomem.device.agent.exploration import receptacles
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.annotations import read_annotations
 from duomem.device.alfworld.game import load_game
 from duomem.memory_packs.lexicon import Lexicon, Triple, Utterance
 
@@ -49,9 +49,13 @@ def read_sentences(folder: Path) -> list[Sentences]:
     found = []
     for path in sorted(folder.glob("*/*/game.tw-pddl")):
         game = load_game(path)
-        places = frozenset(kinds_of(receptacles(AlfworldEnv().reset(game).text)))
+        notes = read_json(path.parent / "traj_data.json", "annotations")["turk_annotations"]["anns"]
+        listed = receptacles(AlfworldEnv().reset(game).text)
+        places = frozenset(name.rpartition(" ")[0] for name in listed)
+        goal = game.goal
+        triple = (goal.task_type, goal.object_type, goal.target_type)
         trial = path.parent.relative_to(folder).as_posix()
-        found.append(Sentences(game.goal.triple, places, game.task, read_annotations(path), trial))
+        found.append(Sentences(triple, places, game.task, tuple(note["task_desc"] for note in notes), trial))
     return found
 
 
