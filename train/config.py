@@ -15,6 +15,7 @@ from duomem.core.errors import ConfigError, UserError
 from duomem.core.files import read_toml
 from duomem.device.alfworld.annotations import GOALS
 from duomem.train.architecture import TABLE
+from duomem.train.precision import AUTO
 
 MAX_TRAINABLE = 10_000_000
 
@@ -35,7 +36,8 @@ class StudentConfig:
     hold_out_games, hold_out_scenes: shares of the train games and of the floor plans kept from training;
     validate_every: steps between measurements on them; patience: how many of those without a lower loss end
     the training, with the weights of the best one (0: never).
-    dtype: of the frozen weights and of activations ("bfloat16" or "float32"); adapter and optimiser are fp32.
+    dtype: of the frozen weights and of activations: "bfloat16", "float32", or "auto" for the one that the machine
+    computes faster (see precision.py); adapter and optimiser are fp32.
     compile: run the decoder layers through torch.compile (needs a C++ compiler).
     """
 
@@ -61,7 +63,7 @@ class StudentConfig:
     hold_out_scenes: float = 0.0
     validate_every: int = 100
     patience: int = 0
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
     compile: bool = True
     seed: int = 0
 
@@ -97,8 +99,8 @@ class StudentConfig:
                 raise ConfigError(f"student config: field {field} must be above 0")
         if self.goals not in ("all", *GOALS):
             raise ConfigError("student config: field goals must be all, template or human")
-        if self.dtype not in ("bfloat16", "float32"):
-            raise ConfigError("student config: field dtype must be bfloat16 or float32")
+        if self.dtype not in (AUTO, "bfloat16", "float32"):
+            raise ConfigError("student config: field dtype must be auto, bfloat16 or float32")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

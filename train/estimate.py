@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from duomem.train.architecture import Architecture
 from duomem.train.config import StudentConfig
+from duomem.train.precision import AUTO
 
 EPISODE_TOKENS = 450
 """Mean tokens of a training episode, those of the shipped run (SmolLM2's tokenizer, a third of the tasks synthetic)."""
@@ -23,7 +24,7 @@ UTILISATION = 0.35
 SPARE = 1.5e9
 """Bytes for the driver's context and the allocator's slack."""
 _TRAINED_BYTES = 16
-_ACTIVATION_BYTES = {"bfloat16": 2, "float32": 4}
+_ACTIVATION_BYTES = {AUTO: 2, "bfloat16": 2, "float32": 4}
 _LOGIT_BYTES = 12
 """A logit in fp32, its copy as a probability and its gradient."""
 

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from duomem.train.holdout import RECORD, hold_out, read_hold_out
 from duomem.train.lexicon_folds import LexiconFolds
 from duomem.train.memory_sampler import MemorySampler
 from duomem.train.plot import plot_training
+from duomem.train.precision import training_dtype
 
 if TYPE_CHECKING:
     from duomem.train.lora_trainer import LoraTrainer
@@ -74,6 +75,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
     record. Raises TrainError.
     """
     _set_up_cpu()
+    inputs = replace(inputs, config=replace(inputs.config, dtype=training_dtype(inputs.config.dtype)))
     record = inputs.record()
     work = out.parent / f"{out.name}.training"
     done = _finished(out, record)

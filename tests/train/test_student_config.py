@@ -67,7 +67,7 @@ def test_values_and_defaults(tmp_path: Path) -> None:
         ("warmup_steps = 0", "field warmup_steps must be at least 1"),
         ("batch_size = 0", "field batch_size"),
         ('goals = "mine"', "field goals must be all, template or human"),
-        ('dtype = "int4"', "field dtype must be bfloat16 or float32"),
+        ('dtype = "int4"', "field dtype must be auto, bfloat16 or float32"),
         ("model = 3", "field model must be a str"),
     ],
 )
