@@ -114,8 +114,9 @@ class EvalConfig:
         }
 
     def load_player(self, processes: int) -> Agent:
-        """See load_worker_agent."""
-        return load_worker_agent(self, processes)
+        """The agent in one of so many processes that play at once: each has its share of the cores."""
+        os.environ["TVM_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+        return load_agent(self)
 
     @staticmethod
     def _chat_record(examples: Path) -> dict[str, str]:
@@ -131,12 +132,6 @@ def load_agent(config: EvalConfig) -> Agent:
         chat_examples=config.chat_examples,
         **asdict(config.play),
     )
-
-
-def load_worker_agent(config: EvalConfig, processes: int) -> Agent:
-    """`load_agent` in one of so many processes that play at once: each has its share of the cores."""
-    os.environ["TVM_NUM_THREADS"] = str(max(1, usable_cores() // processes))
-    return load_agent(config)
 
 
 @dataclass(frozen=True)

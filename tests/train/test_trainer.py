@@ -1,30 +1,27 @@
-"""Training lowers the loss, is the same when interrupted and resumed, and never sees a validation episode."""
+"""Training lowers the loss, says what it did, and never sees a validation episode."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import os
 import random
-import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from episodes import write_episodes
+from training_runs import read_log, run_training
 
 from duomem.core.errors import UserError
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
-from duomem.train import checkpoint, trainer
+from duomem.train import trainer
 from duomem.train.config import load_config
 from duomem.train.holdout import floor_plan
 from duomem.train.memory_sampler import MemorySampler
@@ -34,83 +31,28 @@ torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")
 
 
-def _train(inputs: TrainInputs, out: Path, **changes: Any) -> dict[str, Any]:
-    config = replace(inputs.config, **changes)
-    return train(replace(inputs, config=config), out, threads=1)
-
-
-def _log(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def _on_update(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> None:
-    """Call `act` in the midst of the update that makes step number `step`."""
-    real, made = torch.optim.AdamW.step, itertools.count(1)
-
-    def update(optimizer: Any, *a: Any, **k: Any) -> Any:
-        if next(made) == step:
-            act()
-        return real(optimizer, *a, **k)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", update)
-
-
 def test_the_loss_falls_and_the_record_tells(inputs: TrainInputs, tmp_path: Path) -> None:
     out = tmp_path / "adapter"
-    record = _train(inputs, out, max_steps=25)
-    losses = [row["loss"] for row in _log(out)]
+    record = run_training(inputs, out, max_steps=25)
+    losses = [row["loss"] for row in read_log(out)]
     assert losses[0] > 5 and np.mean(losses[-5:]) < 0.5 * losses[0]
     assert record["steps"] == 25 and 0 < record["trainable"] < 10_000_000 and 0 <= record["padding"] < 1
     assert record == json.loads((out / "duomem.json").read_text())
     assert sorted(os.listdir(tmp_path)) == ["adapter", "p.dmpack", "t.jsonl"]
-    rates = [row["lr"] for row in _log(out)]
+    rates = [row["lr"] for row in read_log(out)]
     assert rates[0] < rates[1] == max(rates) and rates[-1] < 0.1 * max(rates)
 
 
 def test_a_finished_run_is_left_alone(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = _train(inputs, tmp_path / "adapter")
+    record = run_training(inputs, tmp_path / "adapter")
     monkeypatch.setattr(trainer, "_TrainingRun", lambda *a: pytest.fail("trains again"))
-    assert _train(inputs, tmp_path / "adapter") == record
-
-
-def _same(row: dict[str, Any]) -> dict[str, Any]:
-    """What of a row of the log is the same in every run."""
-    return {k: v for k, v in row.items() if k not in ("tokens_s", "seconds", "cpu_seconds", "peak_rss")}
-
-
-@pytest.fixture(scope="module")
-def whole() -> Iterator[dict[str, Any]]:
-    """Log and weights of the uninterrupted run, made once."""
-    yield {}
-
-
-@pytest.mark.parametrize("step", [1, 4, 8])
-def test_an_interrupted_run_goes_on_bit_for_bit(
-    inputs: TrainInputs, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
-) -> None:
-    """Ctrl-C in the midst of an update counts after it: the checkpoint holds whole updates."""
-    inputs = replace(inputs, config=replace(inputs.config, hold_out_games=0.25, validate_every=3, patience=9))
-    weights = "adapter_model.safetensors"
-    if not whole:
-        _train(inputs, tmp_path / "whole")
-        whole |= {"log": _log(tmp_path / "whole"), "weights": (tmp_path / "whole" / weights).read_bytes()}
-    out = tmp_path / "adapter"
-    _on_update(monkeypatch, step, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        _train(inputs, out)
-    assert not out.exists() and (tmp_path / "adapter.training" / "checkpoint.pt").is_file()
-    monkeypatch.undo()
-    record = _train(inputs, out)
-    assert [row["step"] for row in _log(out)] == list(range(1, 9)) and record["steps"] == 8
-    assert [_same(row) for row in _log(out)] == [_same(row) for row in whole["log"]]
-    assert (out / weights).read_bytes() == whole["weights"]
-    assert not (tmp_path / "adapter.training").exists()
+    assert run_training(inputs, tmp_path / "adapter") == record
 
 
 def test_the_log_and_its_picture(inputs: TrainInputs, tmp_path: Path) -> None:
     out = tmp_path / "adapter"
-    record = _train(inputs, out, hold_out_games=0.25, validate_every=3, max_steps=7)
-    rows = _log(out)
+    record = run_training(inputs, out, hold_out_games=0.25, validate_every=3, max_steps=7)
+    rows = read_log(out)
     assert [row["step"] for row in rows if "validation" in row] == [3, 6, 7]
     assert rows[-1]["validation"] == record["validation"] and list(record["validation"]) == ["games"]
     assert len(record["held_out"]["games"]) == 3 and record["held_out"]["scenes"] == []
@@ -123,25 +65,27 @@ def test_the_log_and_its_picture(inputs: TrainInputs, tmp_path: Path) -> None:
 
 def test_training_goes_on_from_an_adapter(inputs: TrainInputs, tmp_path: Path) -> None:
     first = tmp_path / "first"
-    _train(inputs, first, max_steps=40)
+    run_training(inputs, first, max_steps=40)
     again = replace(inputs, start=first)
-    record = _train(again, tmp_path / "second", max_steps=5, learning_rate=1e-6)
-    losses = [row["loss"] for row in _log(first)]
+    record = run_training(again, tmp_path / "second", max_steps=5, learning_rate=1e-6)
+    losses = [row["loss"] for row in read_log(first)]
     assert record["loss"] < (losses[0] + losses[-1]) / 2
     assert set(record["start"]) == {"adapter", "config"}
     with pytest.raises(UserError, match=r"adapter_config\.json: field r is \d+ .*the student config has rank 2"):
-        _train(again, tmp_path / "third", rank=2)
+        run_training(again, tmp_path / "third", rank=2)
     with pytest.raises(UserError, match="no such LoRA adapter"):
-        _train(replace(inputs, start=tmp_path / "none"), tmp_path / "third")
+        run_training(replace(inputs, start=tmp_path / "none"), tmp_path / "third")
     (first / "adapter_model.safetensors").write_bytes(b"x" * 50)
     with pytest.raises(UserError, match="this adapter is damaged"):
-        _train(again, tmp_path / "third")
+        run_training(again, tmp_path / "third")
     assert not (tmp_path / "third").exists()
 
 
 def test_what_an_adapter_held_out_stays_held_out(inputs: TrainInputs, tmp_path: Path) -> None:
-    first = _train(inputs, tmp_path / "first", max_steps=1, hold_out_games=0.25)
-    again = _train(replace(inputs, start=tmp_path / "first"), tmp_path / "second", max_steps=1, hold_out_games=0.5)
+    first = run_training(inputs, tmp_path / "first", max_steps=1, hold_out_games=0.25)
+    again = run_training(
+        replace(inputs, start=tmp_path / "first"), tmp_path / "second", max_steps=1, hold_out_games=0.5
+    )
     assert again["held_out"] == first["held_out"] != {"games": [], "scenes": []}
 
 
@@ -158,7 +102,7 @@ def test_held_out_games_are_not_learnt(inputs: TrainInputs, tmp_path: Path, monk
         return memories
 
     monkeypatch.setattr(MemorySampler, "draw", draw)
-    record = _train(
+    record = run_training(
         inputs, tmp_path / "adapter", hold_out_scenes=0.25, hold_out_games=0.2, max_steps=6, memory_prob=1.0
     )
     scenes, games = set(record["held_out"]["scenes"]), set(record["held_out"]["games"])
@@ -185,7 +129,7 @@ def test_early_stop_keeps_the_best_weights(
         return {"loss": next(losses), "accuracy": 0.5}
 
     monkeypatch.setattr(LoraTrainer, "measure", measure)
-    record = _train(inputs, tmp_path / "adapter", hold_out_games=0.25, validate_every=1, patience=2)
+    record = run_training(inputs, tmp_path / "adapter", hold_out_games=0.25, validate_every=1, patience=2)
     assert (record["steps"], record["kept_step"], len(seen)) == (4, 2, 4)
     assert record["validation"]["games"]["loss"] == 2.0
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
@@ -204,20 +148,20 @@ def test_whose_words_are_learnt(inputs: TrainInputs, tmp_path: Path) -> None:
     def epochs(goals: str) -> float:
         config = replace(inputs.config, goals=goals, hold_out_games=0, hold_out_scenes=0, max_steps=1)
         train(replace(inputs, trajectories=[both], config=config), tmp_path / goals, 1)
-        return _log(tmp_path / goals)[0]["epoch"]
+        return read_log(tmp_path / goals)[0]["epoch"]
 
     batch = inputs.config.batch_size
     assert epochs("human") == round(batch / 4, 4)
     assert epochs("template") == round(batch / len(rows), 4)
     assert epochs("all") == round(batch / (len(rows) + 4), 4)
     with pytest.raises(UserError, match="no won episode"):
-        _train(inputs, tmp_path / "none", goals="human")
+        run_training(inputs, tmp_path / "none", goals="human")
 
 
 def test_seeds_differ_and_repeat(inputs: TrainInputs, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        _train(inputs, tmp_path / name, max_steps=2, seed=seed)
+        run_training(inputs, tmp_path / name, max_steps=2, seed=seed)
         weights.append((tmp_path / name / "adapter_model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
@@ -296,79 +240,20 @@ def test_two_processes_learn_what_one_learns(inputs: TrainInputs, tmp_path: Path
     subprocess.run([*map(str, command)], check=True, timeout=300, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
     record = json.loads((tmp_path / "two" / "duomem.json").read_text())
     alone = train(replace(inputs, config=load_config(config)), tmp_path / "one", threads=1)
-    assert (record["processes"], alone["processes"], len(_log(tmp_path / "two"))) == (2, 1, 3)
+    assert (record["processes"], alone["processes"], len(read_log(tmp_path / "two"))) == (2, 1, 3)
     assert record["validation"]["games"] == pytest.approx(alone["validation"]["games"], abs=2e-4)
     one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
 
 
-def test_a_crash_loses_what_came_after_the_last_checkpoint_only(
-    inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The log may be ahead of the checkpoint; its rows are written anew."""
-
-    def crash() -> None:
-        raise RuntimeError("power cut")
-
-    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", -1)
-    _on_update(monkeypatch, 5, crash)
-    with pytest.raises(RuntimeError, match="power cut"):
-        _train(inputs, tmp_path / "adapter")
-    log = tmp_path / "adapter.training" / "log.jsonl"
-    with open(log, "a") as f:
-        f.write('{"step": 5, "loss": 99}\n{"step": 6, "lo')
-    monkeypatch.undo()
-    _train(inputs, tmp_path / "adapter")
-    assert [row["step"] for row in _log(tmp_path / "adapter")] == list(range(1, 9))
-    assert max(row["loss"] for row in _log(tmp_path / "adapter")) < 99
-
-
-def test_a_disk_too_full_for_a_checkpoint(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextlib.contextmanager
-    def full(path: Path) -> Iterator[IO[bytes]]:
-        with open("/dev/full", "wb", buffering=0) as f:
-            yield f
-
-    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", -1)
-    monkeypatch.setattr(checkpoint, "atomic_open", full)
-    with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be written \(.*No space left"):
-        _train(inputs, tmp_path / "adapter")
-
-
-def _interrupted(inputs: TrainInputs, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    _on_update(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        _train(inputs, out)
-    monkeypatch.undo()
-    return out.parent / "adapter.training" / "checkpoint.pt"
-
-
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", 100, -100])
-def test_a_damaged_checkpoint(
-    inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | int
-) -> None:
-    file = _interrupted(inputs, tmp_path / "adapter", monkeypatch)
-    file.write_bytes(damage if isinstance(damage, bytes) else file.read_bytes()[:damage])
-    with pytest.raises(UserError, match=r"checkpoint\.pt: damaged checkpoint .* delete .*adapter\.training"):
-        _train(inputs, tmp_path / "adapter")
-
-
-def test_a_checkpoint_of_other_inputs(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = _interrupted(inputs, tmp_path / "adapter", monkeypatch)
-    before = file.read_bytes()
-    with pytest.raises(UserError, match="other inputs"):
-        _train(inputs, tmp_path / "adapter", seed=3)
-    assert file.read_bytes() == before
-
-
 def test_time_ends_it_too(inputs: TrainInputs, tmp_path: Path) -> None:
-    record = _train(inputs, tmp_path / "adapter", cpu_minutes=1e-9)
+    record = run_training(inputs, tmp_path / "adapter", cpu_minutes=1e-9)
     assert record["steps"] == 1
 
 
 def test_more_than_ten_million_parameters(inputs: TrainInputs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trainable parameters, DuoMem allows under 10000000"):
-        _train(inputs, tmp_path / "adapter", rank=4000)
+        run_training(inputs, tmp_path / "adapter", rank=4000)
     assert not (tmp_path / "adapter").exists()
 
 
@@ -383,7 +268,7 @@ def test_more_than_ten_million_parameters(inputs: TrainInputs, tmp_path: Path) -
 def test_episodes_it_refuses(inputs: TrainInputs, tmp_path: Path, change: dict[str, Any], said: str) -> None:
     other = replace(inputs, trajectories=[write_episodes(tmp_path / "t2.jsonl", **change)])
     with pytest.raises(UserError, match=said):
-        _train(other, tmp_path / "adapter")
+        run_training(other, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists() and not (tmp_path / "adapter.training").exists()
 
 
@@ -396,10 +281,10 @@ def test_missing_and_damaged_inputs(inputs: TrainInputs, tmp_path: Path) -> None
         ({"packs": [tmp_path / "bad"]}, "bad: memory pack is damaged"),
     ):
         with pytest.raises(UserError, match=said):
-            _train(replace(inputs, **change), tmp_path / "adapter")
+            run_training(replace(inputs, **change), tmp_path / "adapter")
     for change, said in (({"max_tokens": 5}, "max_tokens"), ({"target_modules": "q_projector,k"}, "target_modules")):
         with pytest.raises(UserError, match=said):
-            _train(inputs, tmp_path / "adapter", **change)
+            run_training(inputs, tmp_path / "adapter", **change)
     assert sorted(os.listdir(tmp_path)) == ["bad", "p.dmpack", "t.jsonl"]
 
 
@@ -408,10 +293,12 @@ def test_a_folder_of_something_else_is_not_replaced(inputs: TrainInputs, tmp_pat
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     for out in (tmp_path / "mine", inputs.trajectories[0]):
         with pytest.raises(UserError, match="exists and is no adapter"):
-            _train(inputs, out)
+            run_training(inputs, out)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
 def test_an_empty_pack_trains_without_memories(inputs: TrainInputs, tmp_path: Path) -> None:
     write_pack(tmp_path / "none.dmpack", "none", "expert/1", "", [])
-    assert _train(replace(inputs, packs=[tmp_path / "none.dmpack"]), tmp_path / "adapter", max_steps=1)["steps"] == 1
+    assert (
+        run_training(replace(inputs, packs=[tmp_path / "none.dmpack"]), tmp_path / "adapter", max_steps=1)["steps"] == 1
+    )

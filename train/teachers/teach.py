@@ -19,7 +19,7 @@ from duomem.core.progress import progress
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import Trajectory, task_id
 from duomem.device.agent.agent import Agent
-from duomem.device.agent.evaluate import EvalConfig, load_worker_agent
+from duomem.device.agent.evaluate import EvalConfig
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
@@ -52,7 +52,7 @@ class _ExpertWorker:
     processes: int
 
     def __call__(self) -> Callable[[Task], dict[str, Any]]:
-        agent = load_worker_agent(self.student, self.processes) if self.student else None
+        agent = self.student.load_player(self.processes) if self.student else None
 
         def play(task: Task) -> dict[str, Any]:
             return play_expert(
