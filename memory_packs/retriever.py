@@ -42,15 +42,16 @@ class Retriever:
         k: int = 1,
         keep: Callable[[Memory], bool] = lambda m: True,
         places: Collection[str] = (),
+        near_tie: float = NEAR_TIE,
     ) -> list[tuple[float, Memory]]:
         """At most `k` memories for the goal sentence `task` for which `keep` is true, as (nearness in (0, 1], memory),
         best first; equals in pack order.
 
         With a lexicon: one for each goal that the sentence may mean, in the order of their chances, as long as these
-        are within NEAR_TIE of the best. Without: the nearest by their own words, fewer than `k` where nothing shares
-        one. places: kinds of receptacles in the room, if known: a goal's target is one of them.
+        are at least `near_tie` times the best. Without: the nearest by their own words, fewer than `k` where nothing
+        shares one. places: kinds of receptacles in the room, if known: a goal's target is one of them.
         """
-        return [(nearness, found[0]) for nearness, found in self.choices(task, k, keep, places)]
+        return [(nearness, found[0]) for nearness, found in self.choices(task, k, keep, places, near_tie=near_tie)]
 
     def choices(
         self,
@@ -59,9 +60,10 @@ class Retriever:
         keep: Callable[[Memory], bool] = lambda m: True,
         places: Collection[str] = (),
         most: int = 1,
+        near_tie: float = NEAR_TIE,
     ) -> list[tuple[float, list[Memory]]]:
         """As `search`, with up to `most` memories of each goal, any of which would do."""
-        return self._index.choices(task, k, keep, places, most)
+        return self._index.choices(task, k, keep, places, most, near_tie)
 
 
 class _LexiconIndex:
@@ -74,11 +76,11 @@ class _LexiconIndex:
             self._by_goal[memory.triple].append(memory)
 
     def choices(
-        self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int
+        self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int, near_tie: float
     ) -> list[tuple[float, list[Memory]]]:
         found: list[tuple[float, list[Memory]]] = []
         for chance, goal in self._lexicon.rank(task, self._by_goal, places):
-            if len(found) == k or (found and chance < NEAR_TIE * found[0][0]):
+            if len(found) == k or (found and chance < near_tie * found[0][0]):
                 break
             kept = list(islice(filter(keep, self._by_goal[goal]), most))
             if kept and chance > 0:
@@ -102,7 +104,7 @@ class _WordIndex:
         self._task_types = _TaskTypeModel([m.task_type for m in self._memories], documents)
 
     def choices(
-        self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int
+        self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int, near_tie: float
     ) -> list[tuple[float, list[Memory]]]:
         terms = [t for t in words(task) if t in self._idf]
         norm = self._norm(terms)

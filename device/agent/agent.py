@@ -16,16 +16,17 @@ import numpy as np
 
 from duomem.core.errors import BundleError
 from duomem.core.files import sha256_input
-from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter, allowed
 from duomem.device.agent.chat_policy import ChatExample, ChatPolicy, ChatTokenizer, read_examples
 from duomem.device.agent.constrained_decoding import choose
 from duomem.device.agent.free_decoding import decode_command
-from duomem.device.agent.model_policy import MeteredSession, ModelPolicy
+from duomem.device.agent.model_policy import Meter, MeteredSession, ModelPolicy
 from duomem.device.agent.policy import Policy
-from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer, Transcript, goal_sentence
+from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer, Transcript
+from duomem.device.agent.recall import recall
 from duomem.device.agent.rollout import OnStep, rollout
+from duomem.device.agent.second_look import SecondLook, Turn
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Env, Observation
 from duomem.device.alfworld.game import Game
@@ -80,12 +81,14 @@ class Agent:
         max_steps: int = MAX_STEPS,
         action_filter: bool = True,
         reminder: bool = True,
+        second_look: bool = True,
         chat_examples: Sequence[ChatExample] | None = None,
     ) -> None:
         """player: name written into trajectories. protocol: one of PROTOCOLS. retriever: a pack's, finds at most `k`
         memories for the goal, which are shown; None for none. action_filter: whether no-op and repeated commands are
-        withheld. reminder: see Transcript. chat_examples: played games; with them the model is asked as a chat model,
-        see ChatPolicy. None for the prompt that students are trained on.
+        withheld. reminder: see Transcript. second_look: whether memories of other goals are shown after a while, see
+        SecondLook; never to a chat. chat_examples: played games; with them the model is asked as a chat model, see
+        ChatPolicy. None for the prompt that students are trained on.
 
         Raises ValueError for an unknown protocol and for a chat in the free one, UserError if the engine is too small
         or the tokenizer has no chat format.
@@ -101,6 +104,7 @@ class Agent:
         self._max_steps = max_steps
         self._action_filter = action_filter
         self._reminder = reminder
+        self._second_look = second_look
         self._chat = None if chat_examples is None else ChatTokenizer(tokenizer)
         self._decode = self._decode_constrained if protocol == "constrained" else self._decode_free
         self._system = engine.session()
@@ -123,6 +127,7 @@ class Agent:
         device: str = "auto",
         action_filter: bool = True,
         reminder: bool = True,
+        second_look: bool = True,
         chat_examples: Path | str | None = None,
     ) -> Agent:
         """Load a compiled bundle, and the memories it plays with.
@@ -132,8 +137,9 @@ class Agent:
         k: most memories shown. max_steps: most steps an episode. context_length: most tokens an episode may take, the
         bundle's own by default. device: "auto", "cpu", "vulkan", "cuda" or "metal".
         action_filter: whether no-op and repeated commands are withheld. reminder: whether the model is told which
-        places it has not looked into yet. chat_examples: trajectory file; a model that was not trained here is asked as
-        a chat model and shown two games of this file.
+        places it has not looked into yet. second_look: whether an episode that is not won after 20 steps goes on with
+        memories of other goals that the sentence may mean. chat_examples: trajectory file; a model that was not trained
+        here is asked as a chat model and shown two games of this file.
         Raises BundleError, PackError, TrajectoryError, or DeviceError if this machine cannot run the bundle.
         """
         from duomem.device.engine.tvm_engine import TvmEngine
@@ -150,7 +156,9 @@ class Agent:
         player = f"student:{sha256_input(bundle / MANIFEST, 'bundle')[:12]}"
         tokenizer = PromptTokenizer(bundle / "model")
         retriever = found.retriever if found and found.memories else None
-        return cls(engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter, reminder, examples)
+        return cls(
+            engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter, reminder, second_look, examples
+        )
 
     def play(
         self,
@@ -159,27 +167,37 @@ class Agent:
         env: Env | None = None,
         on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
         on_step: OnStep = lambda command, observation: None,
+        on_second_look: Callable[[Sequence[Memory]], None] = lambda memories: None,
     ) -> Episode:
         """Play `game` to the end. A memory of this very game is never shown.
 
         split: recorded in the trajectory, by default the one the game's folder names (see `split_of`).
         env: the engine to play in, a new AlfworldEnv by default. on_start: called with the intro and the memories
-        shown. on_step: called after every command with what it brought.
+        shown first. on_step: called after every command with what it brought. on_second_look: called with the memories
+        shown later, if any are.
         """
         started = time.perf_counter()
         env = env or AlfworldEnv()
         observation = env.reset(game)
         memories = recall(self._retriever, observation.text, self._k, game.digest)
         on_start(observation.text, memories)
-        session = MeteredSession(self._system.fork())
-        with contextlib.closing(self._policy(session, observation.text, memories)) as policy:
+        shown, meter = list(memories), Meter()
+
+        def look(others: Sequence[Memory]) -> None:
+            shown.extend(others)
+            on_second_look(others)
+
+        def fork() -> Session:
+            return MeteredSession(self._system.fork(), meter)
+
+        with contextlib.closing(self._policy(fork, observation.text, memories, game.digest, look)) as policy:
             played = rollout(env, policy, observation, self._max_steps, on_step)
         return Episode(
             played.trajectory(game, split or split_of(game.path), self._player),
-            memories,
+            tuple(shown),
             time.perf_counter() - started,
-            session.prefilled,
-            session.decoded,
+            meter.prefilled,
+            meter.decoded,
             played.ended,
         )
 
@@ -188,24 +206,45 @@ class Agent:
 
         intro: the first observation's text. game: digest of the game, of which no memory is shown.
         """
-        return self._policy(self._system.fork(), intro, recall(self._retriever, intro, self._k, game))
+        return self._policy(self._system.fork, intro, recall(self._retriever, intro, self._k, game), game)
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
         self._system.close()
 
-    def _policy(self, session: Session, intro: str, memories: Sequence[Memory]) -> Policy:
-        """session: closed by the policy, and here if none can be made."""
-        try:
-            action_filter = ActionFilter(intro) if self._action_filter else None
-            texts = [m.text() for m in memories]
-            if self._chat is not None:
-                return ChatPolicy(session, self._chat, intro, texts, action_filter)
-            transcript = Transcript(intro, texts, self._reminder)
-            return ModelPolicy(session, self._tokenizer, self._decode, transcript, action_filter)
-        except BaseException:
-            session.close()
-            raise
+    def _policy(
+        self,
+        fork: Callable[[], Session],
+        intro: str,
+        memories: Sequence[Memory],
+        game: str,
+        on_second_look: Callable[[Sequence[Memory]], None] = lambda memories: None,
+    ) -> Policy:
+        """fork: makes a session that holds the system text. memories: those shown first. game: its digest."""
+        action_filter = ActionFilter(intro) if self._action_filter else None
+
+        def make(shown: Sequence[Memory], history: Sequence[Turn] = ()) -> Policy:
+            session = fork()
+            try:
+                texts = [m.text() for m in shown]
+                if self._chat is not None:
+                    return ChatPolicy(session, self._chat, intro, texts, action_filter)
+                transcript = Transcript(intro, texts, self._reminder)
+                return ModelPolicy(session, self._tokenizer, self._decode, transcript, action_filter, history)
+            except BaseException:
+                session.close()
+                raise
+
+        others: Sequence[Memory] = ()
+        if self._second_look and self._chat is None and memories:
+            others = recall(self._retriever, intro, self._k, game, memories)
+
+        def again(history: Sequence[Turn]) -> Policy:
+            on_second_look(others)
+            return make(others, history)
+
+        first = make(memories)
+        return SecondLook(first, again) if others else first
 
     def _decode_constrained(
         self, session: Session, logits: np.ndarray, observation: Observation, withheld: Container[str]
@@ -219,14 +258,3 @@ class Agent:
         self, session: Session, logits: np.ndarray, observation: Observation, withheld: Container[str]
     ) -> tuple[str, list[int]]:
         return decode_command(session, logits, self._tokenizer, withheld)
-
-
-def recall(retriever: Retriever | None, intro: str, k: int, game: str) -> tuple[Memory, ...]:
-    """At most `k` memories for the goal that an intro tells, best first, none of them of the game itself.
-
-    retriever: of the pack played with, None for no memories. game: its digest.
-    """
-    if retriever is None:
-        return ()
-    found = retriever.search(goal_sentence(intro), k, lambda m: m.game != game, kinds_of(receptacles(intro)))
-    return tuple(m for _, m in found)

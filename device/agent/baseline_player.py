@@ -14,9 +14,10 @@ from typing import Any
 from duomem.core.files import sha256_input
 from duomem.core.trajectory import task_id
 from duomem.device.agent.action_filter import ActionFilter
-from duomem.device.agent.agent import MAX_STEPS, Episode, recall
+from duomem.device.agent.agent import MAX_STEPS, Episode
 from duomem.device.agent.baselines import MatcherPolicy, RandomPolicy
 from duomem.device.agent.policy import Policy
+from duomem.device.agent.recall import recall
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import TEMPLATES, Goals

@@ -21,6 +21,7 @@ from duomem.core.stats import wilson
 from duomem.core.trajectory import TRAIN_SPLIT, from_json
 from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PROMPT_VERSION
+from duomem.device.agent.second_look import AFTER
 from duomem.device.alfworld.annotations import TEMPLATES, Goals, Task, told_record
 from duomem.device.alfworld.game import Game
 from duomem.device.engine.manifest import MANIFEST
@@ -65,7 +66,8 @@ class PlayConfig:
     """How an episode goes, whichever student plays it.
 
     k: most memories shown. max_steps: most steps of an episode. context_length: most tokens it may take, the bundle's
-    own if None. device, action_filter, reminder: see Agent.load.
+    own if None. device, action_filter, reminder,
+    second_look: see Agent.load.
     """
 
     k: int = MAX_MEMORIES
@@ -74,6 +76,7 @@ class PlayConfig:
     device: str = "auto"
     action_filter: bool = True
     reminder: bool = True
+    second_look: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class EvalConfig:
             "action_filter": play.action_filter,
             **({} if play.device == "auto" else {"device": play.device}),
             **({} if play.reminder else {"reminder": False}),
+            **({"second_look": AFTER} if play.second_look and self.pack and not self.chat_examples else {}),
             **({} if self.chat_examples is None else self._chat_record(self.chat_examples)),
         }
 

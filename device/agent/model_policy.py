@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,9 +28,10 @@ class ModelPolicy(Policy):
         decode: Decode,
         transcript: Transcript,
         action_filter: ActionFilter | None,
+        history: Sequence[tuple[str, Observation]] = (),
     ) -> None:
         """session: holds the system text; `close` closes it. decode: one of Agent's protocols. action_filter: None
-        for none.
+        for none. history: turns played already, which the action filter knows of: (command, what it brought).
         """
         self._session = session
         self._tokenizer = tokenizer
@@ -37,6 +39,9 @@ class ModelPolicy(Policy):
         self._transcript = transcript
         self._action_filter = action_filter
         self._pending = tokenizer.encode(transcript.head)
+        for command, observation in history:
+            self._pending += tokenizer.action(command)
+            self._tell(command, observation)
 
     def act(self, observation: Observation, /) -> str:
         """The model's next command. Raises ContextFull."""
@@ -48,6 +53,9 @@ class ModelPolicy(Policy):
         """Note what `command`, the model's last one, brought."""
         if self._action_filter is not None:
             self._action_filter.observe(command, observation.text)
+        self._tell(command, observation)
+
+    def _tell(self, command: str, observation: Observation) -> None:
         self._pending = [*self._pending, *self._tokenizer.encode(self._transcript.turn(command, observation.text))]
 
     def close(self) -> None:
@@ -55,13 +63,21 @@ class ModelPolicy(Policy):
         self._session.close()
 
 
-class MeteredSession:
-    """A session that counts the tokens run through it. prefilled, decoded: how many so far."""
+@dataclass
+class Meter:
+    """Tokens run through the sessions of an episode so far."""
 
-    def __init__(self, session: Session) -> None:
+    prefilled: int = 0
+    decoded: int = 0
+
+
+class MeteredSession:
+    """A session that counts the tokens run through it."""
+
+    def __init__(self, session: Session, meter: Meter) -> None:
+        """meter: what they are added to."""
         self._session = session
-        self.prefilled = 0
-        self.decoded = 0
+        self._meter = meter
 
     @property
     def length(self) -> int:
@@ -70,12 +86,12 @@ class MeteredSession:
 
     def prefill(self, tokens: Sequence[int]) -> np.ndarray:
         """See Session."""
-        self.prefilled += len(tokens)
+        self._meter.prefilled += len(tokens)
         return self._session.prefill(tokens)
 
     def decode(self, token: int) -> np.ndarray:
         """See Session."""
-        self.decoded += 1
+        self._meter.decoded += 1
         return self._session.decode(token)
 
     def rollback(self, n: int) -> None:

@@ -175,19 +175,31 @@ _PLAY = (
     click.option(
         "--no-reminder", is_flag=True, help="Do not tell the student which places it has not looked into yet."
     ),
+    click.option(
+        "--no-second-look",
+        is_flag=True,
+        help="Do not show memories of other goals after 20 steps without success.",
+    ),
 )
 
 
 def _play_config(
-    k: int, context: int | None, device: str, max_steps: int, no_action_filter: bool, no_reminder: bool
+    k: int,
+    context: int | None,
+    device: str,
+    max_steps: int,
+    no_action_filter: bool,
+    no_reminder: bool,
+    no_second_look: bool,
 ) -> PlayConfig:
     from duomem.device.agent.evaluate import PlayConfig
 
-    return PlayConfig(k, max_steps, context, device, not no_action_filter, not no_reminder)
+    return PlayConfig(k, max_steps, context, device, not no_action_filter, not no_reminder, not no_second_look)
 
 
 def play_options(command: Command) -> Command:
-    """--k, --context, --device, --max-steps, --no-action-filter and --no-reminder: one PlayConfig, `play`."""
+    """--k, --context, --device, --max-steps, --no-action-filter, --no-reminder and --no-second-look: one
+    PlayConfig, `play`."""
     return _one_value("play", _PLAY, _play_config)(command)
 
 

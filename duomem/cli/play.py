@@ -53,7 +53,9 @@ def play(student: EvalConfig, games: GameChoice, game: str, goal: str | None, wa
         read_pack(student.pack)
     agent = load_agent(student)
     page = _Page(sys.stdout.isatty(), watch)
-    episode = agent.play(chosen, games.split, on_start=page.on_start, on_step=page.on_step)
+    episode = agent.play(
+        chosen, games.split, on_start=page.on_start, on_step=page.on_step, on_second_look=page.on_recall
+    )
     page.end(
         f"{'won' if episode.trajectory.won else 'lost'}",
         f"in {len(episode.trajectory.steps)} steps, {episode.seconds:.1f} s, "
@@ -83,6 +85,9 @@ class _Page:
 
     def on_start(self, intro: str, memories: Sequence[Memory]) -> None:
         self._show(intro)
+        self.on_recall(memories)
+
+    def on_recall(self, memories: Sequence[Memory]) -> None:
         for memory in memories:
             self._show(f"{self._dim}memory: {memory.text()}{self._plain}")
 

@@ -15,8 +15,9 @@ from duomem.core.errors import UserError
 from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter
-from duomem.device.agent.agent import Agent, Episode, recall
+from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.agent.recall import recall
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import tell
 from duomem.device.alfworld.env import Observation
