@@ -237,11 +237,11 @@ class Agent:
 
         others: Sequence[Memory] = ()
         if self._second_look and self._chat is None and memories:
-            others = recall(self._retriever, intro, self._k, game, memories)
+            others = recall(self._retriever, intro, max(1, self._k - 1), game, memories)
 
         def again(history: Sequence[Turn]) -> Policy:
             on_second_look(others)
-            return make(others, history)
+            return make([*others, *memories][: self._k], history)
 
         first = make(memories)
         return SecondLook(first, again) if others else first

@@ -1,4 +1,4 @@
-"""A second look into memory: an episode that is not won after a while goes on with memories of other goals.
+"""A second look into memory: an episode that is not won after a while goes on with memories of other goals on top.
 
 A sentence may mean another goal than the likeliest ones, whose memories are shown first.
 """
