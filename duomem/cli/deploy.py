@@ -43,6 +43,20 @@ class _Address(click.ParamType):
         return value
 
 
+class _Words(click.ParamType):
+    """Words as a shell splits them."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as e:
+            self.fail(f"{value!r}: {str(e)[:1].lower()}{str(e)[1:]}.", param, ctx)
+
+
 _address_argument = click.argument("address", type=_Address())
 _ssh_config_option = click.option(
     "--ssh-config",
@@ -58,6 +72,7 @@ def _switch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         json_option,
         click.option(
             "--bench-arguments",
+            type=_Words(),
             default="",
             metavar="TEXT",
             help="Options of that benchmark, for example '--repetitions 3' (see `duomem bench`).",
@@ -163,7 +178,7 @@ def _finish(
     text: str,
     name: str,
     bench_folder: Path | None,
-    bench_arguments: str,
+    bench_arguments: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Print what was done, then run the benchmark if asked for; 1 if the self-check failed."""
@@ -177,7 +192,7 @@ def _finish(
         )
     print(json.dumps(done.to_json()) if as_json else f"{text}\nself-check: {done.check.outcome}: {done.check.text}")
     if bench_folder is not None and not failed:
-        result = bench_on_device(transport, done.folder, shlex.split(bench_arguments))
+        result = bench_on_device(transport, done.folder, bench_arguments)
         table = keep(result, f"{name}-{transport.name}", bench_folder).read_text(encoding="utf-8")
         print(json.dumps(result) if as_json else table, end="\n" if as_json else "")
     return int(failed)

@@ -6,6 +6,7 @@ A file or folder is checked while the command line is read, so a wrong one is to
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ COUNT = click.IntRange(min=1)
 """A whole number of at least 1."""
 CONTEXT = click.IntRange(min=64)
 """A number of context tokens; no model is compiled or played with fewer than 64."""
+
+
+_WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 class Share(click.FloatRange):
@@ -72,7 +76,7 @@ class Numbers(click.ParamType):
             return tuple(value)
         numbers: list[int] = []
         for part in value.split(","):
-            if not part.strip().isdecimal() or int(part) < self._least:
+            if not _WHOLE.fullmatch(part.strip()) or int(part) < self._least:
                 self.fail(f"{part!r} is not a whole number of at least {self._least}.", param, ctx)
             numbers.append(int(part))
         return tuple(sorted(set(numbers)) if self._ascending else dict.fromkeys(numbers))

@@ -202,9 +202,16 @@ def parse_json(data: bytes, where: str, limit: int) -> Any:
     if len(data) > limit:
         raise FileError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
     try:
-        return json.loads(data.decode("utf-8"))
+        return _text_only(json.loads(data.decode("utf-8")), data)
     except (ValueError, RecursionError) as e:  # ValueError also for a number of too many digits
         raise FileError(f"{where} is not valid JSON ({e}): it is damaged, make or copy it again") from None
+
+
+def _text_only(value: Any, data: bytes) -> Any:
+    """`value`, parsed of the JSON `data`. Raises ValueError if it holds half a surrogate pair, which is no text."""
+    if b"\\ud" in data.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -231,9 +238,7 @@ def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                value = json.loads(line)
-                if b"\\ud" in line.lower():  # half a surrogate pair is no text
-                    json.dumps(value, ensure_ascii=False).encode()
+                value = _text_only(json.loads(line), line)
             except (ValueError, RecursionError):
                 raise FileError(f"{path}: line {number} of this {what} is not JSON: make it again") from None
             if not isinstance(value, dict):
