@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.options import CommandGroup, json_option
+from duomem.cli.options import CommandGroup, check_bundle_digest, expect_bundle_option, json_option
 from duomem.cli.values import BundleFolder, InputFile, OutputFolder
 from duomem.core.errors import DeployError
 
@@ -99,8 +99,11 @@ def deploy() -> None:
 @deploy.command("push", epilog=_ADDRESS)
 @_address_argument
 @click.argument("bundle", type=BundleFolder())
+@expect_bundle_option
 @_switch_options
-def push_command(address: str, bundle: Path, ssh_config: Path | None, no_check: bool, **after: Any) -> int:
+def push_command(
+    address: str, bundle: Path, expect: str | None, ssh_config: Path | None, no_check: bool, **after: Any
+) -> int:
     """Copy BUNDLE to the device at ADDRESS and make it the current one.
 
     Only files that the device does not have are copied. They are verified and the bundle is checked there, then it
@@ -110,6 +113,7 @@ def push_command(address: str, bundle: Path, ssh_config: Path | None, no_check: 
 
     if after["bench_arguments"] and after["bench_folder"] is None:
         raise click.UsageError("--bench-arguments: of which benchmark? Give --bench DIR too.")
+    check_bundle_digest(bundle, expect)
     with _connected(address, ssh_config) as (transport, folder):
         done = module.deploy(transport, folder, bundle, not no_check)
         place = f"{done.device}:{done.folder}"

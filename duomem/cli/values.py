@@ -62,6 +62,20 @@ class Annotation(click.ParamType):
 ANNOTATION = Annotation()
 
 
+class Sha256(click.ParamType):
+    """A SHA-256 as 64 hex digits."""
+
+    name = "sha256"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch("[0-9A-Fa-f]{64}", value):
+            self.fail(f"{value!r} is no SHA-256: give the 64 hex digits that sha256sum prints.", param, ctx)
+        return value.lower()
+
+
+SHA256 = Sha256()
+
+
 class Numbers(click.ParamType):
     """Whole numbers of at least `least`, separated by commas, each once; ascending if `ascending`."""
 

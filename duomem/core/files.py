@@ -52,6 +52,15 @@ def sha256_input(path: Path, what: str) -> str:
         raise _unreadable(path, what, e) from None
 
 
+def check_sha256(path: Path, expected: str, what: str) -> None:
+    """Raises FileError unless the file's SHA-256 is `expected`, 64 hex digits; `what` names the file in errors."""
+    found = sha256_input(path, what)
+    if found != expected:
+        raise FileError(
+            f"{path}: the SHA-256 of this {what} is {found}, not the expected {expected}: take another copy"
+        )
+
+
 def _unreadable(path: Path, what: str, error: OSError) -> FileError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileError(f"{path}: no such {what}: check the path")

@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from duomem.core.errors import BundleError
 from duomem.core.files import atomic_folder, atomic_open, parse_json
@@ -76,7 +76,7 @@ def unpack_archive(path: Path, out: Path) -> Bundle:
     return Bundle(out, manifest)
 
 
-def _unpack(path: Path, packed: IO[bytes], packed_size: int, work: Path) -> dict[str, Any]:
+def _unpack(path: Path, packed: gzip.GzipFile, packed_size: int, work: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = {}
     top, left = "", {}
     while (member := _next_member(path, packed)) is not None:
@@ -124,7 +124,7 @@ class _Member(NamedTuple):
     size: int
 
 
-def _next_member(path: Path, stream: IO[bytes]) -> _Member | None:
+def _next_member(path: Path, stream: gzip.GzipFile) -> _Member | None:
     """The header of the next plain file, None at the end (POSIX.1-1988, "ustar").
 
     Read here, as tarfile takes headers of other kinds whole, in memory and recursively, before it shows any.
@@ -148,7 +148,7 @@ def _next_member(path: Path, stream: IO[bytes]) -> _Member | None:
     return _Member(whole, size)
 
 
-def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
+def _pieces(stream: gzip.GzipFile, size: int) -> Iterator[bytes]:
     """The `size` bytes of a member, a piece at a time; then the next header is next. Raises EOFError."""
     left = size
     while left:

@@ -276,7 +276,7 @@ echo switched
             for name in versions
             if VERSION.fullmatch(name)
         )
-        self._run(f"{drop}\nrm -rf incoming\nmkdir incoming")
+        self._run(f"{drop}\nrm -rf incoming\nmkdir -p incoming")
 
     def self_check(self, name: str, command: str, timeout: float) -> Result:
         """Run a version's check, in its folder. See deploy.check_command for what `command` may be."""
