@@ -6,25 +6,20 @@ install.sh runs this from duomem's own wheel, before anything is installed: stan
 from __future__ import annotations
 
 import argparse
-import contextlib
+import errno
 import platform
 import re
 import stat
 import sys
-import zipfile
-import zlib
 from pathlib import Path
+from typing import IO
 
-from duomem.core.errors import BundleError, UserError
+from duomem.core.errors import BundleError, UserError, printable
 from duomem.core.files import atomic_folder, digest_of
+from duomem.core.zip_member import NoLzmaError, ZipError, list_members, read_pieces
 from duomem.device.engine.bundle import Bundle, read_bundle
 
 _MAX_UNPACKED = 1 << 30
-_DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error)
-with contextlib.suppress(ImportError):  # a Python built without lzma
-    from lzma import LZMAError
-
-    _DAMAGED += (LZMAError,)
 _PART = re.compile(r"[^\x00-\x1f/\\:]{1,200}")
 
 
@@ -79,31 +74,35 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
 def unpack_wheel(wheel: Path, out: Path) -> None:
     """Unpack `wheel` into the folder `out`. Raises BundleError on links, paths out of it and what is too large."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
-                raise BundleError(f"{wheel}: unpacks to more than {_MAX_UNPACKED >> 20} MiB: not a wheel of a bundle")
-            for entry in entries:
-                parts = entry.filename.split("/")
-                kind = stat.S_IFMT(entry.external_attr >> 16)
-                plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
-                if not plain or kind not in (0, stat.S_IFREG):
-                    raise BundleError(
-                        f"{wheel}: {entry.filename[:200]!r} is no plain file inside it: make the bundle again"
-                    )
-                if len(parts) > 2 and parts[0].endswith(".data"):  # what pip would move: libraries belong to the top
-                    parts = parts[2:] if parts[1] in ("purelib", "platlib") else []
-                if parts:
-                    target = out.joinpath(*parts)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(archive.read(entry))
-    except _DAMAGED as e:
-        raise BundleError(f"{wheel}: cannot be unpacked ({e}): copy the bundle again") from None
-    except RuntimeError as e:  # zipfile's, of a Python built without lzma
+        with open(wheel, "rb") as f:
+            _unpack(wheel, f, out)
+    except NoLzmaError as e:
         raise BundleError(
             f"{wheel}: cannot be unpacked by {sys.executable} ({e}): use another Python, as the system's, "
             "and name it in PYTHON"
         ) from None
+    except ZipError as e:
+        raise BundleError(f"{wheel}: cannot be unpacked ({e}): copy the bundle again") from None
+
+
+def _unpack(wheel: Path, f: IO[bytes], out: Path) -> None:
+    entries = [entry for entry in list_members(f) if not entry.is_dir()]
+    if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
+        raise BundleError(f"{wheel}: unpacks to more than {_MAX_UNPACKED >> 20} MiB: not a wheel of a bundle")
+    for entry in entries:
+        parts = entry.filename.split("/")
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
+        if not plain or kind not in (0, stat.S_IFREG):
+            raise BundleError(f"{wheel}: {entry.filename[:200]!r} is no plain file inside it: make the bundle again")
+        if len(parts) > 2 and parts[0].endswith(".data"):  # what pip would move: libraries belong to the top
+            parts = parts[2:] if parts[1] in ("purelib", "platlib") else []
+        if parts:
+            target = out.joinpath(*parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "wb") as file:
+                for piece in read_pieces(f, entry):
+                    file.write(piece)
 
 
 def main() -> int:
@@ -118,11 +117,9 @@ def main() -> int:
         print(f"install.sh: {e}", file=sys.stderr)
         return 1
     except OSError as e:
-        print(
-            f"install.sh: {e.filename or args.home}: {e.strerror}: free space, or set DUOMEM_HOME to a folder to "
-            "write in",
-            file=sys.stderr,
-        )
+        advice = "free space, or " if e.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        line = f"{e.filename or args.home}: {e.strerror}: {advice}set DUOMEM_HOME to a folder to write in"
+        print(f"install.sh: {printable(line)}", file=sys.stderr)
         return 1
     return 0
 

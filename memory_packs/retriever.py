@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from heapq import heappop, heappush, heapreplace
 from itertools import islice
+from typing import NamedTuple
 
 from duomem.memory_packs.lexicon import Lexicon, Triple
 from duomem.memory_packs.memory import Memory
@@ -22,6 +24,12 @@ among the memories shown, of which there are 1.4 on average.
 """
 
 _WORD = re.compile(r"[a-z]+")
+_DIGITS = 9
+"""Decimals to which memories that are equally near agree."""
+_COMMON = 8
+"""A word is common from one in so many memories on."""
+_ABOVE = 1 + 1e-9
+"""How much rounding may bring a cosine above its bound."""
 
 
 def words(text: str) -> list[str]:
@@ -88,6 +96,18 @@ class _LexiconIndex:
         return found
 
 
+class _Title(NamedTuple):
+    """Memories of one task type, by its number, whose titles have the same words.
+
+    norm: of these words. memories: their numbers, ascending.
+    """
+
+    task_type: int
+    words: frozenset[str]
+    norm: float
+    memories: list[int]
+
+
 class _WordIndex:
     """Memories by the words of their titles: the tf-idf cosine times the chance of their task type."""
 
@@ -95,61 +115,105 @@ class _WordIndex:
         self._memories = list(memories)
         documents = [words(m.task) for m in self._memories]
         frequency = Counter(term for terms in documents for term in terms)
-        self._idf = {t: math.log(1 + len(documents) / n) for t, n in frequency.items()}
-        self._postings: dict[str, list[int]] = defaultdict(list)
-        for i, terms in enumerate(documents):
-            for term in terms:
-                self._postings[term].append(i)
-        self._norms = [self._norm(terms) for terms in documents]
-        self._task_types = _TaskTypeModel([m.task_type for m in self._memories], documents)
+        self._squares = {t: math.log(1 + len(documents) / n) ** 2 for t, n in frequency.items()}
+        self._rare = {t for t, n in frequency.items() if n * _COMMON <= len(documents)}
+        number = {f: n for n, f in enumerate(dict.fromkeys(m.task_type for m in self._memories))}
+        task_types = [number[m.task_type] for m in self._memories]
+        found: dict[tuple[int, frozenset[str]], list[int]] = defaultdict(list)
+        for i, (task_type, terms) in enumerate(zip(task_types, documents, strict=True)):
+            found[task_type, frozenset(terms)].append(i)
+        self._titles = [_Title(*key, self._norm(key[1]), numbers) for key, numbers in found.items()]
+        self._by_type: list[list[int]] = [[] for _ in number]
+        self._by_word: dict[str, list[int]] = defaultdict(list)
+        for n, title in enumerate(self._titles):
+            self._by_type[title.task_type].append(n)
+            for term in title.words & self._rare:
+                self._by_word[term].append(n)
+        self._task_types = _TaskTypeModel(task_types, documents)
 
     def choices(
         self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int, near_tie: float
     ) -> list[tuple[float, list[Memory]]]:
-        terms = [t for t in words(task) if t in self._idf]
-        norm = self._norm(terms)
-        chance = self._task_types.posterior(terms)
-        nearness: dict[int, float] = defaultdict(float)
-        for term in terms:
-            square = self._idf[term] ** 2
-            for i in self._postings[term]:
-                nearness[i] += square
-        for i in nearness:
-            nearness[i] *= chance[self._memories[i].task_type] / (self._norms[i] * norm)
-        order = sorted(nearness, key=lambda i: (-round(nearness[i], 9), i))
-        kept = list(islice((i for i in order if keep(self._memories[i])), k * most))
+        found = ((nearness, self._memories[i]) for nearness, i in self._ranked(task))
+        kept = list(islice((pair for pair in found if keep(pair[1])), k * most))
         rows = [kept[n : n + most] for n in range(0, len(kept), most)]
-        return [(nearness[row[0]], [self._memories[i] for i in row]) for row in rows]
+        return [(row[0][0], [memory for _, memory in row]) for row in rows]
 
-    def _norm(self, terms: Sequence[str]) -> float:
-        return math.sqrt(sum(self._idf[t] ** 2 for t in terms)) or 1.0
+    def _ranked(self, task: str) -> Iterator[tuple[float, int]]:
+        """(nearness, number) of the memories that share a word with `task`, best first, equals in pack order.
+
+        Titles with a rare word of `task` are looked at first. The others share common words only, which bounds their
+        cosine: those of a task type are looked at when nothing found is nearer than they can be.
+        """
+        terms = [t for t in words(task) if t in self._squares]
+        norm = self._norm(terms)
+        chances = self._task_types.posterior(terms)
+        heap: list[tuple[float, int, int, int, float]] = []  # (order, memory, title, which of its memories, nearness)
+
+        def look_at(titles: Iterable[int]) -> None:
+            for n in titles:
+                task_type, title, title_norm, memories = self._titles[n]
+                if shared := [self._squares[t] for t in terms if t in title]:
+                    nearness = sum(shared) * (chances[task_type] / (title_norm * norm))
+                    heappush(heap, (-round(nearness, _DIGITS), memories[0], n, 0, nearness))
+
+        rare = {n for term in terms if term in self._rare for n in self._by_word[term]}
+        look_at(rare)
+        bound = self._norm([t for t in terms if t not in self._rare]) / norm * _ABOVE
+        for task_type in sorted(range(len(chances)), key=chances.__getitem__, reverse=True):
+            nearest = -round(chances[task_type] * bound, _DIGITS)
+            while heap and heap[0][0] < nearest:
+                yield self._popped(heap)
+            look_at(n for n in self._by_type[task_type] if n not in rare)
+        while heap:
+            yield self._popped(heap)
+
+    def _popped(self, heap: list[tuple[float, int, int, int, float]]) -> tuple[float, int]:
+        """(nearness, number) of the memory on top; the next one of its title takes its place."""
+        order, memory, n, which, nearness = heap[0]
+        memories = self._titles[n].memories
+        if which + 1 < len(memories):
+            heapreplace(heap, (order, memories[which + 1], n, which + 1, nearness))
+        else:
+            heappop(heap)
+        return nearness, memory
+
+    def _norm(self, terms: Iterable[str]) -> float:
+        return math.sqrt(sum(self._squares[t] for t in terms)) or 1.0
 
 
 class _TaskTypeModel:
     """Bernoulli naive Bayes from the words of a task to its task type: absent words count too, which is what
     tells "put a bowl in fridge" from "put a clean bowl in fridge".
+
+    All words that no task of a type has are as likely in it, so only the others are stored: linear in the pack.
     """
 
-    def __init__(self, task_types: Sequence[str], documents: Sequence[Sequence[str]]) -> None:
-        self._size = Counter(task_types)
-        self._with: dict[str, Counter[str]] = defaultdict(Counter)
-        for task_type, terms in zip(task_types, documents, strict=True):
-            for term in terms:
-                self._with[term][task_type] += 1
-        self._all_absent = {
-            f: math.log(n) + sum(math.log(1 - self._chance(t, f)) for t in self._with) for f, n in self._size.items()
-        }
+    def __init__(self, task_types: Sequence[int], documents: Sequence[Sequence[str]]) -> None:
+        """task_types: of each document, numbered from 0 on."""
+        size = Counter(task_types)
+        seen = Counter((term, f) for f, terms in zip(task_types, documents, strict=True) for term in terms)
+        vocabulary = len({term for term, _ in seen})
+        unseen = [0.5 / (size[f] + 1) for f in range(len(size))]
+        self._unseen_odds = [_log_odds(p) for p in unseen]
+        self._all_absent = [math.log(size[f]) + vocabulary * math.log1p(-p) for f, p in enumerate(unseen)]
+        self._odds: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for (term, f), n in seen.items():
+            p = (n + 0.5) / (size[f] + 1)
+            self._all_absent[f] += math.log1p(-p) - math.log1p(-unseen[f])
+            self._odds[term].append((f, _log_odds(p) - self._unseen_odds[f]))  # on top of an unseen word's
 
-    def posterior(self, terms: Sequence[str]) -> dict[str, float]:
-        """P(task type | exactly these words of the vocabulary are present)."""
-        logs = dict(self._all_absent)
-        for task_type in logs:
-            for term in terms:
-                p = self._chance(term, task_type)
-                logs[task_type] += math.log(p) - math.log(1 - p)
-        top = max(logs.values(), default=0.0)
-        total = sum(math.exp(v - top) for v in logs.values())
-        return {f: math.exp(v - top) / total for f, v in logs.items()}
+    def posterior(self, terms: Sequence[str]) -> list[float]:
+        """P(task type | exactly these words of the vocabulary are present), for each task type."""
+        logs = [v + len(terms) * odds for v, odds in zip(self._all_absent, self._unseen_odds, strict=True)]
+        for term in terms:
+            for f, odds in self._odds[term]:
+                logs[f] += odds
+        top = max(logs, default=0.0)
+        weights = [math.exp(v - top) for v in logs]
+        total = sum(weights)
+        return [weight / total for weight in weights]
 
-    def _chance(self, term: str, task_type: str) -> float:
-        return (self._with[term][task_type] + 0.5) / (self._size[task_type] + 1)
+
+def _log_odds(p: float) -> float:
+    return math.log(p) - math.log1p(-p)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.options import CommandGroup, json_option
+from duomem.cli.options import CommandGroup, check_bundle_digest, expect_bundle_option, json_option
 from duomem.cli.values import BundleFolder, InputFile, OutputFolder
 from duomem.core.errors import DeployError
 
@@ -43,6 +43,20 @@ class _Address(click.ParamType):
         return value
 
 
+class _Words(click.ParamType):
+    """Words as a shell splits them."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as e:
+            self.fail(f"{value!r}: {str(e)[:1].lower()}{str(e)[1:]}.", param, ctx)
+
+
 _address_argument = click.argument("address", type=_Address())
 _ssh_config_option = click.option(
     "--ssh-config",
@@ -58,6 +72,7 @@ def _switch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         json_option,
         click.option(
             "--bench-arguments",
+            type=_Words(),
             default="",
             metavar="TEXT",
             help="Options of that benchmark, for example '--repetitions 3' (see `duomem bench`).",
@@ -84,8 +99,11 @@ def deploy() -> None:
 @deploy.command("push", epilog=_ADDRESS)
 @_address_argument
 @click.argument("bundle", type=BundleFolder())
+@expect_bundle_option
 @_switch_options
-def push_command(address: str, bundle: Path, ssh_config: Path | None, no_check: bool, **after: Any) -> int:
+def push_command(
+    address: str, bundle: Path, expect: str | None, ssh_config: Path | None, no_check: bool, **after: Any
+) -> int:
     """Copy BUNDLE to the device at ADDRESS and make it the current one.
 
     Only files that the device does not have are copied. They are verified and the bundle is checked there, then it
@@ -95,6 +113,7 @@ def push_command(address: str, bundle: Path, ssh_config: Path | None, no_check: 
 
     if after["bench_arguments"] and after["bench_folder"] is None:
         raise click.UsageError("--bench-arguments: of which benchmark? Give --bench DIR too.")
+    check_bundle_digest(bundle, expect)
     with _connected(address, ssh_config) as (transport, folder):
         done = module.deploy(transport, folder, bundle, not no_check)
         place = f"{done.device}:{done.folder}"
@@ -163,7 +182,7 @@ def _finish(
     text: str,
     name: str,
     bench_folder: Path | None,
-    bench_arguments: str,
+    bench_arguments: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Print what was done, then run the benchmark if asked for; 1 if the self-check failed."""
@@ -177,7 +196,7 @@ def _finish(
         )
     print(json.dumps(done.to_json()) if as_json else f"{text}\nself-check: {done.check.outcome}: {done.check.text}")
     if bench_folder is not None and not failed:
-        result = bench_on_device(transport, done.folder, shlex.split(bench_arguments))
+        result = bench_on_device(transport, done.folder, bench_arguments)
         table = keep(result, f"{name}-{transport.name}", bench_folder).read_text(encoding="utf-8")
         print(json.dumps(result) if as_json else table, end="\n" if as_json else "")
     return int(failed)

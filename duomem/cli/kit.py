@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from duomem.cli.options import PACK, CommandGroup, json_option
+from duomem.cli.options import PACK, CommandGroup, expect_option, json_option
 from duomem.cli.values import COUNT, BundleFolder, InputFile, InputFolder, OutputFolder
 from duomem.deploy.wheels import PLATFORMS, PYTHONS
 
@@ -116,10 +116,14 @@ def make_command(
 @kit.command("unpack")
 @click.argument("archive", type=InputFile("archive"))
 @click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Folder to write.")
-def unpack_command(archive: Path, out: Path) -> None:
+@expect_option("ARCHIVE")
+def unpack_command(archive: Path, out: Path, expect: str | None) -> None:
     """Verify ARCHIVE, a kit's .tar.gz, and unpack it."""
+    from duomem.core.files import check_sha256
     from duomem.deploy.archive import unpack_archive
 
+    if expect is not None:
+        check_sha256(archive, expect, "archive")
     _tell(unpack_archive(archive, out), out, archive, True)
 
 

@@ -31,7 +31,7 @@ from duomem.cli.report import report
 from duomem.cli.student import student
 from duomem.cli.teach import teach
 from duomem.cli.train import train
-from duomem.core.errors import UserError
+from duomem.core.errors import UserError, printable
 
 _COMMANDS = (
     games,
@@ -99,10 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as e:
         command = e.ctx.command_path if e.ctx else "duomem"
         message = " ".join(e.format_message().split()).rstrip(".")
-        print(f"duomem: error: {message}: see `{command} --help`", file=sys.stderr)
+        _tell(f"{message}: see `{command} --help`")
         return _USAGE
     except UserError as e:
-        print(f"duomem: error: {e}", file=sys.stderr)
+        _tell(str(e))
     except KeyboardInterrupt:
         print("duomem: interrupted: finished work is kept, the same command goes on where it stopped", file=sys.stderr)
         return _INTERRUPTED
@@ -111,12 +111,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as e:
         if e.errno not in _NOT_WRITABLE:
             raise
-        print(
-            f"duomem: error: {e.filename or 'output'}: {e.strerror}: free space or give another place to write",
-            file=sys.stderr,
-        )
+        _tell(f"{e.filename or 'output'}: {e.strerror}: free space or give another place to write")
         _drop_output()
     return 1
+
+
+def _tell(message: str) -> None:
+    """Every error that a command ends with goes through here to the terminal."""
+    print(f"duomem: error: {printable(message)}", file=sys.stderr)
 
 
 def _drop_output() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from duomem.cli.values import ANNOTATION, CONTEXT, COUNT, BundleFolder, InputFile, ModelFolder, OutputFolder
+from duomem.cli.values import ANNOTATION, CONTEXT, COUNT, SHA256, BundleFolder, InputFile, ModelFolder, OutputFolder
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
@@ -51,6 +51,25 @@ def cores_unless(jobs: int | None) -> int:
 
 
 jobs_option = click.option("--jobs", type=COUNT, metavar="N", show_default="one per core", help="Number of processes.")
+
+
+def expect_option(of: str, name: str = "--expect") -> Callable[[Any], Any]:
+    """--expect, or `name`: the SHA-256 of the file that `of` says, to be checked before anything else."""
+    return click.option(
+        name, type=SHA256, metavar="SHA256", show_default="any", help=f"Stop unless this is the SHA-256 of {of}."
+    )
+
+
+expect_bundle_option = expect_option("BUNDLE's bundle.json, which has those of all its other files")
+
+
+def check_bundle_digest(bundle: Path, expected: str | None) -> None:
+    """Raises FileError if a digest is expected and bundle.json has another."""
+    from duomem.core.files import check_sha256
+    from duomem.device.engine.manifest import MANIFEST
+
+    if expected is not None:
+        check_sha256(bundle / MANIFEST, expected, "bundle manifest")
 
 
 @dataclass(frozen=True)
@@ -204,17 +223,27 @@ def play_options(command: Command) -> Command:
 
 
 def student_options(command: Command) -> Command:
-    """BUNDLE, --pack, --protocol and those of play_options: one EvalConfig, `student`."""
+    """BUNDLE, --pack, what digests they must have, --protocol and those of play_options: one EvalConfig, `student`."""
 
-    def config(bundle: Path, pack: Path | None, protocol: str, **play: Any) -> EvalConfig:
+    def config(
+        bundle: Path, pack: Path | None, expect: str | None, expect_pack: str | None, protocol: str, **play: Any
+    ) -> EvalConfig:
+        from duomem.core.files import check_sha256
         from duomem.device.agent.evaluate import EvalConfig
 
+        check_bundle_digest(bundle, expect)
+        if expect_pack is not None:
+            if pack is None:
+                raise click.UsageError("--expect-pack: of which memory pack? Give --pack FILE too.")
+            check_sha256(pack, expect_pack, "memory pack")
         check_context(bundle, play["context"])
         return EvalConfig(bundle, pack, protocol, _play_config(**play))
 
     options = [
         click.argument("bundle", type=BundleFolder()),
         click.option("--pack", type=PACK, metavar="FILE", show_default="no memories", help="Memory pack to play with."),
+        expect_bundle_option,
+        expect_option("the memory pack", "--expect-pack"),
         click.option(
             "--protocol",
             type=click.Choice(("constrained", "free")),

@@ -5,6 +5,7 @@ Runs on the device: no torch.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def play(student: EvalConfig, games: GameChoice, game: str, goal: str | None, wa
 
 def _find(game: str, games: GameChoice) -> Path:
     """The game file --game names."""
-    if not game.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", game):
         return Path(game)
     files = games.files()
     number = int(game)

@@ -6,6 +6,7 @@ A file or folder is checked while the command line is read, so a wrong one is to
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ COUNT = click.IntRange(min=1)
 """A whole number of at least 1."""
 CONTEXT = click.IntRange(min=64)
 """A number of context tokens; no model is compiled or played with fewer than 64."""
+
+
+_WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 class Share(click.FloatRange):
@@ -58,6 +62,20 @@ class Annotation(click.ParamType):
 ANNOTATION = Annotation()
 
 
+class Sha256(click.ParamType):
+    """A SHA-256 as 64 hex digits."""
+
+    name = "sha256"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch("[0-9A-Fa-f]{64}", value):
+            self.fail(f"{value!r} is no SHA-256: give the 64 hex digits that sha256sum prints.", param, ctx)
+        return value.lower()
+
+
+SHA256 = Sha256()
+
+
 class Numbers(click.ParamType):
     """Whole numbers of at least `least`, separated by commas, each once; ascending if `ascending`."""
 
@@ -72,7 +90,7 @@ class Numbers(click.ParamType):
             return tuple(value)
         numbers: list[int] = []
         for part in value.split(","):
-            if not part.strip().isdecimal() or int(part) < self._least:
+            if not _WHOLE.fullmatch(part.strip()) or int(part) < self._least:
                 self.fail(f"{part!r} is not a whole number of at least {self._least}.", param, ctx)
             numbers.append(int(part))
         return tuple(sorted(set(numbers)) if self._ascending else dict.fromkeys(numbers))

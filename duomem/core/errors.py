@@ -5,16 +5,28 @@ The `duomem` command prints it without a traceback. Every type is a `UserError`,
 
 from __future__ import annotations
 
+_LONGEST = 2000
+
+
+def printable(text: str, replacement: str = "?") -> str:
+    """`text` with every character that a terminal does not show replaced: controls (C0, C1), marks that turn the
+    direction of writing, halves of surrogate pairs.
+    """
+    return "".join(c if c.isprintable() else replacement for c in text)
+
 
 class UserError(Exception):
     """A mistake or a missing thing outside the program: bad file, wrong flag, absent tool.
 
-    The message is one line and names the file, the field and the fix. Programming errors are never
-    wrapped in it.
+    The message is one printable line, whatever it quotes, and names the file, the field and the fix. Programming
+    errors are never wrapped in it.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = printable(" ".join(message.split()))
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+        super().__init__(line)
 
 
 class FileError(UserError):

@@ -52,6 +52,15 @@ def sha256_input(path: Path, what: str) -> str:
         raise _unreadable(path, what, e) from None
 
 
+def check_sha256(path: Path, expected: str, what: str) -> None:
+    """Raises FileError unless the file's SHA-256 is `expected`, 64 hex digits; `what` names the file in errors."""
+    found = sha256_input(path, what)
+    if found != expected:
+        raise FileError(
+            f"{path}: the SHA-256 of this {what} is {found}, not the expected {expected}: take another copy"
+        )
+
+
 def _unreadable(path: Path, what: str, error: OSError) -> FileError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileError(f"{path}: no such {what}: check the path")
@@ -202,9 +211,16 @@ def parse_json(data: bytes, where: str, limit: int) -> Any:
     if len(data) > limit:
         raise FileError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
     try:
-        return json.loads(data.decode("utf-8"))
+        return _text_only(json.loads(data.decode("utf-8")), data)
     except (ValueError, RecursionError) as e:  # ValueError also for a number of too many digits
         raise FileError(f"{where} is not valid JSON ({e}): it is damaged, make or copy it again") from None
+
+
+def _text_only(value: Any, data: bytes) -> Any:
+    """`value`, parsed of the JSON `data`. Raises ValueError if it holds half a surrogate pair, which is no text."""
+    if b"\\ud" in data.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -231,9 +247,7 @@ def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                value = json.loads(line)
-                if b"\\ud" in line.lower():  # half a surrogate pair is no text
-                    json.dumps(value, ensure_ascii=False).encode()
+                value = _text_only(json.loads(line), line)
             except (ValueError, RecursionError):
                 raise FileError(f"{path}: line {number} of this {what} is not JSON: make it again") from None
             if not isinstance(value, dict):

@@ -19,27 +19,26 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any
 
-from duomem.core.errors import UserError
+from duomem.core.errors import UserError, printable
 from duomem.core.progress import progress
 
 TIMEOUT = 20.0
 """Seconds an external command may take unless told otherwise."""
-TIMED_OUT, NOT_STARTED = 124, 127
+TIMED_OUT, TOO_MUCH, NOT_STARTED = 124, 125, 127
 """Exit statuses of `run` for a command that was stopped or could not be started, as a shell gives them."""
+_MOST_OUTPUT = 16 << 20
+"""Bytes that a command of `run` may write to its streams before it is stopped: what it says is read whole."""
+_LOOK = 0.1
+"""Seconds between two looks at how many these are."""
 _GRACE = 2.0
 """Seconds between asking a process group to end and killing it."""
 _TAIL = 1 << 16
 """Bytes at the end of an error stream that are looked at."""
 
 
-def printable(text: str, replacement: str = " ") -> str:
-    """`text` with every character that a terminal does not show replaced."""
-    return "".join(c if c.isprintable() else replacement for c in text)
-
-
 def said_lines(text: str) -> list[str]:
     """The lines of `text` that say something, safe to print, at most 300 characters each."""
-    shown = (printable(line).strip() for line in text.splitlines())
+    shown = (printable(line, " ").strip() for line in text.splitlines())
     return [line[:300] for line in shown if line]
 
 
@@ -111,14 +110,14 @@ class Process:
                     pipe.close()
         self._files.close()
 
-    def wait(self, tick: Callable[[], object] = lambda: None) -> int | None:
+    def wait(self, tick: Callable[[], object] = lambda: None, interval: float = 1.0) -> int | None:
         """Its exit status, minus a signal's number if one ended it; None if time ran out, and it was stopped.
 
-        tick: called about once a second meanwhile.
+        tick: called about every `interval` seconds meanwhile.
         """
         while (rest := self._deadline - time.monotonic()) > 0:
             try:
-                return self._process.wait(min(1.0, rest))
+                return self._process.wait(min(interval, rest))
             except subprocess.TimeoutExpired:
                 tick()
         status = self._process.poll()
@@ -169,6 +168,12 @@ class Process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
+    def check_size(self, sink: IO[bytes] | None) -> None:
+        """Raises _TooMuchError if it has written too much to its streams, other than to `sink`."""
+        streams = (self._error,) if sink is not None else (self._error, self._output)
+        if any(os.fstat(stream.fileno()).st_size > _MOST_OUTPUT for stream in streams):
+            raise _TooMuchError
+
     def output(self) -> str:
         """What it has written to its standard output so far, unless that goes to a sink."""
         self._output.seek(0)
@@ -182,6 +187,10 @@ class Process:
     def last_words(self) -> str:
         """The last line on its error stream, or else of its output."""
         return next(reversed(said_lines(self.error()) or said_lines(self.output())), "it wrote nothing")
+
+
+class _TooMuchError(Exception):
+    """A command writes more than what is read of it."""
 
 
 @dataclass(frozen=True)
@@ -214,14 +223,17 @@ def run(
 ) -> Done:
     """Run a command that may be missing, broken or stuck, to its end. Raises nothing of its own.
 
-    timeout: seconds, TIMEOUT by default. The other arguments are those of `Process`. The status is TIMED_OUT or
-    NOT_STARTED for a command that was stopped or could not be started.
+    timeout: seconds, TIMEOUT by default. The other arguments are those of `Process`. The status is TIMED_OUT, TOO_MUCH
+    or NOT_STARTED for a command that was stopped, for its time or its output, or could not be started.
     """
     timeout = TIMEOUT if timeout is None else timeout
     try:
         with Process(command, timeout, environment, source, sink) as process:
-            status = process.wait()
+            status = process.wait(lambda: process.check_size(sink), _LOOK)
+            process.check_size(sink)
             error, output = process.error(), "" if sink is not None else process.output()
+    except _TooMuchError:
+        return Done(TOO_MUCH, "", f"says more than {_MOST_OUTPUT >> 20} MiB and was stopped")
     except OSError as e:
         return Done(NOT_STARTED, "", e.strerror or str(e))
     if status is None:

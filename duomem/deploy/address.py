@@ -24,6 +24,7 @@ _SSH = re.compile(
 _ADB = re.compile(r"adb(?::(?P<serial>[^/]*))?(?P<path>/.*)?", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
+_PORT = re.compile(r"[0-9]{1,5}")
 _FORMS = "ssh://[user@]host[:port][/folder] or adb[:serial][/folder]"
 
 
@@ -65,7 +66,7 @@ def _ssh(text: str, user: str | None, host: str, port: str | None, path: str | N
         raise DeployError(f"{text!r}: {user!r} is no user name: write ssh://user@host, letters, digits and ._- only")
     if not host.startswith("[") and not _NAME.fullmatch(host):
         raise DeployError(f"{text!r}: {host!r} is no host name: write {_FORMS}")
-    if port is not None and not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+    if port is not None and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65535):
         raise DeployError(f"{text!r}: port {port!r} is not between 1 and 65535")
     return SshAddress(
         host.strip("[]"),
@@ -76,7 +77,10 @@ def _ssh(text: str, user: str | None, host: str, port: str | None, path: str | N
 
 
 def _folder(text: str, path: str) -> str:
-    folder = unquote(path, errors="strict") if "%" in path else path
+    try:
+        folder = unquote(path, errors="strict") if "%" in path else path
+    except UnicodeDecodeError:
+        raise DeployError(f"{text!r}: {path!r} is no folder: what %XX stands for must be UTF-8") from None
     if folder.startswith("/~/"):
         folder = folder[3:]
     parts = [part for part in folder.split("/") if part]

@@ -25,6 +25,7 @@ from duomem.deploy.transport import ConnectionLost, Result, Transport
 VERSION = re.compile(r"[0-9a-f]{20}(?:\.[0-9]{1,4})?")
 CLAIM = re.compile(r"[0-9a-f]{16}-[0-9]{1,10}-[0-9]{1,20}-[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_BYTES = re.compile(r"[0-9]{1,18}")
 _TOOLS = ("sha256sum", "mkdir", "mv", "ln", "cat", "rm", "readlink", "date", "find", "wc", "df", "sync", "printf")
 _LOCK_LOST = 75
 _REFUSED = 76
@@ -163,12 +164,18 @@ done
 
     def state(self) -> State:
         """What is there. Names no deploy gave are passed over."""
-        return _parse_state(self._run(_STATE))
+        return self._state(_STATE)
 
     def peek(self) -> State:
         """`state` without the lock, as another deploy may change it meanwhile; its root is "" if there is no folder."""
         start = f"[ -d {quote(self._folder)} ] || exit 0\ncd {quote(self._folder)}\n"
-        return _parse_state(self._run(start + _STATE, inside=False))
+        return self._state(start + _STATE, inside=False)
+
+    def _state(self, script: str, inside: bool = True) -> State:
+        state = _parse_state(self._run(script, inside))
+        if state.root and not (state.root.startswith("/") and state.root.isprintable()):
+            raise self._refused(f"{state.root[:200]!r} is no path: give another folder in the address")
+        return state
 
     def intact(self, candidates: Sequence[tuple[str, File]]) -> list[bool]:
         """Whether each (folder, file) is a plain file of its digest. Read on the device, now."""
@@ -269,7 +276,7 @@ echo switched
             for name in versions
             if VERSION.fullmatch(name)
         )
-        self._run(f"{drop}\nrm -rf incoming\nmkdir incoming")
+        self._run(f"{drop}\nrm -rf incoming\nmkdir -p incoming")
 
     def self_check(self, name: str, command: str, timeout: float) -> Result:
         """Run a version's check, in its folder. See deploy.check_command for what `command` may be."""
@@ -327,13 +334,13 @@ def _parse_state(output: str) -> State:
             sha256, _, path = value.partition(" ")
             if _DIGEST.fullmatch(sha256) and _harmless(path):
                 state.records.setdefault(name, []).append(File(path, sha256))
-        elif word == "part" and value.strip().isdecimal():
+        elif word == "part" and _BYTES.fullmatch(value.strip()):
             state.parts[name] = int(value)
         elif word == "record" and VERSION.fullmatch(rest):
             recorded.add(rest)
         else:
             columns = line.split()
-            if len(columns) >= 6 and all(column.isdecimal() for column in columns[1:4]):
+            if len(columns) >= 6 and all(map(_BYTES.fullmatch, columns[1:4])):
                 state.free = int(columns[3]) << 10
     if state.current not in state.versions:
         state.current = None

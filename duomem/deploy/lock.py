@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from duomem.core.errors import DeployError, UserError
+from duomem.core.errors import DeployError, UserError, printable
 from duomem.core.files import digest_of
-from duomem.core.process import printable
 from duomem.deploy.device_side import Claim, DeviceSide
 from duomem.deploy.transport import Transport
 
@@ -46,7 +45,7 @@ def locked(transport: Transport, folder: str) -> Iterator[DeviceSide]:
 
 
 def _acquire(transport: Transport, folder: str, device: DeviceSide) -> None:
-    owner = printable(f"{_user()}@{socket.gethostname()}", "?")
+    owner = printable(f"{_user()}@{socket.gethostname()}")
     stale: list[str] = []
     for attempt in range(_TRIES):
         others = device.acquire(owner, stale)

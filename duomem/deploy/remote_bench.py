@@ -11,9 +11,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from duomem.core.errors import DeployError
+from duomem.core.errors import DeployError, printable
 from duomem.core.files import parse_json, read_json, write_bytes, write_json
-from duomem.core.process import last_line, printable
+from duomem.core.process import last_line
 from duomem.deploy.transport import Transport
 
 TABLE = "bench.md"
@@ -93,4 +93,4 @@ def _row(name: str, result: Any, where: str) -> list[tuple[list[str], dict[str, 
 
 
 def _text(value: Any) -> str:
-    return printable(str(value), "?").replace("|", "?")[:80]
+    return printable(str(value)).replace("|", "?")[:80]

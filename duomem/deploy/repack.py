@@ -13,7 +13,6 @@ import importlib.util
 import re
 import sys
 import zipfile
-import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 from duomem.core.errors import BundleError
 from duomem.core.files import atomic_open
 from duomem.core.package import own_files
+from duomem.core.zip_member import ZipError, list_members, read_pieces
 
 RUNTIME_VERSION = "+runtime"
 """Local version of the cut TVM wheel, so that nobody takes it for the whole one."""
@@ -34,6 +34,7 @@ This copy holds the runtime only. duomem removed the compiler library, the front
 sources, and changed no file but the list of files and the version.
 """
 _LICENCE_FILE = re.compile(r"(^|/)(LICEN[CS]E|NOTICE|COPYING)[^/]*$")
+_MAX_UNPACKED = 4 << 30
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -66,9 +67,12 @@ def repack(wheels: Collection[Path], out: Path, devices: Collection[str]) -> Non
 
 def _contents(wheel: Path) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            return {entry.filename: archive.read(entry) for entry in archive.infolist() if not entry.is_dir()}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+        with open(wheel, "rb") as f:
+            entries = [entry for entry in list_members(f) if not entry.is_dir()]
+            if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
+                raise ZipError(f"it unpacks to more than {_MAX_UNPACKED >> 20} MiB")
+            return {entry.filename: b"".join(read_pieces(f, entry)) for entry in entries}
+    except (OSError, ZipError) as e:
         raise BundleError(f"{wheel}: is no wheel ({e}): remove it, it is fetched again") from None
 
 

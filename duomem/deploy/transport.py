@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from duomem.core.errors import DeployError
 from duomem.core.files import atomic_open
-from duomem.core.process import Done, run
+from duomem.core.process import TOO_MUCH, Done, run
 
+_STATUS = re.compile(r"[0-9]{1,3}")
 TIMEOUT = 600.0
 """Seconds one command on the device may take."""
 COPY_TIMEOUT = 3600.0
@@ -42,13 +44,15 @@ class Transport(ABC):
         """Run a POSIX sh script on the device, in the folder it logs in to, with empty standard input.
 
         A script cut on its way does nothing: it is one function, called by the last line. Raises
-        ConnectionLost if it is not known to have ended.
+        ConnectionLost if it is not known to have ended, DeployError if the device answers without end.
         """
         mark = f"duomem-{secrets.token_hex(8)}"
         whole = f'main() {{\n{script}\n}}\n(main) </dev/null 2>&1; status=$?; echo; echo "{mark} $status"\n'
         done = self._shell(whole.encode(), timeout)
+        if done.status == TOO_MUCH:
+            raise DeployError(f"{self.name}: {done.error}: no answer is that long, look at what the device runs as sh")
         before, found, status = done.output.replace("\r\n", "\n").rpartition(f"\n{mark} ")
-        if not found or not status.strip().isdecimal():
+        if not found or not _STATUS.fullmatch(status.strip()):
             raise ConnectionLost(self._explain(done.error))
         return Result(int(status), before)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from duomem.core.errors import CompileError
-from duomem.core.process import NOT_STARTED, TIMED_OUT, Process, ending, last_line, run, run_step, said_lines
+from duomem.core.process import NOT_STARTED, TIMED_OUT, TOO_MUCH, Process, ending, last_line, run, run_step, said_lines
 
 
 def _python(code: str) -> list[str]:
@@ -41,6 +41,19 @@ def test_what_it_said_and_was_given(tmp_path: Path) -> None:
 def test_how_it_ended(command: list[str], status: int, said: str) -> None:
     done = run(command, 1.0 if status == TIMED_OUT else 30.0)
     assert done.status == status and said in done.last_line
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_command_that_writes_without_end_is_stopped(stream: str) -> None:
+    code = f"import sys\nwhile True: sys.{stream}.write('x' * 65536)"
+    done = run(_python(code), 60)
+    assert (done.status, done.output, done.error) == (TOO_MUCH, "", "says more than 16 MiB and was stopped")
+
+
+def test_what_goes_to_a_sink_may_be_long(tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb") as sink:
+        assert run(_python("print('x' * (17 << 20))"), 60, sink=sink).status == 0
+    assert (tmp_path / "out").stat().st_size > 17 << 20
 
 
 def test_a_background_process_that_keeps_the_streams_is_not_waited_for() -> None:

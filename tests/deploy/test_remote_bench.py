@@ -61,6 +61,9 @@ def test_over_ssh_into_one_table(sshd: Sshd, tmp_path: Path) -> None:
         ("echo no JSON", "prints no JSON line"),
         ("echo '{'", "not valid JSON"),
         ("echo '{}'", "is no result of duomem bench"),
+        (r"""printf '%s\n' '{"runs": "\ud800"}'""", "not valid JSON"),
+        ("echo '{\"runs\": '; printf '{\"x\": %05000d1}\\n' 9", "not valid JSON"),
+        ("yes evil", "bench fails|says more than 16 MiB and was stopped"),
         ("rm bench; sh ./bench", "bench fails there"),
     ],
 )
@@ -79,7 +82,7 @@ def test_a_bundle_without_a_benchmark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [("machine",), ("runs", 0, "tests", 0, "engines"), ("runs", 0, "peak_rss"), ("benchmark",)]
 )
-@pytest.mark.parametrize("value", [None, "x", [], -0.5])
+@pytest.mark.parametrize("value", [None, "x", [], -0.5, "9" * 5000], ids=repr)
 def test_a_result_with_a_bad_field_is_refused(path: tuple, value: Any) -> None:
     result = json.loads(json.dumps(RESULT))
     place = result

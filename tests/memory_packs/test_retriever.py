@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
@@ -151,3 +154,65 @@ def test_choices_by_words_are_the_nearest_in_rows() -> None:
     rows = Retriever(TASKS).choices("put a clean bowl in fridge.", 2, most=2)
     assert [memories for _, memories in rows] == [[m for _, m in ranked[i : i + 2]] for i in (0, 2)]
     assert [nearness for nearness, _ in rows] == [ranked[0][0], ranked[2][0]]
+
+
+def _by_the_formula(memories: list[Memory], task: str) -> list[tuple[float, Memory]]:
+    """The tf-idf cosine times the naive Bayes chance of the task type, as one writes them down."""
+    titles = [set(words(m.task)) for m in memories]
+    vocabulary = set().union(*titles)
+    asked = set(words(task)) & vocabulary
+    square = {t: math.log(1 + len(titles) / sum(t in title for title in titles)) ** 2 for t in vocabulary}
+
+    def norm(terms: set[str]) -> float:
+        return math.sqrt(sum(square[t] for t in terms)) or 1.0
+
+    weight = {}
+    for task_type in {m.task_type for m in memories}:
+        own = [title for m, title in zip(memories, titles, strict=True) if m.task_type == task_type]
+        weight[task_type] = float(len(own))
+        for t in vocabulary:
+            p = (sum(t in title for title in own) + 0.5) / (len(own) + 1)
+            weight[task_type] *= p if t in asked else 1 - p
+    found = [
+        (
+            sum(square[t] for t in title & asked)
+            / (norm(title) * norm(asked))
+            * (weight[memory.task_type] / sum(weight.values())),
+            memory,
+        )
+        for memory, title in zip(memories, titles, strict=True)
+        if title & asked
+    ]
+    return sorted(found, key=lambda pair: -round(pair[0], 9))
+
+
+_SENTENCES = st.lists(st.sampled_from(["put", "a", "hot", "mug", "pan", "in", "shelf", "bed"]), max_size=6).map(
+    " ".join
+)
+_ENTRIES = st.lists(st.tuples(_SENTENCES, st.sampled_from(["simple", "heat", "look", "other"])), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_ENTRIES, _SENTENCES, st.integers(1, 50))
+def test_what_is_found_is_what_the_formula_says(entries: list[tuple[str, str]], task: str, k: int) -> None:
+    memories = [_memory(*entry, game=str(i)) for i, entry in enumerate(entries)]
+    expected = _by_the_formula(memories, task)[:k]
+    found = Retriever(memories).search(task, k)
+    assert [nearness for nearness, _ in found] == pytest.approx([nearness for nearness, _ in expected], rel=1e-9)
+    assert [memory for _, memory in found] == [memory for _, memory in expected]
+
+
+def test_a_thousand_task_types_cost_no_more_than_their_entries() -> None:
+    """An index of task types times words takes seconds."""
+
+    def word(n: int) -> str:
+        return "".join("abcdefghij"[int(digit)] for digit in str(n))
+
+    tasks = [f"put a {word(i)} in {word(i % 997)}x." for i in range(5000)]
+    began = time.process_time()
+    retriever = Retriever([_memory(task, f"type {i % 1000}", str(i)) for i, task in enumerate(tasks)])
+    built = time.process_time() - began
+    asked = tasks[:: len(tasks) // 50]
+    began = time.process_time()
+    assert [retriever.search(task, 3)[0][1].task for task in asked] == asked
+    assert built < 1 and (time.process_time() - began) / len(asked) < 0.01
