@@ -71,9 +71,6 @@ def _condition(inputs: Mapping[str, Any]) -> str:
     """What was shown and by which rules it was played, in words: "at most 3 memories, 50 steps, action filter"."""
     shown = "no memory" if inputs.get("pack") is None else f"at most {inputs.get('k')} memories"
     rules = [shown, f"{inputs.get('max_steps')} steps", "action filter" if inputs.get("action_filter") else "no filter"]
-    rules += [f"{inputs['context_length']} tokens"] * (inputs.get("context_length") is not None)
-    rules += [f"on {inputs['device']}"] * ("device" in inputs)
-    rules += ["no reminder"] * (inputs.get("reminder") is False)
-    rules += [f"{inputs['prompt']} prompt"] * ("prompt" in inputs)
-    rules += [f"seed {inputs['seed']}"] * ("seed" in inputs)
-    return ", ".join(rules)
+    rules += ["no reminder"] if inputs.get("reminder") is False else []
+    more = {"context_length": "context", "device": "device", "prompt": "prompt", "seed": "seed"}
+    return ", ".join(rules + [f"{word} {inputs[name]}" for name, word in more.items() if inputs.get(name) is not None])

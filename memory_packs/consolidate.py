@@ -5,7 +5,7 @@ Same memories, same entries: nothing depends on more than their order.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -28,22 +28,18 @@ def consolidate(memories: Iterable[Memory], by_title: bool = False) -> list[Memo
 
     Two say the same if they are of one kind, their goals are about the same things and their steps differ in no more
     than the places that were searched in vain, all but the last place of a "search" step: what was found where, and
-    what was done with it, is equal. The steps told are those of most games, the earliest of equals; their title is the
-    one that they came with first. Other ways to reach a goal stay entries of their own.
+    what was done with it, is equal. The earliest of them is told, and the games of the others support it. Other ways to
+    reach a goal stay entries of their own.
 
     by_title: goals with other titles are other goals, for packs in which titles are what is searched. Goals about
     nothing that has a name are always told apart so.
 
-    Returns the entries, goals in the order they come in, for each the entry that most games support first.
+    Returns the entries in the order they come in: what is found first for a goal is what would be without merging.
     """
-    goals: dict[Hashable, dict[Hashable, list[Memory]]] = defaultdict(lambda: defaultdict(list))
+    entries: dict[Hashable, list[Memory]] = defaultdict(list)
     for memory in memories:
-        goals[_goal(memory, by_title)][(memory.kind, *map(_found_at, memory.steps))].append(memory)
-    return [
-        entry
-        for alike in goals.values()
-        for entry in sorted(map(_merged, alike.values()), key=lambda merged: -len(merged.sources))
-    ]
+        entries[_goal(memory, by_title), memory.kind, tuple(map(_found_at, memory.steps))].append(memory)
+    return [_merged(alike) for alike in entries.values()]
 
 
 def fit(memories: Sequence[Memory], max_entries: int | None = None, max_tokens: int | None = None) -> list[Memory]:
@@ -81,8 +77,5 @@ def _found_at(step: str) -> str:
 
 def _merged(alike: Sequence[Memory]) -> Memory:
     """The entry for memories that say the same."""
-    games = Counter(steps for steps, _ in dict.fromkeys((m.steps, source) for m in alike for source in m.sources))
-    told = max(games, key=lambda steps: games[steps])
-    ordered = sorted(alike, key=lambda m: m.steps != told)
-    (game, group), *others = dict.fromkeys(source for m in ordered for source in m.sources)
-    return replace(ordered[0], game=game, group=group, others=tuple(others[: MAX_SOURCES - 1]))
+    _, *others = dict.fromkeys(source for memory in alike for source in memory.sources)
+    return replace(alike[0], others=tuple(others[: MAX_SOURCES - 1]))

@@ -250,7 +250,7 @@ def _read_manifest(manifest: Any, body: bytes, words: bytes | None, path: Path) 
         raise refuse("format", f"is not {FORMAT!r}")
     if manifest.get("schema") != SCHEMA:
         raise PackError(
-            f"{path}: {_MANIFEST} field schema is {str(manifest.get('schema'))[:20]!r}, this duomem reads {SCHEMA}: "
+            f"{path}: {_MANIFEST} field schema is {repr(manifest.get('schema'))[:20]}, this duomem reads {SCHEMA}: "
             "update duomem, or build or download a matching pack"
         )
     said = manifest_from_json(manifest, refuse)
@@ -265,7 +265,7 @@ def _read_manifest(manifest: Any, body: bytes, words: bytes | None, path: Path) 
         _check_member(lexicon, "lexicon", _LEXICON, words, refuse)
     count = body.count(b"\n")
     if memories["count"] != count or (body and not body.endswith(b"\n")):
-        raise refuse("memories.count", f"says {str(memories['count'])[:20]}, the pack holds {count}")
+        raise refuse("memories.count", f"says {repr(memories['count'])[:20]}, the pack holds {count}")
     if count > _COUNT_LIMIT:
         raise refuse("memories.count", f"is above {_COUNT_LIMIT}")
     return said
@@ -277,6 +277,6 @@ def _check_member(
     """Whether the manifest describes a member as it is, with no word more."""
     expected = {"file": file, "bytes": len(data), "sha256": sha256_bytes(data)}
     if wrong := [name for name in expected if described.get(name) != expected[name]]:
-        raise refuse(f"{field}.{wrong[-1]}", f"does not match {file}")
+        raise refuse(f"{field}.{wrong[0]}", f"does not match {file}")
     if described.keys() - expected.keys() - {"count"}:
         raise refuse(field, f"says more than file, bytes, sha256 and count of {file}")
