@@ -56,7 +56,7 @@ def test_rows_are_computed(pack: Pack, tmp_path: Path, capsys: pytest.CaptureFix
         Evaluation.of(BUNDLE, "valid_seen", "template", "free", "no memory, 50 steps, action filter", 3, 0),
         Evaluation.of("matcher", "valid_seen", "template", "baseline", f"{shown}, no filter", 3, 3),
     )
-    assert "2 of 3 won, 66.7% [20.8%, 93.9%], valid_seen, human:0 goals, free" in capsys.readouterr().out
+    assert "2 of 3 won, 66.7% [20.8%, 93.8%], valid_seen, human:0 goals, free" in capsys.readouterr().out
     assert carded.memories == pack.memories and carded.digest != pack.digest
     assert carded.content_digest == pack.content_digest  # so a card can be written anew
     again = write_card(out, files[:1], tmp_path / "again.dmpack")
