@@ -27,8 +27,8 @@ def consolidate(memories: Iterable[Memory], by_title: bool = False) -> list[Memo
     """One entry for all memories that say the same of a goal.
 
     Two say the same if they are of one kind, their goals are about the same things and their steps differ in no more
-    than the places that were searched in vain, all but the last place of a "search" step: what was found where, and
-    what was done with it, is equal. The earliest of them is told, and the games of the others support it. Other ways to
+    than places where nothing was found, all but the last place of a "search" step: what was found where, and what was
+    done with it, is equal. The earliest of them is told, and the games of the others support it. Other ways to
     reach a goal stay entries of their own.
 
     by_title: goals with other titles are other goals, for packs in which titles are what is searched. Goals about

@@ -24,7 +24,7 @@ def test_equal_memories_are_one() -> None:
     assert consolidate([entry, *twice]) == [entry] == consolidate([entry])
 
 
-def test_places_searched_in_vain_make_no_difference() -> None:
+def test_places_where_nothing_was_found_make_no_difference() -> None:
     """The earliest is told."""
     played = [
         _memory("a", "search bed, shelf", TAKE),
