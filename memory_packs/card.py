@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import PackError
-from duomem.core.files import read_json, read_jsonl
+from duomem.core.files import digest_of, read_json, read_jsonl
 from duomem.core.resumable_jsonl import sidecar_of
 from duomem.core.trajectory import TEMPLATE, from_json
 from duomem.memory_packs.manifest import Evaluation
@@ -32,18 +32,24 @@ def write_card(pack: Path | str, results: Sequence[Path | str], out: Path | str)
     inputs, or twice the same; FileError or TrajectoryError for damaged ones.
     """
     read = read_pack(pack)
-    rows = [_evaluation(Path(file), read, Path(pack)) for file in results]
-    if len(set(rows)) != len(rows):
-        raise PackError(f"{pack}: two of these result files give the same row of the card: give each once")
-    release = replace(read.release(), evaluations=tuple(rows))
+    inputs = {Path(file): _inputs(Path(file)) for file in results}
+    if len({digest_of(made) for made in inputs.values()}) != len(results):
+        raise PackError(f"{pack}: two of these result files were played from the same inputs: give each once")
+    rows = tuple(_evaluation(file, made, read, Path(pack)) for file, made in inputs.items())
+    release = replace(read.release(), evaluations=rows)
     return write_pack(Path(out), read.name, read.teacher, read.source, read.memories, read.lexicon, release)
 
 
-def _evaluation(file: Path, pack: Pack, pack_file: Path) -> Evaluation:
-    """The row of an episode file."""
+def _inputs(file: Path) -> dict[str, Any]:
+    """What an episode file was played from."""
     inputs = read_json(sidecar_of(file), "record of inputs", _LIMIT)
     if not isinstance(inputs, dict):
         raise PackError(f"{sidecar_of(file)}: is not a JSON object: {_GIVE}")
+    return inputs
+
+
+def _evaluation(file: Path, inputs: Mapping[str, Any], pack: Pack, pack_file: Path) -> Evaluation:
+    """The row of an episode file."""
     if inputs.get("pack") not in (None, pack.content_digest):
         raise PackError(
             f"{file}: was played with other memories than {pack_file} has (content digest "

@@ -324,7 +324,7 @@ def test_the_process_as_a_shell_sees_it(place: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("duomem: error: file: memory pack is damaged") and done.stderr.count("\n") == 1
     done = _run("pack", "show", "good.dmpack")
-    assert done.returncode == 0 and done.stdout.startswith("good.dmpack: good, 1 memories by expert/1")
+    assert done.returncode == 0 and done.stdout.startswith("good.dmpack: good 0.1.0, 1 memories by expert/1")
 
 
 def test_a_closed_pipe(place: Path) -> None:

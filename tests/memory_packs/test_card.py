@@ -87,7 +87,7 @@ def test_files_that_are_no_results(pack: Pack, tmp_path: Path, inputs: dict[str,
 def test_damaged_and_repeated_files(pack: Pack, tmp_path: Path) -> None:
     file = _played(tmp_path / "1.jsonl", pack.content_digest)
     for files, said in (
-        ([file, file], "the same row of the card"),
+        ([file, file], "played from the same inputs"),
         ([tmp_path / "2.jsonl"], "no such record of inputs"),
     ):
         with pytest.raises(UserError, match=said):
