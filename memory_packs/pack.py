@@ -20,6 +20,7 @@ from typing import Any
 
 from duomem.core.errors import PackError
 from duomem.core.files import digest_of, parse_json, sha256_bytes, write_bytes
+from duomem.memory_packs.entries import read_entries, write_entries
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.manifest import (
     FORMAT,
@@ -30,7 +31,7 @@ from duomem.memory_packs.manifest import (
     manifest_from_json,
     manifest_to_json,
 )
-from duomem.memory_packs.memory import Memory, memory_from_json
+from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import Retriever
 
 _MANIFEST = "manifest.json"
@@ -39,12 +40,9 @@ _LEXICON = "lexicon.json"
 _FILE_LIMIT = 4 << 20
 _MANIFEST_LIMIT = 64 << 10
 _MEMORIES_LIMIT = 8 << 20
-_LINE_LIMIT = 256 << 10
 _LEXICON_LIMIT = 2 << 20
 _DIRECTORY_LIMIT = 1 << 10
 _COUNT_LIMIT = 20_000
-_STEPS_LIMIT = 200_000
-_SOURCES_LIMIT = 50_000
 _ONLY = f"memory pack must hold {_MANIFEST}, {_MEMORIES} and maybe {_LEXICON} only: download it again"
 _END = struct.Struct("<4s4H2LH")  # the end record of a zip
 _LONG_END = b"PK\x06\x07"
@@ -106,17 +104,11 @@ def write_pack(
     teacher: also as trajectories name a player. release: what the pack says of itself beyond that.
     """
     teacher = Teacher.of(teacher) if isinstance(teacher, str) else teacher
-    body = "".join(json.dumps(m.to_json(), sort_keys=True, ensure_ascii=False) + "\n" for m in memories).encode(
-        errors="surrogatepass"
-    )
+    body = write_entries(memories)
     members = {_MEMORIES: body}
     manifest = manifest_to_json(name, teacher, source, release)
-    manifest["memories"] = {
-        "file": _MEMORIES,
-        "sha256": sha256_bytes(body),
-        "bytes": len(body),
-        "count": len(memories),
-    }
+    described = {"file": _MEMORIES, "sha256": sha256_bytes(body), "bytes": len(body), "count": len(memories)}
+    manifest["memories"] = described
     if lexicon is not None:
         data = json.dumps(lexicon.to_json(), sort_keys=True, separators=(",", ":")).encode()
         members[_LEXICON] = data
@@ -183,35 +175,13 @@ def _parse(data: bytes, path: Path) -> Pack:
         name=name,
         teacher=teacher,
         source=source,
-        memories=_read_memories(body, path),
+        memories=read_entries(body, f"{path}: {_MEMORIES}"),
         digest=sha256_bytes(data),
         content_digest=digest_of(
             {"lexicon": None if words is None else sha256_bytes(words), "memories": sha256_bytes(body)}
         ),
         lexicon=None if words is None else Lexicon.from_json(parse_json(words, where, _LEXICON_LIMIT), where),
     )
-
-
-def _read_memories(body: bytes, path: Path) -> tuple[Memory, ...]:
-    """The memories of the lines, of which _read_manifest has counted no more than are allowed."""
-    memories: list[Memory] = []
-    seen: set[str] = set()
-    steps = sources = 0
-    for number, row in enumerate(io.BytesIO(body), 1):
-        where = f"{path}: {_MEMORIES} line {number}"
-        memory = memory_from_json(parse_json(row, where, _LINE_LIMIT), where)
-        steps += len(memory.steps)
-        sources += len(memory.sources)
-        if steps > _STEPS_LIMIT or sources > _SOURCES_LIMIT:
-            raise PackError(
-                f"{where}: with it the memories have more than {_STEPS_LIMIT} steps or {_SOURCES_LIMIT} sources: not a "
-                "pack duomem wrote"
-            )
-        if memory.id in seen:
-            raise PackError(f"{where}: says what an earlier line says: build the pack again")
-        seen.add(memory.id)
-        memories.append(memory)
-    return tuple(memories)
 
 
 def _check_end(data: bytes, path: Path) -> None:

@@ -237,26 +237,6 @@ def test_more_memories_than_allowed(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "memories.count is above 2" in _refused(_pack(path, ROW * 3))
 
 
-@pytest.mark.parametrize("limit", ["_STEPS_LIMIT", "_SOURCES_LIMIT"])
-def test_memories_that_say_too_much_together(path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    """Five memories of two steps and one source."""
-    monkeypatch.setattr(pack_module, limit, 4)
-    assert "memories.jsonl line" in (said := _refused(path)) and "steps or" in said
-
-
-def test_many_small_steps_take_little_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 200,000 steps in a file of a few kB no more are read than are allowed."""
-    monkeypatch.setattr(pack_module, "_STEPS_LIMIT", 20_000)
-    row = json.dumps({**MEMORIES[0].to_json(), "steps": ["a1"] * 100}, separators=(",", ":")).encode()
-    _pack(path, b"".join(row.replace(b"shelf 0", b"%d" % i) + b"\n" for i in range(2_000)))
-    assert path.stat().st_size < 20_000
-    assert _peak(lambda: _refused(path)) < 10 << 20
-
-
-def test_a_memory_that_comes_twice(path: Path) -> None:
-    assert "line 2: says what an earlier line says" in _refused(_pack(path, ROW * 2))
-
-
 @pytest.mark.parametrize("manifest", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 9999, b"9" * 5000], ids=repr)
 def test_a_manifest_that_is_none(path: Path, manifest: bytes) -> None:
     path.write_bytes(_zip([("manifest.json", manifest), GOOD[1]]))

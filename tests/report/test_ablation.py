@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def loaded(
         (tmp_path / name).mkdir()
         (tmp_path / name / "bundle.json").write_text(json.dumps(name))
     write_pack(Path("teacher.dmpack"), "teacher", "expert/1", "", [MEMORY])
-    write_pack(Path("own.dmpack"), "own", "student:fake", "", [MEMORY])
+    write_pack(Path("own.dmpack"), "own", "student:fake", "", [replace(MEMORY, steps=("look",))])
     write_pack(Path("empty.dmpack"), "empty", "student:fake", "", [])
     (tmp_path / "games").symlink_to(generated_games)
     assert main(["teach", "--games", "games", "--split", "valid_seen", "--jobs", "1", "--out", "teacher.jsonl"]) == 0
