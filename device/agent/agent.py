@@ -169,7 +169,7 @@ class Agent:
         on_step: OnStep = lambda command, observation: None,
         on_second_look: Callable[[Sequence[Memory]], None] = lambda memories: None,
     ) -> Episode:
-        """Play `game` to the end. A memory of this very game is never shown.
+        """Play `game` to the end. A memory of this very game alone is never shown.
 
         split: recorded in the trajectory, by default the one the game's folder names (see `split_of`).
         env: the engine to play in, a new AlfworldEnv by default. on_start: called with the intro and the memories
