@@ -58,6 +58,7 @@ class Overlay:
         """
         self.path = Path(path)
         self._pack = pack
+        self._header = _line({"format": FORMAT, "schema": SCHEMA, "pack": pack.digest})
         self._ids = {memory.id for memory in pack.memories}
         self._uses: Counter[str] = Counter()
         self._wins: Counter[str] = Counter()
@@ -103,7 +104,7 @@ class Overlay:
         shown: set[str] = set()
         for nearness, memory in self._retriever.search(task, k, keep, places):
             if self.rests(memory) or memory.id in shown:
-                others = [m for m in self._of_goal(memory.triple) if keep(m) and m.id not in shown]
+                others = [m for m in self._of_goal(memory) if keep(m) and m.id not in shown]
                 awake = [m for m in others if not self.rests(m)]
                 if not others:
                     continue
@@ -112,11 +113,13 @@ class Overlay:
             shown.add(memory.id)
         return found
 
-    def record(self, shown: Sequence[Memory], won: bool, memory: Memory | None = None, split: str = "") -> None:
+    def record(
+        self, shown: Sequence[Memory], won: bool, memory: Memory | None = None, split: str = TRAIN_SPLIT
+    ) -> None:
         """Write down an episode; it is on the disk when this returns.
 
         shown: the memories it was played with. won: its end. memory: what it won, see write_memory; one that is known,
-        or that no pack could hold, is not kept. split: of its game, "" for one of none.
+        or that no pack could hold, is not kept. split: of its game.
         Raises FileError if the journal is full, OSError if it cannot be written.
         """
         row: dict[str, Any] = {"shown": [m.id for m in shown[:_SHOWN_LIMIT]], "won": won}
@@ -124,8 +127,7 @@ class Overlay:
             self._catch_up(file)
             if memory is not None and self._is_news(memory):
                 row |= {"memory": memory.to_json(), "split": split}
-            lines = [] if self._begun else [{"format": FORMAT, "schema": SCHEMA, "pack": self._pack.digest}]
-            data = b"".join(_line(value) for value in (*lines, row))
+            data = (b"" if self._begun else self._header) + _line(row)
             if os.fstat(file).st_size + len(data) > _SIZE_LIMIT:
                 raise FileError(f"{self.path}: this overlay is full: export it, then remove it")
             if os.fstat(file).st_size != self._read:  # a line torn by a crash is ended, so that it is a line alone
@@ -141,14 +143,16 @@ class Overlay:
         for id, (uses, wins) in self.counts().items():
             yield {"id": id, "uses": uses, "wins": wins}
         for memory, split in self._own.values():
-            if split in ("", TRAIN_SPLIT):
+            if split == TRAIN_SPLIT:
                 yield {"memory": memory.to_json()}
 
     def _share(self, memory: Memory) -> float:
         return self._wins[memory.id] / max(1, self._uses[memory.id])
 
-    def _of_goal(self, triple: tuple[str, str, str]) -> list[Memory]:
-        return [memory for memory in (*self._pack.memories, *self.memories) if memory.triple == triple]
+    def _of_goal(self, one: Memory) -> list[Memory]:
+        """Memories of the goal of `one`; where it is about nothing with a name, its sentence tells it."""
+        everything = (*self._pack.memories, *self.memories)
+        return [m for m in everything if m.triple == one.triple and (one.object_type or m.task == one.task)]
 
     def _is_news(self, memory: Memory) -> bool:
         try:
@@ -180,24 +184,24 @@ class Overlay:
         data = os.pread(file, status.st_size - self._read, self._read)
         whole = data.rfind(b"\n") + 1
         known = len(self._own)
-        for line in data[:whole].split(b"\n"):
+        for line in data[:whole].splitlines(keepends=True):
             self._take(line)
+        if not self._begun:
+            self._begin(data[whole:])
         self._read += whole
         if len(self._own) > known:
             self._retriever = None
 
     def _take(self, line: bytes) -> None:
         """Count what a line says; nothing if it does not check."""
-        check, _, body = line.partition(b" ")
+        if not self._begun or line == self._header:
+            return self._begin(line)
+        check, _, body = line.removesuffix(b"\n").partition(b" ")
         if len(line) > _LINE_LIMIT or _check_sum(body) != check:
             return
         row = parse_json(body, f"{self.path}: a line", _LINE_LIMIT)
         if not isinstance(row, dict):
             raise PackError(f"{self.path}: a line is not a JSON object: remove this overlay")
-        if not self._begun:
-            self._check_header(row)
-            self._begun = True
-            return
         shown, memory, split = row.get("shown"), row.get("memory"), row.get("split", "")
         if not isinstance(shown, list) or len(shown) > _SHOWN_LIMIT or not all(map(_is_id, shown)):
             raise PackError(f"{self.path}: field shown of a line is not a list of entries: remove this overlay")
@@ -207,11 +211,13 @@ class Overlay:
             own = memory_from_json(memory, f"{self.path}: memory of a line")
             self._own.setdefault(own.id, (own, str(split)))
 
-    def _check_header(self, row: dict[str, Any]) -> None:
-        if (row.get("format"), row.get("schema")) != (FORMAT, SCHEMA):
-            raise PackError(f"{self.path}: fields format and schema are not {FORMAT} {SCHEMA}: remove this overlay")
-        if row.get("pack") != self._pack.digest:
-            raise PackError(f"{self.path}: field pack: this overlay is another pack's than {self._pack.name}: move it")
+    def _begin(self, line: bytes) -> None:
+        """The first line is the header; before it may be one that a crash cut."""
+        self._begun = line == self._header
+        if not self._header.startswith(line.removesuffix(b"\n")):
+            raise PackError(
+                f"{self.path}: is no overlay of the pack {self._pack.name} as it is here: give another file"
+            )
 
 
 def _line(row: dict[str, Any]) -> bytes:

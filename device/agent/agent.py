@@ -33,6 +33,8 @@ from duomem.device.alfworld.game_files import split_of
 from duomem.device.engine.manifest import MANIFEST
 from duomem.device.engine.session import Engine, Session
 from duomem.memory_packs.memory import Memory
+from duomem.memory_packs.memory_format import write_memory
+from duomem.memory_packs.overlay import Overlay
 from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import MAX_MEMORIES, Retriever
 
@@ -81,11 +83,13 @@ class Agent:
         action_filter: bool = True,
         reminder: bool = True,
         chat_examples: Sequence[ChatExample] | None = None,
+        overlay: Overlay | None = None,
     ) -> None:
         """player: name written into trajectories. protocol: one of PROTOCOLS. retriever: a pack's, finds at most `k`
         memories for the goal, which are shown; None for none. action_filter: whether no-op and repeated commands are
         withheld. reminder: see Transcript. chat_examples: played games; with them the model is asked as a chat model,
-        see ChatPolicy. None for the prompt that students are trained on.
+        see ChatPolicy. None for the prompt that students are trained on. overlay: of the retriever's pack; it chooses
+        among the memories, and every episode played is written to it. None for no learning.
 
         Raises ValueError for an unknown protocol and for a chat in the free one, UserError if the engine is too small
         or the tokenizer has no chat format.
@@ -96,7 +100,8 @@ class Agent:
             raise ValueError(f"a chat is played constrained, not {protocol}")
         self._tokenizer = tokenizer
         self._player = player
-        self._retriever = retriever
+        self._memories = retriever if overlay is None else overlay
+        self._overlay = overlay
         self._k = k
         self._max_steps = max_steps
         self._action_filter = action_filter
@@ -124,6 +129,7 @@ class Agent:
         action_filter: bool = True,
         reminder: bool = True,
         chat_examples: Path | str | None = None,
+        overlay: Overlay | None = None,
     ) -> Agent:
         """Load a compiled bundle, and the memories it plays with.
 
@@ -133,7 +139,8 @@ class Agent:
         bundle's own by default. device: "auto", "cpu", "vulkan", "cuda" or "metal".
         action_filter: whether no-op and repeated commands are withheld. reminder: whether the model is told which
         places it has not looked into yet. chat_examples: trajectory file; a model that was not trained here is asked as
-        a chat model and shown two games of this file.
+        a chat model and shown two games of this file. overlay: what was learned beside `pack` while playing; every
+        episode is added to it.
         Raises BundleError, PackError, TrajectoryError, or DeviceError if this machine cannot run the bundle.
         """
         from duomem.device.engine.tvm_engine import TvmEngine
@@ -150,7 +157,9 @@ class Agent:
         player = f"student:{sha256_input(bundle / MANIFEST, 'bundle')[:12]}"
         tokenizer = PromptTokenizer(bundle / "model")
         retriever = found.retriever if found and found.memories else None
-        return cls(engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter, reminder, examples)
+        return cls(
+            engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter, reminder, examples, overlay
+        )
 
     def play(
         self,
@@ -169,13 +178,17 @@ class Agent:
         started = time.perf_counter()
         env = env or AlfworldEnv()
         observation = env.reset(game)
-        memories = recall(self._retriever, observation.text, self._k, game.digest)
+        memories = recall(self._memories, observation.text, self._k, game.digest)
         on_start(observation.text, memories)
         session = MeteredSession(self._system.fork())
         with contextlib.closing(self._policy(session, observation.text, memories)) as policy:
             played = rollout(env, policy, observation, self._max_steps, on_step)
+        trajectory = played.trajectory(game, split or split_of(game.path), self._player)
+        if self._overlay is not None:
+            won = write_memory(trajectory) if trajectory.won else None
+            self._overlay.record(memories, trajectory.won, won, trajectory.split)
         return Episode(
-            played.trajectory(game, split or split_of(game.path), self._player),
+            trajectory,
             memories,
             time.perf_counter() - started,
             session.prefilled,
@@ -188,7 +201,7 @@ class Agent:
 
         intro: the first observation's text. game: digest of the game, of which no memory is shown.
         """
-        return self._policy(self._system.fork(), intro, recall(self._retriever, intro, self._k, game))
+        return self._policy(self._system.fork(), intro, recall(self._memories, intro, self._k, game))
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
@@ -221,12 +234,12 @@ class Agent:
         return decode_command(session, logits, self._tokenizer, withheld)
 
 
-def recall(retriever: Retriever | None, intro: str, k: int, game: str) -> tuple[Memory, ...]:
+def recall(memories: Retriever | Overlay | None, intro: str, k: int, game: str) -> tuple[Memory, ...]:
     """At most `k` memories for the goal that an intro tells, best first, none of them of the game itself.
 
-    retriever: of the pack played with, None for no memories. game: its digest.
+    memories: of the pack played with, or with what was learned beside it; None for none. game: its digest.
     """
-    if retriever is None:
+    if memories is None:
         return ()
-    found = retriever.search(goal_sentence(intro), k, lambda m: m.game != game, kinds_of(receptacles(intro)))
+    found = memories.search(goal_sentence(intro), k, lambda m: m.game != game, kinds_of(receptacles(intro)))
     return tuple(m for _, m in found)

@@ -11,6 +11,9 @@ from pathlib import Path
 import click
 
 from duomem.cli.options import PACK, TRAJECTORIES, CommandGroup
+from duomem.cli.overlay import export_overlay_command
+from duomem.cli.page import page_command
+from duomem.cli.skills import export_command, import_command
 from duomem.cli.values import COUNT, OutputFile
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
 from duomem.memory_packs.retriever import MAX_MEMORIES
@@ -79,3 +82,7 @@ def _describe(path: Path) -> None:
     )
     for task_type, n in sorted(Counter(m.task_type.split("/")[0] for m in read.memories).items()):
         print(f"  {n:6d}  {task_type}")
+
+
+for command in (export_command, import_command, export_overlay_command, page_command):
+    pack.add_command(command)
