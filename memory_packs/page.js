@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const STEP = 30;
+  const FIRST = 3, STEP = 30; // entries shown before and after something is asked for
   const data = JSON.parse(document.getElementById("data").textContent);
   const [query, type, count, found, more] =
     ["query", "type", "count", "found", "more"].map((id) => document.getElementById(id));
@@ -38,8 +38,9 @@
     return made;
   };
   const show = () => {
-    found.append(...matches.slice(shown, shown + STEP).map(item));
-    shown = Math.min(matches.length, shown + STEP);
+    const end = shown + (shown || query.value || type.value ? STEP : FIRST);
+    found.append(...matches.slice(shown, end).map(item));
+    shown = Math.min(matches.length, end);
     more.hidden = shown === matches.length;
   };
   const search = () => {

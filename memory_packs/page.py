@@ -24,6 +24,7 @@ _ROWS, _COLUMNS, _TYPES = 80, 40, 40
 """Most objects, targets and task types that are drawn; the search knows all."""
 _BINS = 24
 _LEVELS = 5
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def write_page(pack: Pack, path: Path) -> None:
@@ -81,6 +82,8 @@ def _card(evaluations: Sequence[Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " to ".join(map(_value, value))
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return f'<span title="{value}">{value[:12]}</span>'
     return escape(f"{value:.3g}" if isinstance(value, float) else str(value))
 
 
@@ -88,7 +91,8 @@ def _bars(counts: Iterable[tuple[str, int]]) -> str:
     rows = list(counts)
     most = max((n for _, n in rows), default=1)
     return "".join(
-        f'<span>{escape(name) or "none"}</span><i style="width:{100 * n / most:.1f}%"></i><b>{n:,}</b>'
+        f"<span>{escape(name).replace('_', '_<wbr>') or 'none'}</span>"
+        f'<i style="width:{100 * n / most:.1f}%"></i><b>{n:,}</b>'
         for name, n in rows
     )
 
@@ -138,7 +142,7 @@ def _map(memories: Sequence[Memory]) -> tuple[str, str]:
     left = len(pairs) - len(drawn)
     note = "How many entries are about an object and where it goes. Choose a cell to see them."
     note += f" The {left:,} rarest pairs are not drawn." if left else ""
-    return note, f'<table class="map"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return note, f'<table class="map"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _commonest(pairs: Counter[tuple[str, str]], side: int, limit: int) -> list[str]:

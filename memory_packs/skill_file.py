@@ -27,7 +27,7 @@ _FIELDS = {"name": NAME_LIMIT, "description": DESCRIPTION_LIMIT, "license": 500,
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _KEY = re.compile(r"( *)([A-Za-z0-9][A-Za-z0-9_.-]*):(?: +(.*))?")
 _NOT_PLAIN = re.compile(r"""[\[\]{}>|*&!%#`@,?"'-]|.*(: |:$| #)""")
-_FENCE = re.compile(r" *(?:[-*+] +|\d+[.)] +)?(```+|~~~+)(.*)")
+_FENCE = re.compile(r"[ >]*(?:[-*+] +|\d+[.)] +)?(```+|~~~+)(.*)")
 _HEADING = re.compile(r"(#{1,6}) +(.+?)[ #]*")
 _ITEM = re.compile(r" *(?:(\d{1,4})[.)]|[-*+]) +(?:\[[ xX]\] +)?(.*)")
 _MARKS = re.compile(r"\\([\\`*<>\[\]#~])|\*\*|`|!?\[([^\]]*)\]\([^)]*\)")
@@ -160,7 +160,7 @@ def _front_matter(lines: Sequence[str], path: Path) -> tuple[dict[str, str], dic
     """The fields, and those below `metadata:`."""
     fields: dict[str, str] = {}
     metadata: dict[str, str] = {}
-    inside = False
+    inside, depth = False, ""
     for number, line in enumerate(lines, 2):
         if not line.strip() or line.startswith("#"):
             continue
@@ -170,8 +170,9 @@ def _front_matter(lines: Sequence[str], path: Path) -> tuple[dict[str, str], dic
         indent, key, value = match.groups()
         where = f"{path}: line {number}: field {key}"
         below = bool(indent)
-        if below and not inside:
-            raise PackError(f"{where} is indented, which only fields of metadata are: write it as one line")
+        depth = depth or indent
+        if below and (not inside or indent != depth):
+            raise PackError(f"{where} is indented, which only fields of metadata are, all alike: write it as one line")
         if not below and key not in (*_FIELDS, "metadata"):
             raise PackError(f"{where} is none of {', '.join(_FIELDS)} and metadata: remove it")
         target = metadata if below else fields
@@ -210,7 +211,7 @@ def _sections(lines: Sequence[str], first: int, path: Path) -> tuple[Section, ..
     fence = ""
     for number, line in enumerate(lines, first):
         if match := _FENCE.match(line):
-            mark, language = match[1], match[2].strip().lower()
+            mark, language = match[1], next(iter(match[2].lower().split()), "")
             if fence:
                 fence = "" if mark.startswith(fence) and not language else fence
             elif language not in _PROSE:

@@ -5,6 +5,7 @@ What others wrote can so be measured with our student; what is imported is text,
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -32,24 +33,25 @@ _WHEN = {
     "pick_cool_then_place_in_recep": ("Cool an object and put it somewhere", "cool an object before placing it"),
     "pick_two_obj_and_place": ("Put two objects somewhere", "find two objects of a kind and put both in one place"),
 }
-_ABOUT = re.compile(r"Object: (.*?)\. Target: (.*?)\. Kind: (.*?)\. .*")
+_ABOUT = re.compile(r"Object: (.*?)\. Target: (.*?)\. Games: \d+\.")
 
 
 def export_skills(pack: Pack, folder: Path) -> list[Path]:
     """Write a skill for each task type of `pack`: when to use it, and its commonest scripts, at most MAX_SCRIPTS.
 
     folder: gets a folder for each skill; one of the same name there is replaced, others stay. Returns the SKILL.md
-    files, sorted by task type. Raises PackError for an empty pack.
+    files, sorted by task type. Raises PackError for a pack without scripts.
     """
-    if not pack.memories:
-        raise PackError(f"{pack.name}: this pack holds no memories, so no skills: give another")
-    families = sorted({memory.task_type for memory in pack.memories})
+    scripts = [memory for memory in pack.memories if getattr(memory, "kind", "script") == "script"]
+    if not scripts:
+        raise PackError(f"{pack.name}: this pack holds no scripts, so no skills: give another")
+    families = sorted({memory.task_type for memory in scripts})
     names = {family: _name(pack.name, family) for family in families}
     if len(set(names.values())) < len(names):
         raise PackError(f"{pack.name}: two task types of this pack are one name in small letters: rename one")
     for family, name in names.items():
         with atomic_folder(folder / name) as work:
-            text = _document(pack, name, [m for m in pack.memories if m.task_type == family])
+            text = _document(pack, name, [m for m in scripts if m.task_type == family])
             (work / FILE).write_text(text, encoding="utf-8")
     return [folder / name / FILE for name in names.values()]
 
@@ -80,7 +82,9 @@ def _name(pack: str, task_type: str) -> str:
 def _document(pack: Pack, name: str, memories: Sequence[Memory]) -> str:
     task_type = memories[0].task_type
     title, aim = _WHEN.get(task_type, (task_type, f"reach a goal of the kind {task_type}"))
-    counts = Counter((m.triple, m.steps) for m in memories)
+    counts: Counter[tuple[tuple[str, str, str], tuple[str, ...]]] = Counter()
+    for m in memories:
+        counts[m.triple, m.steps] += 1 + len(getattr(m, "others", ()))
     first = {(m.triple, m.steps): m for m in reversed(memories)}
     shown = [(first[key], n) for key, n in counts.most_common(MAX_SCRIPTS)]
     goals = list(dict.fromkeys(memory.task.rstrip(".") for memory, _ in shown))[:_EXAMPLES]
@@ -102,8 +106,7 @@ def _document(pack: Pack, name: str, memories: Sequence[Memory]) -> str:
 
 
 def _script(memory: Memory, n: int) -> str:
-    kind = getattr(memory, "kind", "script")
-    about = f"Object: {memory.object_type}. Target: {memory.target_type}. Kind: {kind}. Memories: {n}."
+    about = f"Object: {memory.object_type}. Target: {memory.target_type}. Games: {n}."
     steps = "".join(f"{i}. {escaped(step)}\n" for i, step in enumerate(memory.steps, 1))
     return f"\n## {escaped(memory.task)}\n\n{escaped(about)}\n\n{steps}"
 
@@ -119,7 +122,7 @@ def _memories(skill: Skill, path: Path) -> Iterable[Memory]:
     title = skill.description
     if len(title) > _TITLE_LIMIT:
         title = title[:_TITLE_LIMIT].rpartition(" ")[0] or title[:_TITLE_LIMIT]
-    about = (data.get("object-type", ""), data.get("target-type", ""), "script")
+    about = (data.get("object-type", ""), data.get("target-type", ""))
     return [_memory(title, about, steps[:MAX_STEPS], skill, path)]
 
 
@@ -134,15 +137,7 @@ def _back(section: Section, skill: Skill, path: Path) -> Memory:
 
 
 def _memory(task: str, about: Sequence[str], steps: Sequence[str], skill: Skill, path: Path) -> Memory:
-    """about: object type, target type and kind."""
-    row = {
-        "task": task,
-        "task_type": skill.metadata.get("task-type", _FAMILY),
-        "object_type": about[0],
-        "target_type": about[1],
-        "kind": about[2],
-        "steps": list(steps),
-        "game": "",
-        "group": f"skill:{skill.name}",
-    }
-    return memory_from_json(row, str(path))
+    """about: object type and target type. Raises PackError if a pack could not hold it."""
+    task_type = skill.metadata.get("task-type", _FAMILY)
+    memory = Memory(task, task_type, about[0], about[1], tuple(steps), game="", group=f"skill:{skill.name}")
+    return memory_from_json(json.loads(json.dumps(memory.to_json())), str(path))

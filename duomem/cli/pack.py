@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from duomem.cli.options import PACK, TRAJECTORIES, CommandGroup
-from duomem.cli.overlay import export_overlay_command
-from duomem.cli.page import page_command
-from duomem.cli.skills import export_command, import_command
+from duomem.cli.pack_overlay import export_overlay_command
+from duomem.cli.pack_page import page_command
+from duomem.cli.pack_skills import export_command, import_command
 from duomem.cli.values import COUNT, OutputFile
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
 from duomem.memory_packs.retriever import MAX_MEMORIES

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from duomem.cli.options import GameChoice, games_options, student_options
-from duomem.cli.overlay import open_overlay, overlay_option
+from duomem.cli.pack_overlay import open_overlay, overlay_option
 from duomem.core.errors import GameError
 
 if TYPE_CHECKING:
