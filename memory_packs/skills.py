@@ -65,11 +65,12 @@ def import_skills(files: Sequence[Path], out: Path, name: str) -> Pack:
 
     Returns the pack. Raises PackError for a skill that is refused (see read_skill) or holds no steps.
     """
-    memories: dict[Memory, None] = {}
+    memories: dict[str, Memory] = {}
     for path in files:
-        memories |= dict.fromkeys(_memories(read_skill(path), path))
+        for memory in _memories(read_skill(path), path):
+            memories.setdefault(memory.id, memory)
     source = digest_of([sha256_bytes(path.read_bytes()) for path in files])
-    return write_pack(out, name, "skills", source, list(memories))
+    return write_pack(out, name, "skills", source, list(memories.values()))
 
 
 def _name(pack: str, task_type: str) -> str:

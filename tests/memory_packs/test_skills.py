@@ -65,7 +65,7 @@ def test_a_pack_comes_back(tmp_path: Path) -> None:
     often = ("search desk", "clean mug with sinkbasin", "it's *so* <b>`clean`</b> [x](y) # \\ now")
     memories = [
         _memory("put a clean mug in shelf.", ("go to desk",)),
-        *(_memory("put a [clean] mug in shelf.", often, game=i) for i in range(3)),
+        *(_memory(f"put a [clean] mug {i} in shelf.", often, game=i) for i in range(3)),
         _memory("look at pen under the desklamp.", ("use desklamp",), LOOK, "pen"),
     ]
     written = export_skills(_pack(tmp_path, memories), tmp_path / "skills")
