@@ -28,9 +28,9 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _KEY = re.compile(r"( *)([A-Za-z0-9][A-Za-z0-9_.-]*):(?: +(.*))?")
 _NOT_PLAIN = re.compile(r"""[\[\]{}>|*&!%#`@,?"'-]|.*(: |:$| #)""")
 _FENCE = re.compile(r"[ >]*(?:[-*+] +|\d+[.)] +)?(```+|~~~+)(.*)")
-_HEADING = re.compile(r"(#{1,6}) +(.+?)[ #]*")
+_HEADING = re.compile(r"(#{1,6}) +(.+)")
 _ITEM = re.compile(r" *(?:(\d{1,4})[.)]|[-*+]) +(?:\[[ xX]\] +)?(.*)")
-_MARKS = re.compile(r"\\([\\`*<>\[\]#~])|\*\*|`|!?\[([^\]]*)\]\([^)]*\)")
+_MARKS = re.compile(r"\\([\\`*<>\[\]#~])|\*\*|`|!?\[([^\[\]]{0,300})\]\([^()]{0,300}\)")
 _TO_ESCAPE = re.compile(r"[\\`*<>\[\]#~]")
 _PROSE = frozenset(("", "text", "txt", "plaintext", "markdown", "md"))
 _TEXT_FILES = frozenset((".md", ".txt", ".json", ".csv", ".png", ".jpg", ".jpeg"))
@@ -223,7 +223,7 @@ def _sections(lines: Sequence[str], first: int, path: Path) -> tuple[Section, ..
         elif fence:
             continue
         elif match := _HEADING.fullmatch(line):
-            parts.append((_plain(match[2]), [], [], []))
+            parts.append((_plain(match[2].rstrip(" #")), [], [], []))
         elif match := _ITEM.fullmatch(line):
             items = parts[-1][2] if match[1] else parts[-1][3]
             items.append(_cut(_plain(match[2])))

@@ -33,7 +33,7 @@ _WHEN = {
     "pick_cool_then_place_in_recep": ("Cool an object and put it somewhere", "cool an object before placing it"),
     "pick_two_obj_and_place": ("Put two objects somewhere", "find two objects of a kind and put both in one place"),
 }
-_ABOUT = re.compile(r"Object: (.*?)\. Target: (.*?)\. Games: \d+\.")
+_ABOUT = re.compile(r"Object: (.{0,500}?)\. Target: (.{0,500}?)\. Games: \d+\.")
 
 
 def export_skills(pack: Pack, folder: Path) -> list[Path]:

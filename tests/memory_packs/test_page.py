@@ -19,7 +19,7 @@ from duomem.memory_packs.pack import Pack, read_pack, write_pack
 from duomem.memory_packs.page import write_page
 
 SHIPPED = Path(__file__).parents[2] / "shipped/packs/alfworld-expert.dmpack"
-HOSTILE = "</script><script>document.title='owned'</script><img src=//x.example onerror=alert(1)> \" ' & {{data}} ]]>"
+HOSTILE = "</script><script>document.title='owned'</script x><img src=//x.example onerror=alert(1)> \" ' & {{data}}"
 MUG, PEN = (
     Memory(f"put a {thing} in {target}.", "pick_and_place_simple", thing, target, (f"take {thing}",), "0" * 64, "g")
     for thing, target in (("mug", "shelf"), ("pen", "desk"))
@@ -101,6 +101,7 @@ def test_hostile_words_are_text(tmp_path: Path) -> None:
     assert page.stray == [] and HOSTILE in page.texts["h1"]
     assert [tag for tag, _ in page.elements if tag in ("script", "img")] == ["script", "script"]
     assert not any(name.startswith("on") or name == "src" for _, attributes in page.elements for name in attributes)
+    assert "<" not in text.split('id="data">')[1].split("</script>")[0]
     assert HOSTILE in _data(text)["tasks"] and HOSTILE in _data(text)["steps"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,21 @@ def test_refused_code_beside(name: str, tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(UserError, match=r"alfworld-pan-chiller: '.*' (holds|may be) code: skills are imported as text"):
         read_skill(tmp_path / "alfworld-pan-chiller/SKILL.md")
+
+
+@pytest.mark.parametrize(
+    "piece", ["[", "[](", "# ", "- ", "> ", "1", "`", "Object: . Target: ", "\\", "**", "``` ", "a: "]
+)
+def test_long_lines_take_no_time(piece: str, tmp_path: Path) -> None:
+    end = SKILL.index("# Skill")
+    head = SKILL[:end].replace("metadata:\n", "metadata:\n  duomem-skill: '1'\n")
+    started = time.monotonic()
+    for start in ("", "# ", "1. ", "- "):
+        line = start + piece * (60_000 // len(piece))
+        for text in (f"{head}{line}\n", f"{head}{line}x\n\n1. step\n", f"---\nname: a\ndescription: {line}\n---\n"):
+            with contextlib.suppress(UserError):
+                import_skills([_skill(tmp_path, text)], tmp_path / "b.dmpack", "long")
+    assert time.monotonic() - started < 3
 
 
 def test_refused_files(tmp_path: Path) -> None:
