@@ -156,7 +156,7 @@ class Overlay:
 
     def _is_news(self, memory: Memory) -> bool:
         try:
-            readable = memory_from_json(json.loads(json.dumps(memory.to_json())), "own memory")
+            readable = memory_from_json(memory.to_json(), "own memory")
         except PackError:
             return False
         return readable.id not in self._ids and readable.id not in self._own

@@ -10,13 +10,15 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from duomem.core.files import write_bytes
+from duomem.memory_packs.manifest import Evaluation
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import Pack
 
@@ -38,7 +40,7 @@ def write_page(pack: Pack, path: Path) -> None:
         "title": escape(f"{pack.name}: a memory pack"),
         "name": escape(pack.name),
         "facts": _facts(pack),
-        "card": _card(getattr(pack, "evaluations", ())),
+        "card": _card(pack.evaluations),
         "types": _bars(Counter(m.task_type for m in pack.memories).most_common(_TYPES)),
         "words": _histogram([len(m.text().split()) for m in pack.memories]),
         "map_note": note,
@@ -56,8 +58,8 @@ def _resource(name: str) -> str:
 
 def _facts(pack: Pack) -> str:
     facts = {
-        "version": getattr(pack, "version", ""),
-        "licence": getattr(pack, "licence", ""),
+        "version": pack.version,
+        "licence": pack.licence,
         "author": pack.author,
         "entries": f"{len(pack.memories):,}",
         "lexicon": "yes, it understands people's words" if pack.lexicon else "none",
@@ -66,22 +68,18 @@ def _facts(pack: Pack) -> str:
     return "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if value)
 
 
-def _card(evaluations: Sequence[Any]) -> str:
+def _card(evaluations: Sequence[Evaluation]) -> str:
     """The rows of a pack's card as a table, a column a field."""
-    rows = [one if isinstance(one, Mapping) else vars(one) for one in evaluations]
+    rows = [asdict(one) for one in evaluations]
     if not rows:
         return '<p class="soft">Nobody has measured yet what it is worth: it has no card.</p>'
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(rows[0])
     head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_value(row.get(name, ''))}</td>" for name in names) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td>{_value(row[name])}</td>" for name in names) + "</tr>" for row in rows)
     return f'<div class="wide"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return " to ".join(map(_value, value))
     if isinstance(value, str) and _DIGEST.fullmatch(value):
         return f'<span title="{value}">{value[:12]}</span>'
     return escape(f"{value:.3g}" if isinstance(value, float) else str(value))

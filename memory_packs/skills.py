@@ -5,7 +5,6 @@ What others wrote can so be measured with our student; what is imported is text,
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from duomem.core.errors import PackError
 from duomem.core.files import atomic_folder, digest_of, sha256_bytes
+from duomem.memory_packs.manifest import UNSTATED
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.memory_format import MAX_STEPS
 from duomem.memory_packs.pack import Pack, write_pack
@@ -42,7 +42,7 @@ def export_skills(pack: Pack, folder: Path) -> list[Path]:
     folder: gets a folder for each skill; one of the same name there is replaced, others stay. Returns the SKILL.md
     files, sorted by task type. Raises PackError for a pack without scripts.
     """
-    scripts = [memory for memory in pack.memories if getattr(memory, "kind", "script") == "script"]
+    scripts = [memory for memory in pack.memories if memory.kind == "script"]
     if not scripts:
         raise PackError(f"{pack.name}: this pack holds no scripts, so no skills: give another")
     families = sorted({memory.task_type for memory in scripts})
@@ -85,14 +85,14 @@ def _document(pack: Pack, name: str, memories: Sequence[Memory]) -> str:
     title, aim = _WHEN.get(task_type, (task_type, f"reach a goal of the kind {task_type}"))
     counts: Counter[tuple[tuple[str, str, str], tuple[str, ...]]] = Counter()
     for m in memories:
-        counts[m.triple, m.steps] += 1 + len(getattr(m, "others", ()))
+        counts[m.triple, m.steps] += len(m.sources)
     first = {(m.triple, m.steps): m for m in reversed(memories)}
     shown = [(first[key], n) for key, n in counts.most_common(MAX_SCRIPTS)]
     goals = list(dict.fromkeys(memory.task.rstrip(".") for memory, _ in shown))[:_EXAMPLES]
     skill = Skill(
         name,
         f"How to {aim} in a household of ALFWorld. Use when the goal is like: {'; '.join(goals)}."[:DESCRIPTION_LIMIT],
-        str(getattr(pack, "licence", "") or ""),
+        "" if pack.licence == UNSTATED else pack.licence,
         metadata={
             _MARK: "1",
             "author": pack.author,
@@ -141,4 +141,4 @@ def _memory(task: str, about: Sequence[str], steps: Sequence[str], skill: Skill,
     """about: object type and target type. Raises PackError if a pack could not hold it."""
     task_type = skill.metadata.get("task-type", _FAMILY)
     memory = Memory(task, task_type, about[0], about[1], tuple(steps), game="", group=f"skill:{skill.name}")
-    return memory_from_json(json.loads(json.dumps(memory.to_json())), str(path))
+    return memory_from_json(memory.to_json(), str(path))

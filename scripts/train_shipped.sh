@@ -24,7 +24,8 @@ run duomem teach --split train --synthetic 800 --noise-rate 0.05 --seed 13 --out
 
 # Packs: the shipped one, and the synthetic tasks'.
 pack=$out/alfworld-expert.dmpack
-run duomem pack build "$out/told.jsonl" --name alfworld-expert --out "$pack"
+run duomem pack build "$out/told.jsonl" --name alfworld-expert --version 1.0.0 \
+    --licence Apache-2.0 --upstream-licence MIT --out "$pack"
 run duomem pack build "$out/synthetic.jsonl" --name synthetic --out "$out/synthetic.dmpack"
 
 train() {  # train NAME STEPS ARGUMENTS...: one training, the packs in context

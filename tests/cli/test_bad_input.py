@@ -81,8 +81,8 @@ MISSING = [
     ("pack show absent", "absent: no such memory pack"),
     ("pack show file", "file: memory pack is damaged"),
     ("pack show empty", "empty: cannot read this memory pack: Is a directory"),
-    ("pack search file mug", "file: memory pack is damaged"),
-    ("pack search good.dmpack xylophone", "good.dmpack: no memory shares a word with 'xylophone'"),
+    ("pack recall file mug", "file: memory pack is damaged"),
+    ("pack recall good.dmpack xylophone", "good.dmpack: no memory shares a word with 'xylophone'"),
     ("train --trajectories absent --pack good.dmpack --out a", "absent: no such trajectory file"),
     ("train --trajectories file --pack absent --out a", "absent: no such memory pack"),
     ("train --trajectories file --pack good.dmpack --out a", "file: line 1 of this trajectory file is not JSON"),
@@ -324,7 +324,7 @@ def test_the_process_as_a_shell_sees_it(place: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("duomem: error: file: memory pack is damaged") and done.stderr.count("\n") == 1
     done = _run("pack", "show", "good.dmpack")
-    assert done.returncode == 0 and done.stdout.startswith("good.dmpack: good, 1 memories by expert/1")
+    assert done.returncode == 0 and done.stdout.startswith("good.dmpack: good 0.1.0, 1 memories by expert/1")
 
 
 def test_a_closed_pipe(place: Path) -> None:

@@ -36,7 +36,7 @@ def test_all_commands_are_there() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
         "",
         *("games", "games list", "games generate", "teach"),
-        *("pack", "pack build", "pack show", "pack search"),
+        *("pack", "pack build", "pack show", "pack recall", "pack diff", "pack merge", "pack card"),
         *("pack export", "pack import", "pack export-overlay", "pack page"),
         *("student", "student list", "student base", "student merge", "train"),
         *("compile", "export", "export mlc", "export gguf"),
@@ -78,7 +78,7 @@ def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[st
 def test_completion_completes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for words, position, expected in (
         ("duomem pa", 1, "pack"),
-        ("duomem pack s", 2, "search"),
+        ("duomem pack r", 2, "recall"),
         ("duomem compile --target ph", 3, "phone"),
         ("duomem pack show absent --", 4, "--help"),
     ):

@@ -110,7 +110,7 @@ def test_quickstart_and_readme(tmp_path: Path, make_model: Callable[..., Path]) 
     quickstart = [words for words in commands(QUICKSTART) if words != ["games", "list"]]
     said = {" ".join(words[:2]): run_documented(tmp_path, words) for words in quickstart}
     assert "memories by student:" in said["pack build"]
-    assert "put a clean mug in desk" in " ".join(quickstart[6]) and said["pack search"].strip()
+    assert "put a clean mug in desk" in " ".join(quickstart[6]) and said["pack recall"].strip()
     assert "0/6" in said["report student=runs/free.jsonl"]
     (table,) = (tmp_path / "runs" / "grid").glob("*.md")
     assert "| LoRA, teacher memory |" in table.read_text()

@@ -21,6 +21,7 @@ from duomem.core.errors import UserError
 from duomem.core.files import sha256_bytes
 from duomem.memory_packs import pack as pack_module
 from duomem.memory_packs.lexicon import Lexicon
+from duomem.memory_packs.manifest import UNRELEASED, Teacher, manifest_to_json
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
@@ -64,10 +65,8 @@ def _manifest(body: bytes, **changes: Any) -> bytes:
         "bytes": len(body),
         "count": body.count(b"\n"),
     } | changes.pop("memories", {})
-    return json.dumps(
-        {"format": "duomem-pack", "schema": 2, "name": "n", "author": "a", "source": "", "memories": described}
-        | changes
-    ).encode()
+    said = manifest_to_json("n", Teacher("expert"), "", UNRELEASED)
+    return json.dumps(said | {"memories": described} | changes).encode()
 
 
 def _pack(path: Path, body: bytes, **changes: Any) -> Path:
@@ -238,6 +237,26 @@ def test_more_memories_than_allowed(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "memories.count is above 2" in _refused(_pack(path, ROW * 3))
 
 
+@pytest.mark.parametrize("limit", ["_STEPS_LIMIT", "_SOURCES_LIMIT"])
+def test_memories_that_say_too_much_together(path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Five memories of two steps and one source."""
+    monkeypatch.setattr(pack_module, limit, 4)
+    assert "memories.jsonl line" in (said := _refused(path)) and "steps or" in said
+
+
+def test_many_small_steps_take_little_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200,000 steps in a file of a few kB no more are read than are allowed."""
+    monkeypatch.setattr(pack_module, "_STEPS_LIMIT", 20_000)
+    row = json.dumps({**MEMORIES[0].to_json(), "steps": ["a1"] * 100}, separators=(",", ":")).encode()
+    _pack(path, b"".join(row.replace(b"shelf 0", b"%d" % i) + b"\n" for i in range(2_000)))
+    assert path.stat().st_size < 20_000
+    assert _peak(lambda: _refused(path)) < 10 << 20
+
+
+def test_a_memory_that_comes_twice(path: Path) -> None:
+    assert "line 2: says what an earlier line says" in _refused(_pack(path, ROW * 2))
+
+
 @pytest.mark.parametrize("manifest", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 9999, b"9" * 5000], ids=repr)
 def test_a_manifest_that_is_none(path: Path, manifest: bytes) -> None:
     path.write_bytes(_zip([("manifest.json", manifest), GOOD[1]]))
@@ -249,17 +268,19 @@ def test_a_manifest_that_is_none(path: Path, manifest: bytes) -> None:
     [
         ({"format": "zip"}, "field format"),
         ({"format": None}, "field format"),
-        ({"schema": 1}, "field schema is 1, this duomem reads 2"),
-        ({"schema": "2"}, "field schema is '2'"),
+        ({"schema": 1}, "field schema is 1, this duomem reads 3"),
+        ({"schema": 2}, "field schema is 2, this duomem reads 3"),
+        ({"schema": "3"}, "field schema is '3'"),
         ({"name": 3}, "field name"),
-        ({"author": "a\nb"}, "field author"),
         ({"source": "x" * 201}, "field source"),
         ({"memories": {"count": 2}}, "field memories.count says 2"),
         ({"memories": {"count": -1}}, "field memories.count"),
         ({"memories": {"count": True}}, "field memories "),
         ({"memories": {"count": None}}, "field memories "),
         ({"memories": {"sha256": "0" * 64}}, "field memories.sha256"),
-        ({"memories": {"bytes": 3}}, "memories.sha256"),
+        ({"memories": {"bytes": 3}}, "field memories.bytes"),
+        ({"memories": {"file": "other"}}, "field memories.file"),
+        ({"memories": {"code": "x"}}, "field memories says more"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -307,7 +328,8 @@ def test_a_lexicon_the_pack_lacks(path: Path, described: Any) -> None:
     ids=str,
 )
 def test_a_manifest_that_lies_about_the_lexicon(path: Path, described: dict[str, Any]) -> None:
-    assert "field lexicon.sha256 does not match lexicon.json" in _refused(_with_words(path, WORDS, **described))
+    [field] = described
+    assert f"field lexicon.{field} does not match lexicon.json" in _refused(_with_words(path, WORDS, **described))
 
 
 @pytest.mark.parametrize("words", [b"", b"{", b"\xff", b"[" * 9999, b"9" * 5000], ids=range(5))

@@ -17,6 +17,7 @@ from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Step, Trajectory
 from duomem.memory_packs.build import build_pack
+from duomem.memory_packs.consolidate import count_tokens
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.memory_format import MEMORY_FORMATS, write_memory
@@ -144,6 +145,28 @@ def test_no_persons_sentence_is_in_a_pack(tmp_path: Path) -> None:
             assert " ".join(words[i : i + 2]).encode() not in held
 
 
+def test_a_pack_without_some_scenes_or_of_fewer_entries(tmp_path: Path) -> None:
+    """Of a scene that is held out, neither memories nor words are read. The same file gives the same bytes."""
+    other = replace(_episodes()[3], group="pick-Mug-None-Shelf-301", goal="zymurgy")
+    file = _write(tmp_path / "t.jsonl", [*_episodes()[:3], other])
+    command = ["pack", "build", str(file), "--out"]
+    held = [*command, str(tmp_path / "a.dmpack"), "--hold-out-scene", "301", "--licence", "Apache-2.0"]
+    assert main([*held, "--upstream-licence", "MIT", "--version", "0.2.0"]) == 0
+    first, pack = (tmp_path / "a.dmpack").read_bytes(), read_pack(tmp_path / "a.dmpack")
+    assert [m.task for m in pack.memories] == ["put a mug in desk."]
+    assert (pack.version, pack.licence, pack.upstream_licences) == ("0.2.0", "Apache-2.0", ("MIT",))
+    assert pack.prompt_version is not None and pack.token_budget == count_tokens(pack.memories[0])
+    assert pack.lexicon is not None and "zymurgy" not in pack.lexicon.to_json()["weights"]
+    assert main([*held, "--upstream-licence", "MIT", "--version", "0.2.0"]) == 0
+    assert (tmp_path / "a.dmpack").read_bytes() == first
+    for option, value, left in (("--max-entries", "1", 1), ("--max-entries", "2", 2), ("--max-tokens", "1", 0)):
+        assert main([*command, str(tmp_path / "b.dmpack"), option, value]) == 0
+        assert len(read_pack(tmp_path / "b.dmpack").memories) == left
+    for options in (["--hold-out-scene", "302"], ["--version", "one"], ["--licence", "a b"]):
+        assert main([*command, str(tmp_path / "c.dmpack"), *options]) == 1
+    assert not (tmp_path / "c.dmpack").exists()
+
+
 def test_what_is_about_nothing_has_no_lexicon(tmp_path: Path) -> None:
     for n, changes in enumerate(({"object_type": ""}, {"target_type": ""})):
         pack = build_pack(_write(tmp_path / "t.jsonl", _episodes(**changes)), tmp_path / f"{n}.dmpack", "mine")
@@ -219,7 +242,7 @@ def test_the_forms_of_a_memory(memory_format: str, steps: list[str]) -> None:
         Step(nothing, admissible, "take mug 1 from desk 1"),
     )
     memory = write_memory(replace(_trajectory([]), steps=played, last="You pick up."), memory_format)
-    assert memory_format in MEMORY_FORMATS and list(memory.steps) == steps
+    assert memory.kind == MEMORY_FORMATS[memory_format] and list(memory.steps) == steps
 
 
 def test_a_memory_is_cut_to_its_longest(tmp_path: Path) -> None:
@@ -249,7 +272,26 @@ def test_a_memory_as_the_student_reads_it() -> None:
     assert memory.text() == "put a mug in desk. 1. search desk; 2. take mug from desk;"
     assert (memory.task, memory.task_type) == ("put a mug in desk.", "pick_and_place_simple")
     assert (memory.game, memory.group) == ("f" * 64, "a-group")
-    assert memory.id == replace(memory).id != replace(memory, steps=("look",)).id and len(memory.id) == 16
+
+
+def test_an_id_is_of_what_is_said() -> None:
+    """Not of where it comes from."""
+    memory = MEMORIES[0]
+    assert memory.id == replace(memory, game="x", group="y", others=(("z", "w"),)).id and len(memory.id) == 16
+    changes = {"task": "a", "task_type": "a", "object_type": "a", "target_type": "a", "kind": "avoid"}
+    others = [replace(memory, **change) for change in ({k: v} for k, v in changes.items())]
+    others += [replace(memory, steps=("look",)), replace(memory, phrasings=("say it so",))]
+    assert len({memory.id, *(other.id for other in others)}) == 8
+
+
+def test_a_memory_without_some_of_its_games() -> None:
+    memory = replace(MEMORIES[0], game="a", group="g", others=(("b", "g"), ("c", "h")))
+    assert memory.without(("x",), ("y",)) == memory
+    for games, groups, left in ((("a",), (), (("b", "g"), ("c", "h"))), ((), ("g",), (("c", "h"),))):
+        kept = memory.without(games, groups)
+        assert kept is not None and kept.sources == left and kept.id == memory.id
+    assert memory.without(("a", "b", "c")) is memory.without(("c",), ("g",)) is None
+    assert memory_from_json(memory.to_json(), "here") == memory
 
 
 @pytest.mark.parametrize(
@@ -261,8 +303,20 @@ def test_a_memory_as_the_student_reads_it() -> None:
         {"task_type": None},
         {"object_type": None},
         {"target_type": "a\nb"},
-        {"game": ["a"]},
-        {"group": "\u202e"},
+        {"kind": "code"},
+        {"kind": ["script"]},
+        {"sources": []},
+        {"sources": ["ab"]},
+        {"sources": [["a"]]},
+        {"sources": [["a", "b", "c"]]},
+        {"sources": [[["a"], "b"]]},
+        {"sources": [["a", "\u202e"]]},
+        {"sources": [["a", "b"]] * 1001},
+        {"phrasings": "a"},
+        {"phrasings": ["zero\u200bwidth"]},
+        {"phrasings": ["a"] * 21},
+        {"'code'": "import os"},
+        {"task": "zero\u200bwidth"},
         {"steps": []},
         {"steps": "go"},
         {"steps": [1]},
@@ -275,7 +329,8 @@ def test_a_memory_as_the_student_reads_it() -> None:
 def test_hostile_memories(change: dict[str, Any]) -> None:
     row = json.loads(json.dumps(MEMORIES[0].to_json()))
     assert memory_from_json(row, "here") == MEMORIES[0]
-    with pytest.raises(UserError, match=f"^here: field {next(iter(change))} "):
-        memory_from_json(row | change, "here")
+    [field] = change
+    with pytest.raises(UserError, match=f"^here: field {field} "):
+        memory_from_json(row | {field.strip("'"): change[field]}, "here")
     with pytest.raises(UserError, match=r"^here is not a JSON object"):
         memory_from_json([row], "here")

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from duomem.cli.main import main
+from duomem.memory_packs.manifest import Evaluation, Release
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import Pack, read_pack, write_pack
 from duomem.memory_packs.page import write_page
@@ -121,21 +122,14 @@ def test_a_large_pack_is_drawn_in_part(tmp_path: Path) -> None:
     assert len(_data(text)["entries"]) == 2000 and len(text) < 1_000_000
 
 
-@dataclass(frozen=True)
-class _Row:
-    student: str
-    condition: str
-    n: int
-    low: float
-
-
 def test_the_card_is_a_table(tmp_path: Path) -> None:
     assert "it has no card" in _page(tmp_path, [MUG])
-    pack = write_pack(tmp_path / "a.dmpack", "name", "expert/1", "0" * 64, [MUG])
-    object.__setattr__(pack, "evaluations", (_Row("f" * 64, "k=3 <b>", 140, 0.87654),))
+    row = Evaluation.of("f" * 64, "valid_seen", "template", "free", "k=3 <b>", 140, 126)
+    pack = write_pack(tmp_path / "a.dmpack", "name", "expert/1", "0" * 64, [MUG], release=Release(evaluations=(row,)))
     page = _Page(_page(tmp_path, [], pack=pack))
-    assert page.texts["td"] == ["k=3 <b>", "140", "0.877"] and "f" * 12 in page.texts["span"]
-    assert page.texts["th"][:4] == ["student", "condition", "n", "low"]
+    assert page.texts["td"][:6] == ["valid_seen", "template", "free", "k=3 <b>", "140", "126"]
+    assert page.texts["th"][:5] == ["student", "split", "goals", "protocol", "condition"]
+    assert "f" * 12 in page.texts["span"]
 
 
 def _browse(page: Path, query: str) -> str:

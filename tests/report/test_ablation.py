@@ -17,7 +17,7 @@ from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
-from duomem.memory_packs.pack import write_pack
+from duomem.memory_packs.pack import read_pack, write_pack
 
 MEMORY = Memory("put a mug in desk.", "pick_and_place_simple", "mug", "desk", ("go to desk",), "f" * 64, "g")
 
@@ -103,7 +103,7 @@ def test_every_condition(loaded: list[EvalConfig], capsys: pytest.CaptureFixture
     assert all(condition["n"] == 6 for condition in conditions.values())
     run = conditions["free", "LoRA, teacher memory"]["runs"][1]
     assert run["inputs"]["bundle"] == sha256_file(Path("lora1/bundle.json"))
-    assert run["inputs"]["pack"] == sha256_file(Path("teacher.dmpack")) and run["inputs"]["protocol"] == "free"
+    assert run["inputs"]["pack"] == read_pack("teacher.dmpack").content_digest and run["inputs"]["protocol"] == "free"
     assert capsys.readouterr().out.rstrip().endswith("out/compare.md")
 
 
@@ -115,7 +115,7 @@ def test_baselines_are_the_same_rows_for_every_protocol(loaded: list[EvalConfig]
     for name, withheld in (("random", False), ("random, action filter", True)):
         assert conditions["free", name]["runs"][0]["inputs"]["action_filter"] is withheld
     (run,) = conditions["free", "matcher, teacher memory"]["runs"]
-    assert run["inputs"]["pack"] == sha256_file(Path("teacher.dmpack")) and run["tokens"] == 0
+    assert run["inputs"]["pack"] == read_pack("teacher.dmpack").content_digest and run["tokens"] == 0
     assert not run["inputs"]["action_filter"] and run["inputs"]["max_steps"] == 1
     compared = {
         (c["panel"], c["first"], c["second"]) for c in json.loads(Path("out/compare.json").read_text())["comparisons"]

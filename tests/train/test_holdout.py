@@ -12,6 +12,7 @@ from episodes import write_episodes
 
 from duomem.core.errors import UserError
 from duomem.core.trajectory import Trajectory, read_trajectories
+from duomem.memory_packs.memory import Memory
 from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, hold_out, read_hold_out
 
 
@@ -60,3 +61,15 @@ def test_what_is_validated(played: list[Trajectory]) -> None:
         assert all((floor_plan(t.group) in held.scenes) == (kind == "scenes") for t in episodes)
     assert hold_out(played, 0, 0).validation(played) == {}
     assert list(hold_out(played, 0, 0.1).validation(played)) == ["scenes"]
+
+
+def test_memories_of_what_is_held_out() -> None:
+    """One that other games support too stays, as theirs."""
+    held = HoldOut(frozenset({"a"}), frozenset({"301"}))
+    one = Memory("put a mug in desk.", "pick", "mug", "desk", ("look",), "a", "pick-Mug-None-Desk-1")
+    both = replace(one, steps=("go",), others=(("b", "pick-Mug-None-Desk-301"), ("c", "pick-Mug-None-Desk-2")))
+    other = replace(one, game="d")
+    assert held.memories([one, both, replace(one, game="d", group="pick-Mug-None-Desk-301"), other]) == [
+        replace(both, game="c", group="pick-Mug-None-Desk-2", others=()),
+        other,
+    ]

@@ -55,6 +55,12 @@ def _drawn(trajectory: Trajectory, near: float, distractor: float, n: int = 600)
     return [memories for memories in found if memories is not None]
 
 
+def test_a_memory_that_other_games_support_too_may_be_drawn() -> None:
+    for others, is_drawn in (((), False), ((("g9", "scene1"),), False), ((("g9", "scene9"),), True)):
+        sampler = MemorySampler([replace(MEMORIES[0], others=others)], 1.0, 0.0)
+        assert bool(sampler.draw(EPISODE, random.Random(0))) is is_drawn
+
+
 def test_never_of_the_same_game_or_scene() -> None:
     drawn = {m.game for memories in _drawn(EPISODE, 1.0, 0.0) for m in memories}
     assert drawn == {"g3", "g4", "g5"}

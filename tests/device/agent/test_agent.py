@@ -275,6 +275,14 @@ def test_a_memory_of_the_very_game_is_never_shown(games: list[Game], tokenizer: 
         assert shown[0].text() in tokenizer.decode(engine.closed[0])
 
 
+def test_a_memory_that_another_game_supports_too_is_shown(games: list[Game]) -> None:
+    intro = AlfworldEnv().reset(games[0]).text
+    memory = Memory(games[0].task, "f", "", "", ("look",), games[0].digest, "")
+    for others, shown in (((), ()), ((("another", ""),), (memory.id,))):
+        found = recall(Retriever([replace(memory, others=others)]), intro, 3, games[0].digest)
+        assert tuple(m.id for m in found) == shown
+
+
 def test_as_many_memories_as_asked_for(games: list[Game], tokenizer: PromptTokenizer) -> None:
     memories = [Memory(games[0].task, "f", "", "", ("look",), str(i), "") for i in range(5)]
     for k in (1, 3):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.core.files import sha256_file
 from duomem.device.agent.baseline_player import MatcherConfig, RandomConfig
 from duomem.device.agent.evaluate import evaluate, inputs_of, read_episodes
 from duomem.device.alfworld.annotations import tell
@@ -17,7 +16,7 @@ from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import write_memory
-from duomem.memory_packs.pack import write_pack
+from duomem.memory_packs.pack import read_pack, write_pack
 from duomem.train.teachers.teach import play_expert
 
 
@@ -73,7 +72,7 @@ def test_the_matcher_follows_other_games_memories(
     games: list[Path], memories: list[Memory], pack: Path, tmp_path: Path
 ) -> None:
     rows = evaluate(MatcherConfig(pack), games, "train", tmp_path / "e.jsonl", 1)
-    assert {row["player"] for row in rows} == {f"matcher:{sha256_file(pack)[:12]}"}
+    assert {row["player"] for row in rows} == {f"matcher:{read_pack(pack).content_digest[:12]}"}
     own = {memory.id for memory in memories}
     for row, memory in zip(rows, memories, strict=True):
         assert set(row["memories"]) <= own - {memory.id}

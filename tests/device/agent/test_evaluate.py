@@ -24,7 +24,7 @@ from duomem.device.alfworld.annotations import Goals
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.memory import Memory
-from duomem.memory_packs.pack import write_pack
+from duomem.memory_packs.pack import read_pack, write_pack
 
 MEMORIES = [Memory("put a mug in desk.", "pick_and_place_simple", "mug", "desk", ("go to desk",), "f" * 64, "g")]
 
@@ -189,7 +189,8 @@ def test_scores_by_task_type() -> None:
 
 def test_a_record_tells_configs_apart(config: EvalConfig) -> None:
     record = config.record()
-    assert record["bundle"] == sha256_bytes(b"{}") and record["pack"] == sha256_file(config.pack or Path())
+    assert record["bundle"] == sha256_bytes(b"{}") and config.pack is not None
+    assert record["pack"] == read_pack(config.pack).content_digest
     assert replace(config, pack=None).record() == replace(config, pack=None, play=PlayConfig(2, 2)).record()
     assert record != replace(config, play=PlayConfig(2, 2)).record()
 
