@@ -73,7 +73,7 @@ def _card(evaluations: Sequence[Evaluation]) -> str:
     rows = [asdict(one) for one in evaluations]
     if not rows:
         return '<p class="soft">Nobody has measured yet what it is worth: it has no card.</p>'
-    names = list(rows[0])
+    names = sorted(rows[0], key=lambda name: isinstance(rows[0][name], str))  # numbers first: a phone shows these
     head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
     body = "".join("<tr>" + "".join(f"<td>{_value(row[name])}</td>" for name in names) + "</tr>" for row in rows)
     return f'<div class="wide"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

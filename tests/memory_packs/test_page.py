@@ -127,8 +127,9 @@ def test_the_card_is_a_table(tmp_path: Path) -> None:
     row = Evaluation.of("f" * 64, "valid_seen", "template", "free", "k=3 <b>", 140, 126)
     pack = write_pack(tmp_path / "a.dmpack", "name", "expert/1", "0" * 64, [MUG], release=Release(evaluations=(row,)))
     page = _Page(_page(tmp_path, [], pack=pack))
-    assert page.texts["td"][:6] == ["valid_seen", "template", "free", "k=3 <b>", "140", "126"]
-    assert page.texts["th"][:5] == ["student", "split", "goals", "protocol", "condition"]
+    assert page.texts["td"][:2] == ["140", "126"]
+    assert page.texts["td"][4:8] == ["valid_seen", "template", "free", "k=3 <b>"]
+    assert page.texts["th"][:5] == ["n", "wins", "low", "high", "student"]
     assert "f" * 12 in page.texts["span"]
 
 
