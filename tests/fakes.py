@@ -13,6 +13,7 @@ from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.session import ContextFull
+from duomem.memory_packs.overlay import Overlay
 from duomem.memory_packs.pack import read_pack
 
 Opinion = Callable[[tuple[int, ...]], np.ndarray]
@@ -103,9 +104,9 @@ class FakeSession:
             raise ValueError("the session is closed")
 
 
-def fake_agent(config: EvalConfig, tokenizer: Path) -> Agent:
+def fake_agent(config: EvalConfig, tokenizer: Path, overlay: Overlay | None = None) -> Agent:
     """What load_agent gives for `config`, on an engine without a model. tokenizer: folder of the byte tokenizer."""
     retriever = read_pack(config.pack).retriever if config.pack else None
     engine = FakeEngine(random_opinion(300), 300)
     prompts, play = PromptTokenizer(tokenizer), config.play
-    return Agent(engine, prompts, "student:fake", config.protocol, retriever, play.k, play.max_steps)
+    return Agent(engine, prompts, "student:fake", config.protocol, retriever, play.k, play.max_steps, overlay=overlay)

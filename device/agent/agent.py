@@ -34,6 +34,8 @@ from duomem.device.alfworld.game_files import split_of
 from duomem.device.engine.manifest import MANIFEST
 from duomem.device.engine.session import Engine, Session
 from duomem.memory_packs.memory import Memory
+from duomem.memory_packs.memory_format import write_memory
+from duomem.memory_packs.overlay import Overlay
 from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import MAX_MEMORIES, Retriever
 
@@ -83,12 +85,14 @@ class Agent:
         reminder: bool = True,
         second_look: bool = True,
         chat_examples: Sequence[ChatExample] | None = None,
+        overlay: Overlay | None = None,
     ) -> None:
         """player: name written into trajectories. protocol: one of PROTOCOLS. retriever: a pack's, finds at most `k`
         memories for the goal, which are shown; None for none. action_filter: whether no-op and repeated commands are
         withheld. reminder: see Transcript. second_look: whether memories of other goals are shown after a while, see
         SecondLook; never to a chat. chat_examples: played games; with them the model is asked as a chat model, see
-        ChatPolicy. None for the prompt that students are trained on.
+        ChatPolicy. None for the prompt that students are trained on. overlay: of the retriever's pack; it chooses among
+        the memories, and every episode played is written to it. None for no learning.
 
         Raises ValueError for an unknown protocol and for a chat in the free one, UserError if the engine is too small
         or the tokenizer has no chat format.
@@ -99,7 +103,8 @@ class Agent:
             raise ValueError(f"a chat is played constrained, not {protocol}")
         self._tokenizer = tokenizer
         self._player = player
-        self._retriever = retriever
+        self._memories = retriever if overlay is None else overlay
+        self._overlay = overlay
         self._k = k
         self._max_steps = max_steps
         self._action_filter = action_filter
@@ -129,6 +134,7 @@ class Agent:
         reminder: bool = True,
         second_look: bool = True,
         chat_examples: Path | str | None = None,
+        overlay: Overlay | None = None,
     ) -> Agent:
         """Load a compiled bundle, and the memories it plays with.
 
@@ -139,7 +145,8 @@ class Agent:
         action_filter: whether no-op and repeated commands are withheld. reminder: whether the model is told which
         places it has not looked into yet. second_look: whether an episode that is not won after 20 steps goes on with
         memories of other goals that the sentence may mean. chat_examples: trajectory file; a model that was not trained
-        here is asked as a chat model and shown two games of this file.
+        here is asked as a chat model and shown two games of this file. overlay: what was learned beside `pack` while
+        playing; every episode is added to it.
         Raises BundleError, PackError, TrajectoryError, or DeviceError if this machine cannot run the bundle.
         """
         from duomem.device.engine.tvm_engine import TvmEngine
@@ -157,7 +164,18 @@ class Agent:
         tokenizer = PromptTokenizer(bundle / "model")
         retriever = found.retriever if found and found.memories else None
         return cls(
-            engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter, reminder, second_look, examples
+            engine,
+            tokenizer,
+            player,
+            protocol,
+            retriever,
+            k,
+            max_steps,
+            action_filter,
+            reminder,
+            second_look,
+            examples,
+            overlay,
         )
 
     def play(
@@ -179,22 +197,29 @@ class Agent:
         started = time.perf_counter()
         env = env or AlfworldEnv()
         observation = env.reset(game)
-        memories = recall(self._retriever, observation.text, self._k, game.digest)
+        memories = recall(self._memories, observation.text, self._k, game.digest)
         on_start(observation.text, memories)
-        shown, meter = list(memories), Meter()
+        others: list[Memory] = []
+        meter = Meter()
 
-        def look(others: Sequence[Memory]) -> None:
-            shown.extend(others)
-            on_second_look(others)
+        def look(found: Sequence[Memory]) -> None:
+            others.extend(found)
+            on_second_look(found)
 
         def fork() -> Session:
             return MeteredSession(self._system.fork(), meter)
 
         with contextlib.closing(self._policy(fork, observation.text, memories, game.digest, look)) as policy:
             played = rollout(env, policy, observation, self._max_steps, on_step)
+        trajectory = played.trajectory(game, split or split_of(game.path), self._player)
+        if self._overlay is not None:
+            if others:
+                self._overlay.record(memories, False)
+            won = write_memory(trajectory) if trajectory.won else None
+            self._overlay.record(others or memories, trajectory.won, won, trajectory.split)
         return Episode(
-            played.trajectory(game, split or split_of(game.path), self._player),
-            tuple(shown),
+            trajectory,
+            (*memories, *others),
             time.perf_counter() - started,
             meter.prefilled,
             meter.decoded,
@@ -206,7 +231,7 @@ class Agent:
 
         intro: the first observation's text. game: digest of the game, of which no memory is shown.
         """
-        return self._policy(self._system.fork, intro, recall(self._retriever, intro, self._k, game), game)
+        return self._policy(self._system.fork, intro, recall(self._memories, intro, self._k, game), game)
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
@@ -237,7 +262,7 @@ class Agent:
 
         others: Sequence[Memory] = ()
         if self._second_look and self._chat is None and memories:
-            others = recall(self._retriever, intro, max(1, self._k - 1), game, memories)
+            others = recall(self._memories, intro, max(1, self._k - 1), game, memories)
 
         def again(history: Sequence[Turn]) -> Policy:
             on_second_look(others)

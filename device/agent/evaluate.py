@@ -25,6 +25,7 @@ from duomem.device.agent.second_look import AFTER
 from duomem.device.alfworld.annotations import TEMPLATES, Goals, Task, told_record
 from duomem.device.alfworld.game import Game
 from duomem.device.engine.manifest import MANIFEST
+from duomem.memory_packs.overlay import Overlay
 from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import MAX_MEMORIES
 
@@ -127,13 +128,16 @@ class EvalConfig:
         return {"prompt": "chat", "chat_examples": sha256_input(examples, "trajectory file")}
 
 
-def load_agent(config: EvalConfig) -> Agent:
-    """The agent that `config` describes, its engine loaded from the bundle. Raises what Agent.load raises."""
+def load_agent(config: EvalConfig, overlay: Overlay | None = None) -> Agent:
+    """The agent that `config` describes, its engine loaded from the bundle; overlay: see Agent.load, never that of an
+    evaluation. Raises what Agent.load raises.
+    """
     return Agent.load(
         config.bundle,
         pack=config.pack,
         protocol=config.protocol,
         chat_examples=config.chat_examples,
+        overlay=overlay,
         **asdict(config.play),
     )
 

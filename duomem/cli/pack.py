@@ -11,8 +11,22 @@ from duomem.cli.options import CommandGroup
 from duomem.cli.pack_build import build
 from duomem.cli.pack_change import card, merge
 from duomem.cli.pack_look import diff, recall, show
+from duomem.cli.pack_overlay import export_overlay_command
+from duomem.cli.pack_page import page_command
+from duomem.cli.pack_skills import export_command, import_command
 
-_COMMANDS = (build, show, recall, diff, merge, card)
+_COMMANDS = (
+    build,
+    show,
+    recall,
+    diff,
+    merge,
+    card,
+    page_command,
+    export_command,
+    import_command,
+    export_overlay_command,
+)
 
 
 @click.group(cls=CommandGroup, commands={command.name or "": command for command in _COMMANDS})

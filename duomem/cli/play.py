@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import click
 
 from duomem.cli.options import GameChoice, games_options, student_options
+from duomem.cli.pack_overlay import open_overlay, overlay_option
 from duomem.core.errors import GameError
 
 if TYPE_CHECKING:
     from duomem.device.agent.evaluate import EvalConfig
     from duomem.device.alfworld.env import Observation
     from duomem.memory_packs.memory import Memory
+    from duomem.memory_packs.overlay import Overlay
 
 
 @click.command(short_help="Play one game.")
@@ -38,7 +40,21 @@ if TYPE_CHECKING:
     help="Your own words for the goal, where the game's goal means the same. What wins the game stays as it is.",
 )
 @click.option("--watch", is_flag=True, help="Print each step while it is played.")
-def play(student: EvalConfig, games: GameChoice, game: str, goal: str | None, watch: bool) -> None:
+@click.option(
+    "--learn",
+    is_flag=True,
+    help="Write down beside the pack how its memories did and what was won, and play with what was written before.",
+)
+@overlay_option
+def play(
+    student: EvalConfig,
+    games: GameChoice,
+    game: str,
+    goal: str | None,
+    watch: bool,
+    learn: bool,
+    overlay: Path | None,
+) -> None:
     """Play one game with the compiled student in BUNDLE, and print the episode."""
     from duomem.device.agent.evaluate import load_agent
     from duomem.device.alfworld.annotations import tell
@@ -52,7 +68,7 @@ def play(student: EvalConfig, games: GameChoice, game: str, goal: str | None, wa
     chosen = task.load() if goal is None else tell(task.load(), goal)
     if student.pack is not None:
         read_pack(student.pack)
-    agent = load_agent(student)
+    agent = load_agent(student, _overlay(student.pack, learn, overlay))
     page = _Page(sys.stdout.isatty(), watch)
     episode = agent.play(
         chosen, games.split, on_start=page.on_start, on_step=page.on_step, on_second_look=page.on_recall
@@ -62,6 +78,17 @@ def play(student: EvalConfig, games: GameChoice, game: str, goal: str | None, wa
         f"in {len(episode.trajectory.steps)} steps, {episode.seconds:.1f} s, "
         f"{episode.prefilled + episode.decoded} tokens through the student ({student.protocol})",
     )
+
+
+def _overlay(pack: Path | None, learn: bool, path: Path | None) -> Overlay | None:
+    """What --learn and --overlay ask for."""
+    if not learn:
+        if path is not None:
+            raise click.UsageError("--overlay: is read and written with --learn: give it too.")
+        return None
+    if pack is None:
+        raise click.UsageError("--learn: what is learned is kept beside a pack: give --pack too.")
+    return open_overlay(pack, path)
 
 
 def _find(game: str, games: GameChoice) -> Path:

@@ -37,6 +37,7 @@ def test_all_commands_are_there() -> None:
         "",
         *("games", "games list", "games generate", "teach"),
         *("pack", "pack build", "pack show", "pack recall", "pack diff", "pack merge", "pack card"),
+        *("pack export", "pack import", "pack export-overlay", "pack page"),
         *("student", "student list", "student base", "student merge", "train"),
         *("compile", "export", "export mlc", "export gguf"),
         *("play", "eval", "baseline", "baseline random", "baseline matcher", "report", "compare", "bench"),

@@ -23,7 +23,7 @@ def place(
     tmp_path: Path, byte_tokenizer: Path, told_games: Path, generated_games: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """The current folder, with a bundle in name alone and told games."""
-    monkeypatch.setattr(evaluate_module, "load_agent", lambda config: fake_agent(config, byte_tokenizer))
+    monkeypatch.setattr(evaluate_module, "load_agent", lambda config, overlay=None: fake_agent(config, byte_tokenizer))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)
     (tmp_path / "bundle").mkdir()

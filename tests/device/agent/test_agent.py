@@ -26,6 +26,8 @@ from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import write_memory
+from duomem.memory_packs.overlay import Overlay
+from duomem.memory_packs.pack import write_pack
 from duomem.memory_packs.retriever import Retriever
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.memory_sampler import MemorySampler
@@ -326,3 +328,21 @@ def test_an_engine_too_small_for_the_system_text(tokenizer: PromptTokenizer) -> 
     with pytest.raises(UserError):
         Agent(engine, tokenizer, "", "free")
     assert not engine.open
+
+
+def test_with_an_overlay_it_learns(games: list[Game], tokenizer: PromptTokenizer, tmp_path: Path) -> None:
+    expert = _expert(games[0])
+    memory = replace(write_memory(_expert(games[1])), task=expert.template_goal)
+    pack = write_pack(tmp_path / "a.dmpack", "n", "expert/1", "", [memory, replace(memory, steps=("look",))])
+    overlay = Overlay(tmp_path / "o.jsonl", pack)
+    options: dict[str, Any] = {"retriever": pack.retriever, "overlay": overlay, "k": 1}
+    for _ in range(3):
+        lost = _play(FakeEngine(random_opinion(300), 300), tokenizer, games[0], max_steps=1, **options)
+        assert lost.memories == (memory,)
+    shown = pack.memories[1]
+    stream = _stream(tokenizer, expert, [shown.text()])
+    won = _play(FakeEngine(set_on(stream, 300), 300), tokenizer, games[0], max_steps=100, **options)
+    assert won.won and won.memories == (shown,)
+    for read in (overlay, Overlay(overlay.path, pack)):
+        assert read.counts() == dict(sorted({memory.id: (3, 0), shown.id: (1, 1)}.items()))
+        assert read.memories == (write_memory(won.trajectory),)
