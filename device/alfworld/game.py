@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import GameError
-from duomem.core.files import parse_json, sha256_bytes
+from duomem.core.files import open_regular, parse_json, sha256_bytes
 from duomem.device.alfworld.dialect import DialectError, read_dialect
 from duomem.device.alfworld.goal import Atom, PddlGoal, parse_goal
 from duomem.device.alfworld.names import display_names
@@ -125,7 +125,7 @@ def load_game(path: Path | str) -> Game:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as f:
+        with open_regular(path) as f:
             data = f.read(MAX_BYTES + 1)
     except OSError as e:
         raise GameError(f"{path}: cannot read this game ({e.strerror or e}): check the path") from None

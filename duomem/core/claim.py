@@ -90,6 +90,8 @@ def claimed(path: Path, patience: float = 0) -> Iterator[Claim]:
     locks is written without.
     """
     path = Path(path)
+    if path.name in ("", ".."):
+        raise FileError(f"{path}: names no file or folder of its own to write: give another place")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     fd = _locked(lock, path, time.monotonic() + patience)

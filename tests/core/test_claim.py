@@ -111,6 +111,12 @@ def test_a_short_writer_is_waited_for(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_a_path_without_a_name(path: str) -> None:
+    with pytest.raises(UserError, match="names no file or folder of its own"), atomic_folder(Path(path)):
+        pass
+
+
 def test_other_paths_are_left_alone(tmp_path: Path) -> None:
     kept = [".out.x.abcdefgh.tmp", ".out.abc.tmp", ".other.abcdefgh.tmp", "out.abcdefgh.tmp"]
     for name in [*kept, ".out.abcdefgh.tmp", ".out.lock"]:

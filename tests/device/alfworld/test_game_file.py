@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +54,9 @@ def test_reads_what_the_file_says(a_game: Path) -> None:
     assert "sinkbasintype" in game.cleaning_types
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent", tmp_path):
+def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "absent", tmp_path, tmp_path / "pipe"):
         with pytest.raises(UserError, match="cannot read"):
             load_game(path)
 
