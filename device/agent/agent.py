@@ -148,7 +148,7 @@ class Agent:
                 f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem"
             )
         player = f"student:{sha256_input(folder / MANIFEST, 'bundle')[:12]}"
-        tokenizer = PromptTokenizer(bundle / "model")
+        tokenizer = PromptTokenizer(engine.bundle.tokenizer_file, engine.vocab_size)
         retriever = found.retriever if found and found.memories else None
         return cls(engine, tokenizer, player, protocol, retriever, k, max_steps, action_filter, reminder, examples)
 
