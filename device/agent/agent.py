@@ -140,7 +140,7 @@ class Agent:
 
         found = None if pack is None else read_pack(pack)
         examples = None if chat_examples is None else read_examples(Path(chat_examples))
-        engine = TvmEngine.load(bundle, device, context_length)
+        engine = TvmEngine.load(Path(bundle), device, context_length)
         folder = engine.bundle.folder
         if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
             raise BundleError(

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from duomem.core.errors import UserError
@@ -84,6 +86,19 @@ def test_the_ids_are_the_library_s_own(family: str, tmp_path: Path) -> None:
     marked = FAMILIES[family]()
     read = read_tokenizer(_write(marked, tmp_path, *MARKS))
     assert read.encode("a mug\n").ids == marked.encode("a mug\n").ids
+
+
+_PIECES = st.sampled_from([*MARKS, "<|im_", "end|>", " ", "\n", "mug", "▁", "é", "\ud7ff", "\0"]) | st.text(max_size=5)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.lists(_PIECES, max_size=8).map("".join))
+@pytest.mark.parametrize("family", ["smollm2", "qwen", "gemma"])
+def test_no_text_has_a_mark_s_token(family: str, text: str, tmp_path: Path) -> None:
+    marked = read_tokenizer(_write(FAMILIES[family](), tmp_path, *MARKS))
+    ids = marked.encode(text, add_special_tokens=False).ids
+    plain = FAMILIES[family]().encode(text, add_special_tokens=False)
+    assert ids == plain.ids and not set(ids) & set(special_tokens(marked).values())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
