@@ -60,11 +60,15 @@ def fuzz(name: str, seeds: range, script: Path = Path(__file__)) -> Iterator[dic
                     yield json.loads(line)
                     at += 1
             errors.seek(0)
-            complaint = errors.read().strip()[-300:]
+            complaint = errors.read().strip()
         if at == began and "Traceback" in complaint:
-            raise RuntimeError(f"{name}: the reader's own sample is not read: {complaint}")
+            raise RuntimeError(f"{name}: the reader's own sample is not read: {complaint[-2000:]}")
         if at < seeds.stop:
-            yield {"reader": name, "seed": at, "outcome": f"killed its process: {worker.returncode}: {complaint}"}
+            yield {
+                "reader": name,
+                "seed": at,
+                "outcome": f"killed its process: {worker.returncode}: {complaint[-300:]}",
+            }
             at += 1
 
 

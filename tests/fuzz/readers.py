@@ -122,23 +122,37 @@ class Games(Reader):
 
     def damage(self, random: Random) -> bytes:
         how = random.random()
-        if how < 0.3:
+        problem, grammar = self.fields["pddl_problem"], self.fields["grammar"]
+        if how < 0.2:
             return change_bytes(self.sample, random)
-        if how < 0.5:
+        if how < 0.4:
             return as_json(change_json(self.fields, random))
+        if how < 0.5:
+            mark = random.choice(["Your task is to: ", "Available commands:"])
+            hidden = random.choice(["\x1b[2J", "\x9b2J", "\u202e", "\u200b", "\ud800", "a" * 600, "{}", "\t"])
+            return as_json({**self.fields, "grammar": grammar.replace(mark, f"{mark}{hidden} ", 1)})
+        if how < 0.6:  # a thing is called something else everywhere
+            old = random.choice(re.findall(r"[A-Za-z]+_bar_\S+(?= - )|(?<=\(receptacleType )\S+", problem))
+            new = random.choice(["desk", "_bar_1", "a_bar_", "x" * 199, "1_bar_1", "on_bar_in", f"{old}_", "agent1"])
+            return as_json({**self.fields, "pddl_problem": problem.replace(old, new)})
         field = random.choice(["grammar", *["pddl_problem"] * 5])
         return as_json({**self.fields, field: change_text(self.fields[field], random)})
 
     def read(self, file: Path) -> None:
         env = AlfworldEnv()
         seen = env.reset(load_game(file))
+        _shown(seen.text, env.step("help").text)
         expert = Expert(seen.text, {})
         for _ in range(_STEPS):
             command = expert.act(seen)
             seen = env.step(command)
             expert.observe(command, seen)
-            lines = [line for text in (command, seen.text) for line in text.split("\n")]
-            assert all(map(str.isprintable, lines)), f"reaches the terminal: {lines!r:.200}"
+            _shown(command, seen.text)
+
+
+def _shown(*texts: str) -> None:
+    """`play --watch` prints them."""
+    assert all(line.isprintable() for text in texts for line in text.split("\n")), "steers the terminal"
 
 
 class Archives(Reader):
