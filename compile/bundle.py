@@ -22,9 +22,10 @@ from duomem.compile.weights.checkpoint import Checkpoint, model_id
 from duomem.compile.weights.gptq import Calibration, quantize_calibrated
 from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
 from duomem.compile.weights.quantize import PackedTensor, check_scheme, store, store_quantized
+from duomem.core.claim import claimed
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import CompileError
-from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
+from duomem.core.files import digest_of, sha256_file, write_json
 from duomem.core.package import own_files
 from duomem.core.progress import progress
 from duomem.device.agent.prompt import PROMPT_VERSION
@@ -78,65 +79,66 @@ def compile_bundle(
         check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)
     record = calibration.record if calibration is not None else None
     inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement)
-    if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
-        return existing, False
     chunk = min(PREFILL_CHUNK, length)
     proxy = _proxy_target(target)
-    with atomic_folder(out) as work:
-        for name in FOLDERS:
-            (work / name).mkdir()
-        with contextlib.ExitStack() as running:
-            finish = running.enter_context(building(checkpoint, scheme, target, chunk, work))
+    with claimed(out) as claim:
+        if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
+            return existing, False
+        with claim.folder() as work:
+            for name in FOLDERS:
+                (work / name).mkdir()
+            with contextlib.ExitStack() as running:
+                finish = running.enter_context(building(checkpoint, scheme, target, chunk, work))
+                if proxy is not None:
+                    finish_proxy = running.enter_context(building(checkpoint, scheme, proxy, chunk, work))
+                write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
+                write_chat_config(checkpoint, scheme, length, chunk, work / "model")
+                judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
+                described = _describe(target, finish())
+                runs_here = described
+                if proxy is not None:
+                    own = described["libraries"] if target.arch == cpu_arch() else []
+                    runs_here = _describe(proxy, [*own, *finish_proxy()])
+                manifest: dict[str, Any] = {
+                    "format": BUNDLE_FORMAT,
+                    "version": BUNDLE_VERSION,
+                    "model": {
+                        "id": model_id(checkpoint.folder),
+                        "digest": checkpoint.digest,
+                        "architecture": checkpoint.architecture,
+                        "config": checkpoint.config.to_json(),
+                        "vocab_size": checkpoint.config.vocab_size,
+                        "eos_token_ids": list(checkpoint.config.eos_token_ids),
+                    },
+                    "quantization": scheme,
+                    "calibration": record,
+                    "prompt_version": PROMPT_VERSION,
+                    "context": {
+                        "length": length,
+                        "prefill_chunk": chunk,
+                        "page_size": PAGE_SIZE,
+                        "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
+                    },
+                    "target": described,
+                    "cost": decoder_cost(checkpoint.config, scheme).to_json(),
+                    "tools": tool_versions(target),
+                    "inputs": inputs,
+                }
+                manifest["files"] = list_files(work)
+                checked = Bundle(work, {**manifest, "target": runs_here})
+                gate = judge(checked, min_agreement)
+            files = [entry["file"] for entry in described["libraries"]]
             if proxy is not None:
-                finish_proxy = running.enter_context(building(checkpoint, scheme, proxy, chunk, work))
-            write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
-            write_chat_config(checkpoint, scheme, length, chunk, work / "model")
-            judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
-            described = _describe(target, finish())
-            runs_here = described
-            if proxy is not None:
-                own = described["libraries"] if target.arch == cpu_arch() else []
-                runs_here = _describe(proxy, [*own, *finish_proxy()])
-            manifest: dict[str, Any] = {
-                "format": BUNDLE_FORMAT,
-                "version": BUNDLE_VERSION,
-                "model": {
-                    "id": model_id(checkpoint.folder),
-                    "digest": checkpoint.digest,
-                    "architecture": checkpoint.architecture,
-                    "config": checkpoint.config.to_json(),
-                    "vocab_size": checkpoint.config.vocab_size,
-                    "eos_token_ids": list(checkpoint.config.eos_token_ids),
-                },
-                "quantization": scheme,
-                "calibration": record,
-                "prompt_version": PROMPT_VERSION,
-                "context": {
-                    "length": length,
-                    "prefill_chunk": chunk,
-                    "page_size": PAGE_SIZE,
-                    "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
-                },
-                "target": described,
-                "cost": decoder_cost(checkpoint.config, scheme).to_json(),
-                "tools": tool_versions(target),
-                "inputs": inputs,
-            }
-            manifest["files"] = list_files(work)
-            checked = Bundle(work, {**manifest, "target": runs_here})
-            gate = judge(checked, min_agreement)
-        files = [entry["file"] for entry in described["libraries"]]
-        if proxy is not None:
-            ran = gate["libraries"]
-            gate["libraries"] = {file: ran[file] for file in files if file in ran}
-            gate["proxy_libraries"] = {file: ran[file] for file in ran if file not in files}
-            gate["libraries"] |= check_emulated(Bundle(work, manifest), checked, BOUND)
-            for file in {library.file for library in checked.libraries} - set(files):
-                (work / file).unlink()
-                del manifest["files"][file]
-        gate["unchecked"] = [file for file in files if file not in gate["libraries"]]
-        manifest["gate"] = gate
-        write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
+                ran = gate["libraries"]
+                gate["libraries"] = {file: ran[file] for file in files if file in ran}
+                gate["proxy_libraries"] = {file: ran[file] for file in ran if file not in files}
+                gate["libraries"] |= check_emulated(Bundle(work, manifest), checked, BOUND)
+                for file in {library.file for library in checked.libraries} - set(files):
+                    (work / file).unlink()
+                    del manifest["files"][file]
+            gate["unchecked"] = [file for file in files if file not in gate["libraries"]]
+            manifest["gate"] = gate
+            write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
     return Bundle(Path(out), manifest), True
 
 

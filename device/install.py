@@ -37,7 +37,7 @@ def install(folder: Path, home: Path) -> Path:
     if not runtime.is_dir():
         with atomic_folder(runtime) as work:
             for wheel in wheels:
-                unpack_wheel(folder / wheel, work)
+                unpack_wheel(bundle.folder / wheel, work)
     return runtime
 
 

@@ -11,8 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from duomem.core.claim import claimed
 from duomem.core.errors import ModelError
-from duomem.core.files import atomic_folder, write_json
+from duomem.core.files import write_json
 from duomem.train.adapter import adapter_digests, load_adapter
 from duomem.train.base_model import load_causal_lm, saving, weights_digest
 from duomem.train.holdout import RECORD, read_hold_out
@@ -37,17 +38,18 @@ def merge(base: Path, adapter: Path, out: Path) -> Path:
     that holds something else.
     """
     inputs = {"base": weights_digest(base), **adapter_digests(adapter), "held_out": read_hold_out(adapter).record()}
-    if _is_merged(out, inputs):
-        return out
-    merged = _merged(load_adapter(load_causal_lm(base, "auto"), adapter))
-    if (base / _GENERATION).is_file():
-        merged.generation_config = type(merged.generation_config)()  # else transformers may refuse the base's own
-    with atomic_folder(out) as folder, saving(out):
-        merged.save_pretrained(folder)
-        for name in _KEPT:
-            if (base / name).is_file():
-                shutil.copyfile(base / name, folder / name)
-        write_json(folder / RECORD, inputs)
+    with claimed(out) as claim:
+        if _is_merged(out, inputs):
+            return out
+        merged = _merged(load_adapter(load_causal_lm(base, "auto"), adapter))
+        if (base / _GENERATION).is_file():
+            merged.generation_config = type(merged.generation_config)()  # else transformers may refuse the base's own
+        with claim.folder() as folder, saving(out):
+            merged.save_pretrained(folder)
+            for name in _KEPT:
+                if (base / name).is_file():
+                    shutil.copyfile(base / name, folder / name)
+            write_json(folder / RECORD, inputs)
     return out
 
 

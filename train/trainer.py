@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duomem.core.claim import Claim, claimed
 from duomem.core.errors import TrainError
-from duomem.core.files import atomic_folder, read_jsonl, sha256_input, write_bytes, write_json
+from duomem.core.files import read_jsonl, sha256_input, write_bytes, write_json
 from duomem.core.machine import peak_rss
 from duomem.core.progress import progress
 from duomem.core.trajectory import TEMPLATE, Trajectory, read_train_trajectories
@@ -72,8 +73,15 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
 
     The config says when it ends, not without a step; the learning rate ends its decay there. A checkpoint of
     the same inputs beside `out` is resumed; a finished run of the same inputs is left as it is. Returns the
-    record. Raises TrainError.
+    record. Raises TrainError, and FileError if another process trains into `out`.
     """
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first alone writes
+        return _train(inputs, out, threads, Claim(out))
+    with claimed(out) as claim:
+        return _train(inputs, out, threads, claim)
+
+
+def _train(inputs: TrainInputs, out: Path, threads: int, claim: Claim) -> dict[str, Any]:
     _set_up_cpu()
     inputs = replace(inputs, config=replace(inputs.config, dtype=training_dtype(inputs.config.dtype)))
     record = inputs.record()
@@ -113,7 +121,7 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
             raise
     record |= run.result()
     if run.trainer.is_main:
-        with atomic_folder(out) as folder, saving(out):
+        with claim.folder() as folder, saving(out):
             run.trainer.save_adapter(folder)
             write_json(folder / RECORD, record)
             (folder / LOG).write_bytes((work / LOG).read_bytes())

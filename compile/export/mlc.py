@@ -15,8 +15,9 @@ from duomem.compile.weights.checkpoint import model_id
 from duomem.compile.weights.gptq import Calibration
 from duomem.compile.weights.mlc_config import APPS, check_mlc, package_config
 from duomem.compile.weights.mlc_layout import CHAT_CONFIG, write_chat_config, write_weights
+from duomem.core.claim import claimed
 from duomem.core.errors import CompileError, UserError
-from duomem.core.files import atomic_folder, digest_of, read_json, sha256_file, write_json
+from duomem.core.files import digest_of, read_json, sha256_file, write_json
 from duomem.core.package import own_files
 from duomem.core.process import run_step
 from duomem.device.engine.schemes import SCHEMES
@@ -84,25 +85,28 @@ def compile_mlc(
             ],
         }
     )
-    if _is_made(out, inputs):
-        return False
-    with atomic_folder(out) as work:
-        (work / "model").mkdir()
-        write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
-        write_chat_config(checkpoint, scheme, length, chunk, work / "model")
-        weights = sum(file.stat().st_size for file in (work / "model").glob("params_shard_*.bin"))
-        kv = checkpoint.config.kv_bytes_per_token * length * SCHEMES[scheme].value_bytes // 4
-        for app, app_device in APPS.items():
-            (work / app).mkdir()
-            package = package_config("../model", name, app_device, weights, kv, length)
-            write_json(work / app / "mlc-package-config.json", package)
-        if device is not None:
-            _compile(work, device, command, time_limit)
-        (work / "README.md").write_text(_readme(name, checkpoint.family.model_type, device), encoding="utf-8")
-        files = {
-            path.relative_to(work).as_posix(): sha256_file(path) for path in sorted(work.rglob("*")) if path.is_file()
-        }
-        write_json(work / MANIFEST, {"format": "duomem-mlc", "inputs": inputs, "files": files})
+    with claimed(out) as claim:
+        if _is_made(out, inputs):
+            return False
+        with claim.folder() as work:
+            (work / "model").mkdir()
+            write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
+            write_chat_config(checkpoint, scheme, length, chunk, work / "model")
+            weights = sum(file.stat().st_size for file in (work / "model").glob("params_shard_*.bin"))
+            kv = checkpoint.config.kv_bytes_per_token * length * SCHEMES[scheme].value_bytes // 4
+            for app, app_device in APPS.items():
+                (work / app).mkdir()
+                package = package_config("../model", name, app_device, weights, kv, length)
+                write_json(work / app / "mlc-package-config.json", package)
+            if device is not None:
+                _compile(work, device, command, time_limit)
+            (work / "README.md").write_text(_readme(name, checkpoint.family.model_type, device), encoding="utf-8")
+            files = {
+                path.relative_to(work).as_posix(): sha256_file(path)
+                for path in sorted(work.rglob("*"))
+                if path.is_file()
+            }
+            write_json(work / MANIFEST, {"format": "duomem-mlc", "inputs": inputs, "files": files})
     return True
 
 

@@ -36,7 +36,7 @@ def check_emulated(bundle: Bundle, proxy: Bundle, bound: float) -> dict[str, flo
     python = os.environ.get(PYTHON)
     if python is None or bundle.arch != "aarch64" or not _emulable(bundle):
         return {}
-    tokens = PromptTokenizer(bundle.tokenizer_file).encode(_TEXT)[:_TOKENS]
+    tokens = PromptTokenizer(bundle.tokenizer_file, bundle.vocab_size).encode(_TEXT)[:_TOKENS]
     with tempfile.TemporaryDirectory(prefix="duomem-emulated-") as folder:
         (expected,) = _logits(proxy, tokens, sys.executable, Path(folder) / "here")
         measured = _logits(bundle, tokens, python, Path(folder) / "there")

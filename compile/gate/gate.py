@@ -97,7 +97,7 @@ def comparing(
     What it gives is `check_parity` without the checkpoint: judge(bundle, min_agreement). Leaving the `with`
     stops the reference. context: tokens. time_limit: seconds for each process. Raises GateError.
     """
-    tokenizer = PromptTokenizer(model_dir)
+    tokenizer = PromptTokenizer(model_dir, checkpoint.config.vocab_size)
     prompts = _prompt_tokens(tokenizer, model_dir, checkpoint.config.vocab_size, context)
     longest_first = sorted(read_steps(STEPS_FILE, tokenizer, context), key=lambda e: len(e.tokens), reverse=True)
     with tempfile.TemporaryDirectory(prefix="duomem-gate-") as name:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.weights.checkpoint import TOKENIZER_FILES, Checkpoint
 from duomem.core.errors import CompileError
+from duomem.device.agent.tokenizer_file import read_tokenizer
 from duomem.device.engine.schemes import SCHEMES
 
 APPS = {"android": "android", "ios": "iphone"}
@@ -159,7 +160,7 @@ def conversation(checkpoint: Checkpoint) -> dict[str, Any]:
     students, which read duomem's prompt, and for a model without such tokens.
     """
     family, config = checkpoint.family.model_type, checkpoint.config
-    tokenizer = Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json"))
+    tokenizer = read_tokenizer(checkpoint.folder)
     student = (checkpoint.folder / _STUDENT_MARK).is_file()
 
     def speaks(token: str) -> bool:

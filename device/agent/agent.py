@@ -151,17 +151,17 @@ class Agent:
         """
         from duomem.device.engine.tvm_engine import TvmEngine
 
-        bundle = Path(bundle)
         found = None if pack is None else read_pack(pack)
         examples = None if chat_examples is None else read_examples(Path(chat_examples))
-        engine = TvmEngine.load(bundle, device, context_length)
+        engine = TvmEngine.load(Path(bundle), device, context_length)
+        folder = engine.bundle.folder
         if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
             raise BundleError(
-                f"{bundle / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
+                f"{folder / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
                 f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem"
             )
-        player = f"student:{sha256_input(bundle / MANIFEST, 'bundle')[:12]}"
-        tokenizer = PromptTokenizer(bundle / "model")
+        player = f"student:{sha256_input(folder / MANIFEST, 'bundle')[:12]}"
+        tokenizer = PromptTokenizer(engine.bundle.tokenizer_file, engine.vocab_size)
         retriever = found.retriever if found and found.memories else None
         return cls(
             engine,

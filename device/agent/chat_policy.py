@@ -66,13 +66,13 @@ class ChatTokenizer:
         self._newline = tokenizer.encode("\n")
 
     def _special(self, token: str) -> int:
-        ids = self._tokenizer.encode(token)
-        if len(ids) != 1:
+        id = self._tokenizer.special_tokens.get(token)
+        if id is None:
             raise ModelError(
                 f"this tokenizer has no special token {token}: take an instruct model that chats in one of the formats "
                 f"{', '.join(CHAT_FORMATS)}"
             )
-        return ids[0]
+        return id
 
     def prefix(self, examples: Sequence[ChatExample]) -> list[int]:
         """The first turns of every episode: the rules, then the examples as games already played. An engine prefills

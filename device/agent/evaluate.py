@@ -95,6 +95,10 @@ class EvalConfig:
     goals: Goals = TEMPLATES
     chat_examples: Path | None = None
 
+    def __post_init__(self) -> None:
+        """A link in the bundle's path is followed once, for every process that plays."""
+        object.__setattr__(self, "bundle", self.bundle.resolve())
+
     @property
     def label(self) -> str:
         """In progress bars."""

@@ -10,11 +10,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from duomem.core.errors import ModelError
 from duomem.core.scene import receptacles
 from duomem.device.agent.exploration import ExplorationTracker, summary
+from duomem.device.agent.tokenizer_file import read_tokenizer, special_tokens
 
 PROMPT_VERSION = 2
 
@@ -87,29 +86,26 @@ class PromptTokenizer:
     """Turns the pieces above into token ids with a student's own tokenizer.
 
     Every piece is encoded on its own and without special tokens, in training and in playing alike; there is no chat
-    template. Before the first one stands what the tokenizer itself begins a text with.
+    template. Before the first one stands what the tokenizer itself begins a text with. special_tokens: ids by name.
     """
 
-    def __init__(self, path: Path) -> None:
-        """`path`: a tokenizer.json, or the folder that holds one. Raises ModelError."""
-        file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file():
-            raise ModelError(f"{file}: no such tokenizer: copy the model's tokenizer.json there")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-            self._tokenizer.no_truncation()
-            self._tokenizer.no_padding()
-            newline, text = self.encode("\n"), list(self._tokenizer.encode("\n").ids)
-        except Exception as e:  # the library raises a bare Exception for a bad file
-            raise ModelError(f"{file}: not a tokenizer ({e}): copy the model's tokenizer.json again") from None
+    def __init__(self, path: Path, vocab_size: int | None = None) -> None:
+        """`path`: a tokenizer.json, or the folder that holds one. vocab_size: of the model that reads the ids. Raises
+        what read_tokenizer raises.
+        """
+        self._tokenizer = read_tokenizer(path, vocab_size)
+        self.special_tokens = special_tokens(self._tokenizer)
+        newline, text = self.encode("\n"), list(self._tokenizer.encode("\n").ids)
         if not newline:
-            raise ModelError(f"{file}: this tokenizer has no token for a newline: take a model of another kind")
+            raise ModelError(f"{path}: this tokenizer has no token for a newline: take a model of another kind")
         self.newline = newline[-1]
         begins = (n for n in range(len(text)) if text[n : n + len(newline)] == newline)
         self._start = text[: next(begins, 0)]
+        if vocab_size is not None and max(self._start, default=0) >= vocab_size:
+            raise ModelError(f"{path}: begins a text with a token that its model does not have: copy the model again")
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of one piece."""
+        """Token ids of one piece; nothing in it becomes a special token."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:

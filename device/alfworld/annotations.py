@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from duomem.core.errors import GameError
-from duomem.core.files import digest_of, parse_json
+from duomem.core.files import digest_of, open_regular, parse_json
 from duomem.core.trajectory import TEMPLATE
 from duomem.device.alfworld.game import Game, load_game
 
@@ -30,7 +30,7 @@ def read_annotations(game: Path | str) -> tuple[str, ...]:
     """
     file = Path(game).parent / ANNOTATIONS_FILE
     try:
-        with open(file, "rb") as f:
+        with open_regular(file) as f:
             data = f.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise GameError(

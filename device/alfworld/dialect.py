@@ -14,7 +14,7 @@ _COMMENT = re.compile(r";[^\n]*")
 _TASK_MARK = '"Your task is to: '
 _HELP_MARK = "action help {"
 # The official grammar reads these as markup, so no sentence of a playable game holds them.
-_MARKUP = re.compile(r'[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff;|"<>\[\]#{}\\]')
+_MARKUP = re.compile(r'[;|"<>\[\]#{}\\]')
 
 # Digest of the PDDL domain (without comments, one space between words) -> where things are cleaned.
 _SINKS = frozenset({"sinkbasintype"})
@@ -54,8 +54,8 @@ def read_dialect(domain: str, grammar: str) -> Dialect:
         raise DialectError("grammar has no task sentence or no help action")
     if _digest(before + after) != _GRAMMAR:
         raise DialectError("grammar is not that of ALFWorld release 2.1.3 or of alfworld 0.4.2")
-    if not task.strip() or len(task) > 500 or "\n" in task or _MARKUP.search(task):
-        raise DialectError("grammar's task sentence is empty, too long or holds markup")
+    if not task.strip() or len(task) > 500 or not task.isprintable() or _MARKUP.search(task):
+        raise DialectError("grammar's task sentence is empty, too long, or holds markup or what cannot be printed")
     return Dialect(cleaning_types, task.strip(), _read_help(tail))
 
 
@@ -72,8 +72,13 @@ def _read_help(action: str) -> str:
             feedback = rules["help.feedback"][0]["rhs"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise DialectError("grammar's help.feedback rule cannot be read") from None
-    if not isinstance(feedback, str) or len(feedback) > 5000 or _MARKUP.search(feedback):
-        raise DialectError("grammar's help page is too long or holds markup")
+    if (
+        not isinstance(feedback, str)
+        or len(feedback) > 5000
+        or not feedback.replace("\n", "").isprintable()
+        or _MARKUP.search(feedback)
+    ):
+        raise DialectError("grammar's help page is too long, or holds markup or what cannot be printed")
     return feedback.strip()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import GameError
-from duomem.core.files import parse_json, sha256_bytes
+from duomem.core.files import open_regular, parse_json, sha256_bytes
 from duomem.device.alfworld.dialect import DialectError, read_dialect
 from duomem.device.alfworld.goal import Atom, PddlGoal, parse_goal
 from duomem.device.alfworld.names import display_names
@@ -23,6 +23,7 @@ MAX_BYTES = 2 << 20  # the largest official game has 138 kB
 MAX_WALKTHROUGH = 1000
 _PARTS = [("problem",), (":domain",), (":objects",), (":init",), (":goal",)]
 _ID = re.compile(r"[a-z0-9_-]{1,200}")
+_RECEPTACLE = re.compile(r"[a-z]+_bar_.+")  # commands call it by a kind and a number: see names.display_names
 
 # Facts a problem may state at the start, with the types of their arguments.
 _SIGNATURES: Mapping[str, tuple[str, ...]] = {
@@ -124,7 +125,7 @@ def load_game(path: Path | str) -> Game:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as f:
+        with open_regular(path) as f:
             data = f.read(MAX_BYTES + 1)
     except OSError as e:
         raise GameError(f"{path}: cannot read this game ({e.strerror or e}): check the path") from None
@@ -230,6 +231,8 @@ def _check_layout(facts: Mapping[str, frozenset[Atom]], things: Mapping[str, str
     if list(things.values()).count("agent") != 1 or len(facts["atlocation"]) != 1:
         raise PddlError("there is not one agent at one location")
     receptacles = sorted(thing for thing, kind in things.items() if kind == "receptacle")
+    if nameless := next((thing for thing in receptacles if not _RECEPTACLE.fullmatch(thing)), None):
+        raise PddlError(f"{nameless[:40]!r} is no receptacle's id, as in desk_bar_..., so no command could name it")
     for predicate in ("receptacleatlocation", "receptacletype"):
         if sorted(atom[0] for atom in facts[predicate]) != receptacles:
             raise PddlError(f"a receptacle has not exactly one {predicate}")

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from duomem.core.errors import GameError
+from duomem.core.files import open_regular
 from duomem.device.alfworld.goal import TASK_TYPES
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
@@ -73,7 +74,7 @@ def _is_left_out(path: Path) -> bool:
 def _is_unsolvable(path: Path) -> bool:
     """Look for the mark near the end, where the writer puts it; load_game checks it for certain."""
     try:
-        with open(path, "rb") as f:
+        with open_regular(path) as f:
             f.seek(max(0, path.stat().st_size - 8192))
             return b'"solvable": false' in f.read()
     except OSError as e:

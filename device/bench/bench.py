@@ -270,7 +270,7 @@ class _Run:
 
 def _agent_prompt(bundle: Bundle) -> list[int]:
     """What an agent reads before its first command: system text, one memory, task and first observation."""
-    tokenizer = PromptTokenizer(bundle.model_dir)
+    tokenizer = PromptTokenizer(bundle.tokenizer_file, bundle.vocab_size)
     return tokenizer.system() + tokenizer.head(_INTRO, [_MEMORY])
 
 

@@ -137,10 +137,11 @@ class Bundle:
 def read_bundle(folder: Path | str) -> Bundle:
     """Verify the bundle in `folder` and return it.
 
-    Checks, in this order: bundle.json's schema, that the folder holds exactly the listed regular files
+    A link on the way to it, as a device's `current`, is followed once: the returned bundle's folder is what was
+    verified. Checks, in this order: bundle.json's schema, that the folder holds exactly the listed regular files
     (no links, nothing else), their sizes, their SHA-256. Raises BundleError naming file, field and fix.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle folder: give a folder made by duomem compile")
     path = folder / MANIFEST

@@ -1,23 +1,24 @@
 """Files that are either whole or absent: atomic writes, digests, JSON lines, hostile JSON reading.
 
-Every file duomem writes goes through here: temporary name, fsync, rename.
+Every file duomem writes goes through here: temporary name, fsync, rename (see claim). Every one it reads, too: regular
+files alone, bounded.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import hashlib
+import itertools
 import json
 import os
-import shutil
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from duomem.core.claim import claimed
 from duomem.core.errors import FileError
 
 if sys.version_info >= (3, 11):
@@ -26,8 +27,27 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 _CHUNK = 1 << 20
-_MANY = 100
-"""Files from which on one sync of their file system takes less time than one of each file."""
+_PATIENCE = 2.0
+"""Seconds to wait for another writer of the same file: most are written in far less."""
+_TOML_LIMIT = 1 << 20
+_LINE_LIMIT = 16 << 20
+_MOST_CONTAINERS = 1 << 20
+_MOST_VALUES = 4 << 20
+"""Of one JSON text: an object of Python takes up to thirty times the bytes that write it."""
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file to read its bytes. Raises OSError for a pipe, a socket or a device too, and at once."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            error = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+            raise OSError(error, os.strerror(error) if stat.S_ISDIR(mode) else "Not a regular file", str(path))
+        return os.fdopen(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -36,9 +56,9 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, read in 1 MiB pieces. Raises OSError."""
+    """Hex SHA-256 of a regular file, read in 1 MiB pieces. Raises OSError."""
     digest = hashlib.sha256()
-    with open(path, "rb") as f:
+    with open_regular(path) as f:
         while piece := f.read(_CHUNK):
             digest.update(piece)
     return digest.hexdigest()
@@ -72,52 +92,14 @@ def digest_of(value: Any) -> str:
     return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Put `path` into an OSError that names no file, as those of a write to a full disk do."""
-    try:
-        yield
-    except OSError as e:
-        if e.filename is None:
-            e.filename = str(path)
-        raise
-
-
 @contextlib.contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary binary file beside `path`; on a clean exit fsync it and rename it to `path`.
+    """Open a temporary binary file beside `path`; on a clean exit it replaces `path`, see Claim.open.
 
-    On any exception, Ctrl-C included, the temporary file is removed and `path` is as it was.
+    Raises FileError if another process goes on writing `path`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with naming(path), os.fdopen(fd, "wb") as f:
-            yield f
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-        _sync_folder(path.parent)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with claimed(path, _PATIENCE) as claim, claim.open() as f:
+        yield f
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -132,64 +114,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def _synced(folder: Path) -> Iterator[None]:
-    """On a clean exit, wait until every file below `folder` is on the disk. Raises OSError if one cannot be written."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        yield
-        files = [file for file in folder.rglob("*") if file.is_file()]
-        if len(files) >= _MANY and _sync_file_system(fd, folder):
-            return
-        for file in files:
-            with open(file, "rb") as f:
-                os.fsync(f.fileno())
-    finally:
-        os.close(fd)
-
-
-def _sync_file_system(fd: int, folder: Path) -> bool:
-    """Sync what `fd` is on; False where the system cannot. Raises OSError if a write failed since `fd` was opened.
-
-    Linux alone waits and tells of failures (syncfs(2)); Python does not know the call.
-    """
-    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
-    if syncfs is None:
-        return False
-    if syncfs(fd):
-        error = ctypes.get_errno()
-        if error != errno.ENOSYS:
-            raise OSError(error, os.strerror(error), str(folder))
-        return False
-    return True
-
-
-@contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on a clean exit it replaces `path` (an old one is removed
-    only after the new one is complete). On any exception it is deleted and `path` is as it was. Raises
-    FileError if `path` is a file.
+    """Yield a temporary folder beside `path`; on a clean exit it replaces `path`, see Claim.folder.
+
+    Raises FileError if `path` is a file, or another process writes it.
     """
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise FileError(f"{path}: is a file, a folder is to be written there: give another place")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    old = work.with_suffix(".old")
-    try:
-        with _synced(work):
-            yield work
-        os.chmod(work, 0o777 & ~_umask())
-        if path.exists():
-            os.replace(path, old)
-        os.replace(work, path)
-        _sync_folder(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        for leftover in (work, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        raise
+    with claimed(path) as claim, claim.folder() as work:
+        yield work
 
 
 def read_json(path: Path, what: str, limit: int = 64 << 20) -> Any:
@@ -199,7 +130,7 @@ def read_json(path: Path, what: str, limit: int = 64 << 20) -> Any:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as f:
+        with open_regular(path) as f:
             data = f.read(limit + 1)
     except OSError as e:
         raise _unreadable(path, what, e) from None
@@ -210,6 +141,8 @@ def parse_json(data: bytes, where: str, limit: int) -> Any:
     """Parse untrusted JSON bytes; FileError naming `where` if too large, not UTF-8, not JSON or too deep."""
     if len(data) > limit:
         raise FileError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
+    if data.count(b"[") + data.count(b"{") > _MOST_CONTAINERS or data.count(b",") > _MOST_VALUES:
+        raise FileError(f"{where} holds more than {_MOST_CONTAINERS} lists or {_MOST_VALUES} values: not read")
     try:
         return _text_only(json.loads(data.decode("utf-8")), data)
     except (ValueError, RecursionError) as e:  # ValueError also for a number of too many digits
@@ -226,9 +159,14 @@ def _text_only(value: Any, data: bytes) -> Any:
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Parse a TOML file; `what` names it in errors. Raises FileError if it is missing or not TOML."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with open_regular(path) as f:
+            data = f.read(_TOML_LIMIT + 1)
     except OSError as e:
         raise _unreadable(path, what, e) from None
+    if len(data) > _TOML_LIMIT:
+        raise FileError(f"{path}: this {what} is larger than {_TOML_LIMIT} bytes")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:
         raise FileError(f"{path}: this {what} is not valid TOML: {e}") from None
 
@@ -239,11 +177,14 @@ def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
     """
     path = Path(path)
     try:
-        f = open(path, "rb")  # noqa: SIM115 - closed by the with below
+        f = open_regular(path)
     except OSError as e:
         raise _unreadable(path, what, e) from None
     with f:
-        for number, line in enumerate(f, 1):
+        for number in itertools.count(1):
+            line = f.readline(_LINE_LIMIT + 1)
+            if len(line) > _LINE_LIMIT:
+                raise FileError(f"{path}: line {number} of this {what} is longer than {_LINE_LIMIT} bytes: not read")
             if not line.endswith(b"\n"):
                 return
             try:

@@ -5,13 +5,15 @@ Rows gather under a .partial name; the complete file has its inputs beside it in
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from duomem.core.claim import Claim, claimed, naming
 from duomem.core.errors import FileError
-from duomem.core.files import atomic_open, naming, read_json, read_jsonl, write_json
+from duomem.core.files import open_regular, read_json, read_jsonl, write_json
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -27,8 +29,8 @@ class ResumableJsonl:
     """The rows made so far of the file `path` from `inputs` (any JSON object that identifies them).
 
     rows: those already there; done: whether the file is complete. Use as a context manager, `append` the
-    missing rows, then `finish()`. Nothing is written before the first row. Raises FileError if what is there
-    was made from other inputs, or `path` is a folder.
+    missing rows, then `finish()`. Nothing is written before the first row; from then on no other process can write
+    the file. Raises FileError if what is there was made from other inputs, or `path` is a folder.
     """
 
     def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
@@ -39,7 +41,10 @@ class ResumableJsonl:
         self.done = self.path.is_file()
         self.rows: list[dict[str, Any]] = []
         self._file: IO[bytes] | None = None
+        self._claim: Claim | None = None
+        self._held = contextlib.ExitStack()
         self._whole = 0
+        self._bytes = self._partial_bytes()
         if self.path.is_dir():
             raise FileError(f"{self.path}: is a folder, a file is to be written there: give another --out")
         if self.done:
@@ -55,14 +60,17 @@ class ResumableJsonl:
                 "--out, or delete it"
             )
 
+    def _partial_bytes(self) -> int:
+        return self._partial.stat().st_size if self._partial.exists() else 0
+
     def _load(self) -> int:
         """Read the whole rows back; returns the bytes they take. A row torn by a crash is dropped."""
         whole = 0
-        with open(self._partial, "rb") as f:
+        with open_regular(self._partial) as f:
             for line in f:
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     break
                 if not line.endswith(b"\n"):
                     break
@@ -74,8 +82,14 @@ class ResumableJsonl:
         return whole
 
     def _open(self) -> IO[bytes]:
-        """The partial file, ready for its next row; what a crash left after the whole rows is cut off."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """The partial file, ready for its next row; what a crash left after the whole rows is cut off.
+
+        Raises FileError if another process writes the file, or did since this one looked.
+        """
+        self._claim = self._held.enter_context(claimed(self.path))
+        if self.path.exists() or self._partial_bytes() != self._bytes:
+            self._held.close()
+            raise FileError(f"{self.path}: another process wrote it meanwhile: give the same command again")
         file = open(self._partial, "r+b" if self._whole else "wb")  # noqa: SIM115
         file.truncate(self._whole)
         file.seek(self._whole)
@@ -96,8 +110,11 @@ class ResumableJsonl:
 
     def finish(self) -> None:
         """Give the rows their final name, and write what they were made from beside them."""
+        if self._file is None:
+            self._file = self._open()
+        assert self._claim is not None, "_open claims the file"
         write_json(self._sidecar, self._inputs)
-        with atomic_open(self.path) as f:
+        with self._claim.open() as f:
             for row in self.rows:
                 f.write(_line(row))
         self._partial.unlink(missing_ok=True)
@@ -108,6 +125,7 @@ class ResumableJsonl:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            with naming(self._partial):
-                self._file.close()
+        with self._held:
+            if self._file is not None:
+                with naming(self._partial):
+                    self._file.close()

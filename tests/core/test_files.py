@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from duomem.core import files
+from duomem.core import claim, disk, files
 from duomem.core.errors import UserError
 from duomem.core.files import (
     atomic_folder,
@@ -122,7 +122,8 @@ def test_a_rename_that_fails_leaves_the_old_folder(
             _full_disk()
         real(source, target)
 
-    monkeypatch.setattr(files.os, "replace", replace)
+    monkeypatch.setattr(claim, "exchange", lambda one, other: False)
+    monkeypatch.setattr(claim.os, "replace", replace)
     with pytest.raises(OSError, match="No space"), atomic_folder(path) as work:
         _fill(work, "new")
     assert os.listdir(tmp_path) == ["out"] and (path / "sub" / "file").read_text() == "old"
@@ -136,7 +137,7 @@ def test_an_interrupt_after_the_rename_leaves_nothing_beside(tmp_path: Path, mon
     def interrupted(folder: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "_sync_folder", interrupted)
+    monkeypatch.setattr(claim, "sync_folder", interrupted)
     with pytest.raises(KeyboardInterrupt), atomic_folder(path) as work:
         _fill(work, "new")
     assert os.listdir(tmp_path) == ["out"] and (path / "sub" / "file").read_text() == "new"
@@ -148,7 +149,7 @@ class _Libc:
     def __init__(self, error: int, calls: list[int]) -> None:
         def syncfs(fd: int) -> int:
             calls.append(fd)
-            files.ctypes.set_errno(error)
+            disk.ctypes.set_errno(error)
             return -1 if error else real(fd)
 
         real, self.syncfs = ctypes.CDLL(None).syncfs, syncfs
@@ -157,7 +158,7 @@ class _Libc:
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's syncfs")
 @pytest.mark.parametrize(
     ("error", "count", "synced", "each"),
-    [(0, files._MANY, 1, 0), (0, files._MANY - 1, 0, files._MANY - 1), (errno.ENOSYS, files._MANY, 1, files._MANY)],
+    [(0, disk._MANY, 1, 0), (0, disk._MANY - 1, 0, disk._MANY - 1), (errno.ENOSYS, disk._MANY, 1, disk._MANY)],
 )
 def test_many_files_are_synced_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, count: int, synced: int, each: int
@@ -165,8 +166,8 @@ def test_many_files_are_synced_together(
     calls: list[int] = []
     one_by_one: list[int] = []
     libc = _Libc(error, calls)
-    monkeypatch.setattr(files.ctypes, "CDLL", lambda name, use_errno: libc)
-    monkeypatch.setattr(files, "_sync_folder", lambda folder: None)
+    monkeypatch.setattr(disk.ctypes, "CDLL", lambda name, use_errno: libc)
+    monkeypatch.setattr(claim, "sync_folder", lambda folder: None)
     monkeypatch.setattr(files.os, "fsync", one_by_one.append)
     with atomic_folder(tmp_path / "out") as work:
         for i in range(count):
@@ -181,9 +182,9 @@ def test_many_files_that_do_not_reach_the_disk_leave_the_old_folder(
     with atomic_folder(tmp_path / "out") as work:
         _fill(work, "old")
     libc = _Libc(errno.EIO, [])
-    monkeypatch.setattr(files.ctypes, "CDLL", lambda name, use_errno: libc)
+    monkeypatch.setattr(disk.ctypes, "CDLL", lambda name, use_errno: libc)
     with pytest.raises(OSError, match="Input/output error"), atomic_folder(tmp_path / "out") as work:
-        for i in range(files._MANY):
+        for i in range(disk._MANY):
             (work / str(i)).write_text("x")
     assert os.listdir(tmp_path) == ["out"] and (tmp_path / "out" / "sub" / "file").read_text() == "old"
 
@@ -202,15 +203,15 @@ def test_digests(tmp_path: Path) -> None:
     assert digest_of({"b": [1], "a": "ä"}) == digest_of({"a": "ä", "b": [1]}) != digest_of({"a": "ä", "b": [2]})
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda path: read_json(path, "thing"),
-        lambda path: read_toml(path, "thing"),
-        lambda path: list(read_jsonl(path, "thing")),
-        lambda path: sha256_input(path, "thing"),
-    ],
-)
+_READERS: list[Callable[[Path], object]] = [
+    lambda path: read_json(path, "thing"),
+    lambda path: read_toml(path, "thing"),
+    lambda path: list(read_jsonl(path, "thing")),
+    lambda path: sha256_input(path, "thing"),
+]
+
+
+@pytest.mark.parametrize("read", _READERS)
 def test_missing_files_and_folders(tmp_path: Path, read: Callable[[Path], object]) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "absent", tmp_path / "file" / "below"):
@@ -218,6 +219,28 @@ def test_missing_files_and_folders(tmp_path: Path, read: Callable[[Path], object
             read(path)
     with pytest.raises(UserError, match=f"^{tmp_path}: cannot read this thing: Is a directory$"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("read", _READERS)
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UserError, match=f"^{path}: cannot read this thing: Not a regular file$"):
+            read(path)
+
+
+def test_a_line_without_an_end_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as f:
+        f.write(b"{}\n")
+        f.truncate(files._LINE_LIMIT + 10)
+    with pytest.raises(UserError, match="line 2 of this thing is longer than"):
+        list(read_jsonl(tmp_path / "file", "thing"))
+
+
+def test_json_that_would_fill_the_memory() -> None:
+    for data in (b"[" + b"[]," * (1 << 20) + b"[]]", b"[" + b"0," * (4 << 20) + b"0,0]"):
+        with pytest.raises(UserError, match="here holds more than"):
+            parse_json(data, "here", 1 << 30)
 
 
 _NOT_JSON = [b"", b"{", b"\xff{}", b"[" * 100_000, b"9" * 5000, b"{} {}"]

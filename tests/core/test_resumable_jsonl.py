@@ -105,3 +105,28 @@ def test_a_crash_before_the_partial_is_removed(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl.partial").write_bytes(partial)
     with ResumableJsonl(path, INPUTS) as lines:
         assert lines.done and lines.rows == ROWS
+
+
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    """The second is told, and the first one's rows are whole."""
+    path = tmp_path / "rows.jsonl"
+    with ResumableJsonl(path, INPUTS) as first, ResumableJsonl(path, {**INPUTS, "k": 2}) as second:
+        first.append(ROWS[0])
+        with pytest.raises(UserError, match=r"rows\.jsonl: another process is writing it"):
+            second.append(ROWS[1])
+        first.append(ROWS[2])
+        first.finish()
+    with ResumableJsonl(path, INPUTS) as lines:
+        assert lines.rows == [ROWS[0], ROWS[2]]
+    assert sorted(os.listdir(tmp_path)) == ["rows.jsonl", "rows.jsonl.inputs.json"]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_that_another_overtook(tmp_path: Path, finished: bool) -> None:
+    path = tmp_path / "rows.jsonl"
+    with ResumableJsonl(path, INPUTS) as late:
+        _write(path, ROWS[:2], finish=finished)
+        with pytest.raises(UserError, match="another process wrote it meanwhile"):
+            late.append(ROWS[3])
+    with ResumableJsonl(path, INPUTS) as lines:
+        assert lines.rows == ROWS[:2] and lines.done == finished

@@ -96,13 +96,14 @@ def _seen(text: str, *admissible: str) -> Observation:
 
 @pytest.mark.parametrize("kind", ["chatml", "smollm2"])
 def test_the_tokens_are_those_of_the_whole_chat(kind: str, request: pytest.FixtureRequest) -> None:
-    prompts = PromptTokenizer(request.getfixturevalue(kind))
-    tokenizer = ChatTokenizer(prompts)
-    assert tokenizer.prefix(EXAMPLES) == prompts.encode(PREFIX)
+    folder = request.getfixturevalue(kind)
+    whole = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = ChatTokenizer(PromptTokenizer(folder))
+    assert tokenizer.prefix(EXAMPLES) == whole.encode(PREFIX, add_special_tokens=False).ids
     asked = [*tokenizer.question("Where?"), *tokenizer.reply("go to desk 1")]
     chat = "<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\ngo to desk 1<|im_end|>"
-    assert asked == prompts.encode(chat)
-    assert tokenizer.exchange("Where?", "go to desk 1") == prompts.encode(f"{chat}\n")
+    assert asked == whole.encode(chat, add_special_tokens=False).ids
+    assert tokenizer.exchange("Where?", "go to desk 1") == whole.encode(f"{chat}\n", add_special_tokens=False).ids
 
 
 def test_a_tokenizer_without_the_special_tokens(byte_tokenizer: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +54,9 @@ def test_reads_what_the_file_says(a_game: Path) -> None:
     assert "sinkbasintype" in game.cleaning_types
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent", tmp_path):
+def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "absent", tmp_path, tmp_path / "pipe"):
         with pytest.raises(UserError, match="cannot read"):
             load_game(path)
 
@@ -126,7 +128,9 @@ def test_walkthrough_may_be_missing(a_game: Path) -> None:
         ("(:objects", "(:objects agent1 - agent", "twice"),
         ("(:objects", "(:objects a/b - object", "not an id"),
         ("(:objects", "(:objects (a) - object", "parentheses"),
-        ("(:objects", "(:objects x - receptacle", "receptacle"),
+        ("(:objects", "(:objects x_bar_1 - receptacle", "receptacle"),
+        ("(:objects", "(:objects desk - receptacle", "'desk' is no receptacle's id"),
+        ("(:objects", "(:objects _bar_1 - receptacle", "'_bar_1' is no receptacle's id"),
         ("(receptacleAtLocation", "(openable", "wrong types"),
         ("(isClean ?o)", "(isHungry ?o)", "'ishungry'"),
         ("(isClean ?o)", "(isClean ?z)", "isclean"),
@@ -173,6 +177,18 @@ def test_other_rules_are_refused(a_game: Path, field: str, old: str, new: str) -
     text = json.loads(a_game.read_bytes())[field]
     assert old in text
     assert field in _refused(_with(a_game, **{field: text.replace(old, new, 1)}))
+
+
+@pytest.mark.parametrize(
+    "hidden", ["\x1b", "\x9b2J", "\u202e", "\u2066", "\u200b", "\u2028", "\x85", "\r", "\udc80"], ids=ascii
+)
+@pytest.mark.parametrize("place", ["Your task is to: ", "Available commands:"])
+def test_what_steers_a_terminal_is_refused(a_game: Path, hidden: str, place: str) -> None:
+    """`play` prints the goal sentence and the help page."""
+    grammar = json.loads(a_game.read_bytes())["grammar"]
+    if place.startswith("Available"):  # stands in JSON
+        hidden = json.dumps(hidden)[1:-1]
+    assert "cannot be printed" in _refused(_with(a_game, grammar=grammar.replace(place, place + hidden, 1)))
 
 
 def _play_a_little(data: bytes) -> None:

@@ -233,6 +233,23 @@ def test_manifests_that_are_none(bundle: Path, text: str) -> None:
     refused(bundle, "bundle.json")
 
 
+def test_a_pipe_as_manifest_is_refused_at_once(bundle: Path) -> None:
+    (bundle / "bundle.json").unlink()
+    os.mkfifo(bundle / "bundle.json")
+    refused(bundle, "bundle.json: cannot read this bundle manifest: Not a regular file")
+
+
+def test_a_link_switched_after_the_check_changes_nothing(bundle: Path, tmp_path: Path) -> None:
+    """As a deploy does to `current`."""
+    current = tmp_path / "current"
+    current.symlink_to(bundle)
+    read = read_bundle(current)
+    (tmp_path / "other").mkdir()
+    current.unlink()
+    current.symlink_to(tmp_path / "other")
+    assert read.folder == bundle and read.tokenizer_file.read_bytes() == FILES["model/tokenizer.json"]
+
+
 def test_no_bundle_at_all(tmp_path: Path) -> None:
     refused(tmp_path / "none", "no such bundle folder")
     refused(tmp_path, "no such bundle manifest")
