@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from duomem.core.claim import naming
+from duomem.core.disk import sync_folder
 from duomem.core.errors import FileError, PackError
-from duomem.core.files import naming, parse_json, sha256_bytes
+from duomem.core.files import open_regular, parse_json, sha256_bytes
 from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.pack import Pack
@@ -67,7 +69,7 @@ class Overlay:
         self._begun = False
         self._retriever: Retriever | None = None
         try:
-            with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as f:
+            with open_regular(self.path) as f:
                 self._catch_up(f.fileno())
         except FileNotFoundError:
             return
@@ -170,7 +172,7 @@ class Overlay:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not self._begun:
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
             yield file
         finally:
             os.close(file)
@@ -237,11 +239,3 @@ def _is_id(value: Any) -> bool:
 def _write(file: int, data: bytes) -> None:
     while data:
         data = data[os.write(file, data) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -251,4 +251,6 @@ def test_a_record_names_only_what_is_not_usual(config: EvalConfig) -> None:
     assert replace(config, play=replace(config.play, reminder=False)).record() == usual | {"reminder": False}
     examples = config.bundle / "bundle.json"
     chat = {"prompt": "chat", "chat_examples": sha256_file(examples)}
-    assert replace(config, chat_examples=examples).record() == usual | chat
+    once = {name: value for name, value in usual.items() if name != "second_look"}
+    assert replace(config, chat_examples=examples).record() == once | chat
+    assert replace(config, play=replace(config.play, second_look=False)).record() == once
