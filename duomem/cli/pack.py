@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from duomem.cli.catalogue import CATALOGUE_COMMANDS
 from duomem.cli.options import PACK, TRAJECTORIES, CommandGroup
 from duomem.cli.values import COUNT, OutputFile
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
@@ -18,7 +19,7 @@ from duomem.memory_packs.retriever import MAX_MEMORIES
 
 @click.group(cls=CommandGroup)
 def pack() -> None:
-    """Build, show or search a memory pack."""
+    """Build, show or search a memory pack; publish packs and pull them."""
 
 
 @pack.command("build")
@@ -49,11 +50,11 @@ def show_command(file: Path) -> None:
     _describe(file)
 
 
-@pack.command("search")
+@pack.command("recall")
 @click.argument("file", metavar="PACK", type=PACK)
 @click.argument("task")
 @click.option("--k", type=COUNT, default=MAX_MEMORIES, metavar="N", help="Most memories to print.")
-def search_command(file: Path, task: str, k: int) -> None:
+def recall_command(file: Path, task: str, k: int) -> None:
     """Print the memories in PACK that are nearest to TASK.
 
     TASK is a goal such as "put a clean mug in desk.", or in your own words if the pack has a lexicon. The number before
@@ -79,3 +80,7 @@ def _describe(path: Path) -> None:
     )
     for task_type, n in sorted(Counter(m.task_type.split("/")[0] for m in read.memories).items()):
         print(f"  {n:6d}  {task_type}")
+
+
+for command in CATALOGUE_COMMANDS:
+    pack.add_command(command)
