@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from duomem.core.trajectory import NOTHING_HAPPENS, Trajectory
 from duomem.memory_packs.memory import Memory
 
-MEMORY_FORMATS = ("script", "trajectory", "script+trajectory", "avoid")
+MEMORY_FORMATS = {"script": "script", "trajectory": "trajectory", "script+trajectory": "trajectory", "avoid": "avoid"}
+"""The kind of memory (memory.KINDS) that each format writes: a trajectory is whatever names instances."""
 
 _NUMBER = re.compile(r" \d+")
 _LONGEST_SEARCH = 5
@@ -49,6 +50,7 @@ def write_memory(trajectory: Trajectory, memory_format: str = "script", max_step
         tuple(steps[:max_steps]),
         trajectory.game,
         trajectory.group,
+        MEMORY_FORMATS[memory_format],
     )
 
 

@@ -1,6 +1,6 @@
 """The `.dmpack` file: a zip of `manifest.json`, `memories.jsonl` and maybe `lexicon.json`, read as hostile.
 
-Same memories, same bytes: nothing in a pack depends on when or where it was built.
+Same memories, same bytes: nothing in a pack depends on when or where it was built. docs/pack-format.md describes it.
 """
 
 from __future__ import annotations
@@ -12,50 +12,66 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import PackError
-from duomem.core.files import parse_json, sha256_bytes, write_bytes
+from duomem.core.files import digest_of, parse_json, sha256_bytes, write_bytes
 from duomem.memory_packs.lexicon import Lexicon
+from duomem.memory_packs.manifest import (
+    FORMAT,
+    SCHEMA,
+    UNRELEASED,
+    Release,
+    Teacher,
+    manifest_from_json,
+    manifest_to_json,
+)
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.retriever import Retriever
-
-FORMAT = "duomem-pack"
-SCHEMA = 2
 
 _MANIFEST = "manifest.json"
 _MEMORIES = "memories.jsonl"
 _LEXICON = "lexicon.json"
-_FILE_LIMIT = 16 << 20
+_FILE_LIMIT = 4 << 20
 _MANIFEST_LIMIT = 64 << 10
-_MEMORIES_LIMIT = 64 << 20
-_LEXICON_LIMIT = 8 << 20
+_MEMORIES_LIMIT = 8 << 20
+_LINE_LIMIT = 256 << 10
+_LEXICON_LIMIT = 2 << 20
 _DIRECTORY_LIMIT = 1 << 10
-_COUNT_LIMIT = 100_000
+_COUNT_LIMIT = 20_000
+_STEPS_LIMIT = 200_000
+_SOURCES_LIMIT = 50_000
 _ONLY = f"memory pack must hold {_MANIFEST}, {_MEMORIES} and maybe {_LEXICON} only: download it again"
 _END = struct.Struct("<4s4H2LH")  # the end record of a zip
 _LONG_END = b"PK\x06\x07"
 
 
-@dataclass(frozen=True)
-class Pack:
-    """Procedural memories as one file.
+@dataclass(frozen=True, kw_only=True)
+class Pack(Release):
+    """Procedural memories as one file, and what it says of itself.
 
-    name: given when it was built. author: who played what the memories tell ("expert/1", "student:NAME").
-    source: SHA-256 of the trajectory file, hex. digest: SHA-256 of the pack file, hex. lexicon: how people call what
-    the memories are about, None if nothing was learned of it.
+    name: given when it was built. teacher: who played what the memories tell. source: SHA-256 of the trajectory file,
+    hex. digest: SHA-256 of the pack file, hex. content_digest: of its memories and lexicon alone, hex: packs that play
+    the same have the same, whatever else they say of themselves. lexicon: how people call what the memories are about,
+    None if nothing was learned of it.
     """
 
     name: str
-    author: str
+    teacher: Teacher
     source: str
     memories: tuple[Memory, ...]
     digest: str
+    content_digest: str
     lexicon: Lexicon | None = None
+
+    @property
+    def author(self) -> str:
+        """The teacher as trajectories name their player ("expert/1", "student:NAME")."""
+        return str(self.teacher)
 
     @classmethod
     def load(cls, path: Path | str) -> Pack:
@@ -76,20 +92,30 @@ class Pack:
 
 
 def write_pack(
-    path: Path, name: str, author: str, source: str, memories: Sequence[Memory], lexicon: Lexicon | None = None
+    path: Path,
+    name: str,
+    teacher: Teacher | str,
+    source: str,
+    memories: Sequence[Memory],
+    lexicon: Lexicon | None = None,
+    release: Release = UNRELEASED,
 ) -> Pack:
     """Write the pack to `path` atomically and return it as it reads back. Raises PackError, and writes nothing,
     if it could not be read back.
+
+    teacher: also as trajectories name a player. release: what the pack says of itself beyond that.
     """
-    body = "".join(json.dumps(m.to_json(), sort_keys=True, ensure_ascii=False) + "\n" for m in memories).encode()
+    teacher = Teacher.of(teacher) if isinstance(teacher, str) else teacher
+    body = "".join(json.dumps(m.to_json(), sort_keys=True, ensure_ascii=False) + "\n" for m in memories).encode(
+        errors="surrogatepass"
+    )
     members = {_MEMORIES: body}
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "schema": SCHEMA,
-        "name": name,
-        "author": author,
-        "source": source,
-        "memories": {"file": _MEMORIES, "sha256": sha256_bytes(body), "bytes": len(body), "count": len(memories)},
+    manifest = manifest_to_json(name, teacher, source, release)
+    manifest["memories"] = {
+        "file": _MEMORIES,
+        "sha256": sha256_bytes(body),
+        "bytes": len(body),
+        "count": len(memories),
     }
     if lexicon is not None:
         data = json.dumps(lexicon.to_json(), sort_keys=True, separators=(",", ":")).encode()
@@ -150,15 +176,42 @@ def _parse(data: bytes, path: Path) -> Pack:
         OverflowError,
     ) as e:
         raise PackError(f"{path}: memory pack is damaged ({e}): download it again") from None
-    _check_manifest(manifest, body, words, path)
-    rows = body.split(b"\n")[:-1]
-    memories = tuple(
-        memory_from_json(parse_json(row, f"{path}: {_MEMORIES} line {n}", 1 << 20), f"{path}: {_MEMORIES} line {n}")
-        for n, row in enumerate(rows, 1)
-    )
+    name, teacher, source, release = _read_manifest(manifest, body, words, path)
     where = f"{path}: {_LEXICON}"
-    lexicon = None if words is None else Lexicon.from_json(parse_json(words, where, _LEXICON_LIMIT), where)
-    return Pack(manifest["name"], manifest["author"], manifest["source"], memories, sha256_bytes(data), lexicon)
+    return Pack(
+        **vars(release),
+        name=name,
+        teacher=teacher,
+        source=source,
+        memories=_read_memories(body, path),
+        digest=sha256_bytes(data),
+        content_digest=digest_of(
+            {"lexicon": None if words is None else sha256_bytes(words), "memories": sha256_bytes(body)}
+        ),
+        lexicon=None if words is None else Lexicon.from_json(parse_json(words, where, _LEXICON_LIMIT), where),
+    )
+
+
+def _read_memories(body: bytes, path: Path) -> tuple[Memory, ...]:
+    """The memories of the lines, of which _read_manifest has counted no more than are allowed."""
+    memories: list[Memory] = []
+    seen: set[str] = set()
+    steps = sources = 0
+    for number, row in enumerate(io.BytesIO(body), 1):
+        where = f"{path}: {_MEMORIES} line {number}"
+        memory = memory_from_json(parse_json(row, where, _LINE_LIMIT), where)
+        steps += len(memory.steps)
+        sources += len(memory.sources)
+        if steps > _STEPS_LIMIT or sources > _SOURCES_LIMIT:
+            raise PackError(
+                f"{where}: with it the memories have more than {_STEPS_LIMIT} steps or {_SOURCES_LIMIT} sources: not a "
+                "pack duomem wrote"
+            )
+        if memory.id in seen:
+            raise PackError(f"{where}: says what an earlier line says: build the pack again")
+        seen.add(memory.id)
+        memories.append(memory)
+    return tuple(memories)
 
 
 def _check_end(data: bytes, path: Path) -> None:
@@ -185,7 +238,9 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> byte
     return data
 
 
-def _check_manifest(manifest: Any, body: bytes, words: bytes | None, path: Path) -> None:
+def _read_manifest(manifest: Any, body: bytes, words: bytes | None, path: Path) -> tuple[str, Teacher, str, Release]:
+    """What manifest_from_json reads, once the manifest is known to describe these members."""
+
     def refuse(field: str, why: str) -> PackError:
         return PackError(f"{path}: {_MANIFEST} field {field} {why}: download the pack again")
 
@@ -195,25 +250,33 @@ def _check_manifest(manifest: Any, body: bytes, words: bytes | None, path: Path)
         raise refuse("format", f"is not {FORMAT!r}")
     if manifest.get("schema") != SCHEMA:
         raise PackError(
-            f"{path}: {_MANIFEST} field schema is {manifest.get('schema')!r}, this duomem reads {SCHEMA}: "
-            "update duomem or download a matching pack"
+            f"{path}: {_MANIFEST} field schema is {str(manifest.get('schema'))[:20]!r}, this duomem reads {SCHEMA}: "
+            "update duomem, or build or download a matching pack"
         )
-    for field in ("name", "author", "source"):
-        value = manifest.get(field)
-        if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-            raise refuse(field, "is not a line of at most 200 characters")
+    said = manifest_from_json(manifest, refuse)
     memories = manifest.get("memories")
     if not isinstance(memories, dict) or type(memories.get("count")) is not int:
         raise refuse("memories", "does not describe the memories")
-    if memories.get("bytes") != len(body) or memories.get("sha256") != sha256_bytes(body):
-        raise refuse("memories.sha256", f"does not match {_MEMORIES}")
+    _check_member(memories, "memories", _MEMORIES, body, refuse)
     lexicon = manifest.get("lexicon", {})
     if (words is None) != ("lexicon" not in manifest) or not isinstance(lexicon, dict):
         raise refuse("lexicon", f"does not say whether the pack holds {_LEXICON}")
-    if words is not None and (lexicon.get("bytes") != len(words) or lexicon.get("sha256") != sha256_bytes(words)):
-        raise refuse("lexicon.sha256", f"does not match {_LEXICON}")
+    if words is not None:
+        _check_member(lexicon, "lexicon", _LEXICON, words, refuse)
     count = body.count(b"\n")
     if memories["count"] != count or (body and not body.endswith(b"\n")):
-        raise refuse("memories.count", f"says {memories['count']}, the pack holds {count}")
+        raise refuse("memories.count", f"says {str(memories['count'])[:20]}, the pack holds {count}")
     if count > _COUNT_LIMIT:
         raise refuse("memories.count", f"is above {_COUNT_LIMIT}")
+    return said
+
+
+def _check_member(
+    described: dict[str, Any], field: str, file: str, data: bytes, refuse: Callable[[str, str], PackError]
+) -> None:
+    """Whether the manifest describes a member as it is, with no word more."""
+    expected = {"file": file, "bytes": len(data), "sha256": sha256_bytes(data)}
+    if wrong := [name for name in expected if described.get(name) != expected[name]]:
+        raise refuse(f"{field}.{wrong[-1]}", f"does not match {file}")
+    if described.keys() - expected.keys() - {"count"}:
+        raise refuse(field, f"says more than file, bytes, sha256 and count of {file}")

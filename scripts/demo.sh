@@ -101,7 +101,7 @@ cat <<END
 
 == what to try next
 duomem play $out/bundle --pack $pack --games $root --game 5 --watch
-duomem pack search $pack "put a clean mug in the coffeemachine."
+duomem pack recall $pack "put a clean mug in the coffeemachine."
 duomem bench $out/bundle
 make host          # a folder with student, memories, games and runtime, to install offline
 make demo-full     # trains the adapter too

@@ -42,7 +42,7 @@ def sample_episodes(
     won = [t for t in held.rest(read_train_trajectories(trajectories)) if t.won]
     pack = read_pack(pack_file) if pack_file is not None else None
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
-    memories = held.rest(pack.memories) if pack else ()
+    memories = held.memories(pack.memories) if pack else ()
     draw = MemorySampler(memories, _MEMORY_PROB, 0.0, 0.0, MAX_MEMORIES, lambda group: pack.lexicon if pack else None)
     dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))

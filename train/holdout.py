@@ -10,14 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from duomem.core.errors import TrainError
 from duomem.core.files import digest_of, read_json
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 
-Source = TypeVar("Source", Trajectory, Memory)
 RECORD = "duomem.json"
 """What a run or a merging was made of, beside its weights."""
 VALIDATED = 64
@@ -45,12 +43,23 @@ class HoldOut:
         return {"games": sorted(self.games), "scenes": sorted(self.scenes)}
 
     def has(self, game: str, group: str) -> bool:
-        """Whether a game, or a memory of it, is kept from training."""
+        """Whether a game is kept from training."""
         return game in self.games or floor_plan(group) in self.scenes
 
-    def rest(self, sources: Iterable[Source]) -> list[Source]:
-        """What of `sources`, episodes or memories, is not kept from training."""
-        return [source for source in sources if not self.has(source.game, source.group)]
+    def rest(self, trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+        """Which episodes are not kept from training."""
+        return [t for t in trajectories if not self.has(t.game, t.group)]
+
+    def memories(self, memories: Iterable[Memory]) -> list[Memory]:
+        """What a pack built without the games that are kept from training would hold: a memory that other games support
+        too stays, as theirs.
+        """
+        kept: list[Memory] = []
+        for memory in memories:
+            games = {game for game, group in memory.sources if self.has(game, group)}
+            if (rest := memory.without(games)) is not None:
+                kept.append(rest)
+        return kept
 
     def validation(self, trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
         """Held-out won episodes of known scenes ("games") and of scenes never seen ("scenes"), one a game, in some of

@@ -1,7 +1,7 @@
 """Which memories a training episode has in context: those that playing would find, corrupted ones, distractors, none.
 
-Leave-one-out: never a memory of the same game, nor of the same task in the same scene; and lexicons that never read a
-sentence of the scene (lexicon_folds.py), so that what is found is as often wrong as it is in play.
+Leave-one-out: never a memory that only the same game, or the same task in the same scene, supports; and lexicons that
+never read a sentence of the scene (lexicon_folds.py), so that what is found is as often wrong as it is in play.
 """
 
 from __future__ import annotations
@@ -103,5 +103,5 @@ class MemorySampler:
 
 
 def _is_other(memory: Memory, trajectory: Trajectory) -> bool:
-    """Whether it tells neither of this game nor of the same task in the same scene."""
-    return memory.group != trajectory.group and memory.game != trajectory.game
+    """Whether it tells of more than this game and the same task in the same scene."""
+    return memory.without((trajectory.game,), (trajectory.group,)) is not None

@@ -159,7 +159,7 @@ class _TrainingRun:
         started = read_hold_out(inputs.start) if inputs.start else None
         self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_scenes)
         packs = [read_pack(path) for path in inputs.packs]
-        memories = self._held.rest(m for pack in packs for m in pack.memories)
+        memories = self._held.memories(m for pack in packs for m in pack.memories)
         folds = None
         if any(pack.lexicon for pack in packs):
             folds = LexiconFolds((t.group, said) for t in self._held.rest(trajectories) for said in utterances(t))

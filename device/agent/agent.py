@@ -160,7 +160,7 @@ class Agent:
         on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
         on_step: OnStep = lambda command, observation: None,
     ) -> Episode:
-        """Play `game` to the end. A memory of this very game is never shown.
+        """Play `game` to the end. A memory of this very game alone is never shown.
 
         split: recorded in the trajectory, by default the one the game's folder names (see `split_of`).
         env: the engine to play in, a new AlfworldEnv by default. on_start: called with the intro and the memories
@@ -222,11 +222,14 @@ class Agent:
 
 
 def recall(retriever: Retriever | None, intro: str, k: int, game: str) -> tuple[Memory, ...]:
-    """At most `k` memories for the goal that an intro tells, best first, none of them of the game itself.
+    """At most `k` memories for the goal that an intro tells, best first, none of them of the game itself alone.
 
-    retriever: of the pack played with, None for no memories. game: its digest.
+    retriever: of the pack played with, None for no memories. game: its digest. A memory that other games support too
+    is shown: a pack built without this game would hold it.
     """
     if retriever is None:
         return ()
-    found = retriever.search(goal_sentence(intro), k, lambda m: m.game != game, kinds_of(receptacles(intro)))
+    found = retriever.search(
+        goal_sentence(intro), k, lambda m: m.without((game,)) is not None, kinds_of(receptacles(intro))
+    )
     return tuple(m for _, m in found)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.core.files import sha256_input
 from duomem.core.trajectory import task_id
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.agent import MAX_STEPS, Episode, recall
@@ -111,7 +110,7 @@ class MatcherConfig:
         """What identifies it, by content. Raises UserError for a missing pack."""
         return {
             "baseline": self.label,
-            "pack": sha256_input(self.pack, "memory pack"),
+            "pack": read_pack(self.pack).content_digest,
             "k": self.k,
             "max_steps": self.max_steps,
             "action_filter": self.action_filter,
@@ -124,4 +123,4 @@ class MatcherConfig:
             return MatcherPolicy(intro, memories, ActionFilter(intro) if self.action_filter else None)
 
         pack = read_pack(self.pack)
-        return BaselinePlayer(f"{self.label}:{pack.digest[:12]}", make, self.max_steps, pack.retriever, self.k)
+        return BaselinePlayer(f"{self.label}:{pack.content_digest[:12]}", make, self.max_steps, pack.retriever, self.k)

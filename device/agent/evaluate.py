@@ -101,7 +101,7 @@ class EvalConfig:
         play = self.play
         return {
             "bundle": sha256_input(self.bundle / MANIFEST, "bundle"),
-            "pack": None if self.pack is None else sha256_input(self.pack, "memory pack"),
+            "pack": None if self.pack is None else read_pack(self.pack).content_digest,
             "protocol": self.protocol,
             "k": play.k if self.pack else 0,
             "max_steps": play.max_steps,
@@ -224,7 +224,8 @@ def _refuse_known(config: PlayerConfig, games: Sequence[Path], split: str) -> No
     """
     if config.pack is None or split == TRAIN_SPLIT:
         return
-    known = {m.game for m in read_pack(config.pack).memories} & {sha256_input(g, "game") for g in games}
+    told = {game for memory in read_pack(config.pack).memories for game, _ in memory.sources}
+    known = told & {sha256_input(g, "game") for g in games}
     if known:
         raise UserError(
             f"{config.pack}: holds memories of {len(known)} of these {split} games: success with it "

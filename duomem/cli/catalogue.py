@@ -138,7 +138,9 @@ def info_command(name: str, catalogue: str | None, root: Path | None, as_json: b
     _print_notes(answer)
     _print_found(answer, as_json)
     if not as_json:
-        print(f"task types: {', '.join(answer.found[0].entry.task_types)}\nsha256: {answer.found[0].entry.sha256}")
+        entry = answer.found[0].entry
+        print(f"task types: {', '.join(entry.task_types) or 'none'}\nsha256: {entry.sha256}")
+        print("\n".join(("measured:", *entry.card) if entry.card else ("measured: nothing",)))
 
 
 def _print_found(answer: Answer, as_json: bool) -> None:

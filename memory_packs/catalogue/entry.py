@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from duomem.core.errors import CatalogueError
+from duomem.memory_packs.manifest import Evaluation
 from duomem.memory_packs.pack import Pack
 
 SUFFIX = ".dmpack"
@@ -26,6 +27,7 @@ _VERSION = re.compile(
 _SHA256 = re.compile("[0-9a-f]{64}")
 _VERSION_CHARACTERS = 64
 _TASK_TYPES = 64
+_ROWS = 40
 _LINE = 200
 
 
@@ -65,7 +67,8 @@ class Entry:
     """One version of a pack in a catalogue.
 
     name: [PUBLISHER/]NAME. version: semver. sha256: of the pack file, hex. size: bytes of it. author, licence: as in
-    the pack. entries: number of its memories. task_types: the kinds of goal they reach, sorted.
+    the pack. entries: number of its memories. task_types: the kinds of goal they reach, sorted. card: what was measured
+    with it, a line an evaluation.
     """
 
     name: str
@@ -76,21 +79,25 @@ class Entry:
     licence: str
     entries: int
     task_types: tuple[str, ...]
+    card: tuple[str, ...]
 
     @classmethod
     def of_pack(cls, pack: Pack, size: int, publisher: str | None, where: str) -> Entry:
         """The entry of `pack`, a file of `size` bytes. Raises CatalogueError, naming `where`, if none can be made."""
         name = f"{publisher}/{pack.name}" if publisher else pack.name
-        version, licence = getattr(pack, "version", "0.0.0"), getattr(pack, "licence", "")
         if not is_name(name) or "/" in pack.name:
             raise CatalogueError(
                 f"{where}: the pack's name {pack.name!r} is none for a catalogue: build it with a --name of lower case "
                 "letters, digits, '.', '_' and '-'"
             )
-        if version_key(version) is None:
-            raise CatalogueError(f"{where}: the pack's version {version!r} is not as 1.2.0: build it with another one")
+        if version_key(pack.version) is None:
+            raise CatalogueError(
+                f"{where}: the pack's version {pack.version!r} is not as 1.2.0: build it with another one"
+            )
         kinds = sorted({memory.task_type.split("/")[0] for memory in pack.memories})[:_TASK_TYPES]
-        entry = cls(name, version, pack.digest, size, pack.author, licence, len(pack.memories), tuple(kinds))
+        card = tuple(map(_said, pack.evaluations[:_ROWS]))
+        memories = len(pack.memories)
+        entry = cls(name, pack.version, pack.digest, size, pack.author, pack.licence, memories, tuple(kinds), card)
         return cls.from_custom(entry.path, entry.size, entry.sha256, entry.custom(), where)
 
     @property
@@ -113,6 +120,7 @@ class Entry:
                 "licence": self.licence,
                 "entries": self.entries,
                 "task_types": list(self.task_types),
+                "card": list(self.card),
             }
         }
 
@@ -123,15 +131,19 @@ class Entry:
         if not isinstance(told, dict) or told.get("kind") != "pack":
             raise CatalogueError(f"{where}: field custom.duomem does not describe a pack: ask its publisher")
 
-        def line(field: str, limit: int = _LINE) -> str:
+        def line(field: str) -> str:
             value = told.get(field)
-            if not isinstance(value, str) or len(value) > limit or not value.isprintable():
-                raise CatalogueError(f"{where}: field {field} is not a line of at most {limit} characters")
+            if not isinstance(value, str) or not _is_line(value):
+                raise CatalogueError(f"{where}: field {field} is not a line of at most {_LINE} characters")
             return value
 
-        kinds, entries = told.get("task_types"), told.get("entries")
-        if not isinstance(kinds, list) or len(kinds) > _TASK_TYPES or not all(map(_is_word, kinds)):
-            raise CatalogueError(f"{where}: field task_types is not a list of at most {_TASK_TYPES} words")
+        def lines(field: str, most: int) -> tuple[str, ...]:
+            value = told.get(field)
+            if not isinstance(value, list) or len(value) > most or not all(map(_is_line, value)):
+                raise CatalogueError(f"{where}: field {field} is not a list of at most {most} lines")
+            return tuple(value)
+
+        entries = told.get("entries")
         if type(entries) is not int or not 0 <= entries < 1 << 31:
             raise CatalogueError(f"{where}: field entries is not a number of entries")
         if type(size) is not int or not _SHA256.fullmatch(sha256):
@@ -139,7 +151,9 @@ class Entry:
         name, version = line("name"), line("version")
         if not is_name(name) or version_key(version) is None:
             raise CatalogueError(f"{where}: fields name and version are not those of a pack")
-        entry = cls(name, version, sha256, size, line("author"), line("licence"), entries, tuple(kinds))
+        author, licence = line("author"), line("licence")
+        kinds, card = lines("task_types", _TASK_TYPES), lines("card", _ROWS)
+        entry = cls(name, version, sha256, size, author, licence, entries, kinds, card)
         if entry.path != path:
             raise CatalogueError(f"{where}: is listed as {path[:_LINE]}, its fields name and version say {entry.path}")
         return entry
@@ -153,8 +167,15 @@ class Entry:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LINE and value.isprintable()
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LINE and value.isprintable()
+
+
+def _said(row: Evaluation) -> str:
+    """An evaluation in one line."""
+    where = f"{row.split} {row.goals}, {row.protocol}, {row.condition}"
+    measured = f"{row.wins}/{row.n} won, {row.low:.1%} - {row.high:.1%}"
+    return f"{row.student[:16]}: {where}"[: _LINE - len(measured) - 2] + f": {measured}"
 
 
 def newest(entries: Iterable[Entry]) -> Entry | None:

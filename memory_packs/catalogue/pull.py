@@ -98,10 +98,12 @@ def update(
         done = []
         for name in names or present:
             trust = present[name].trust
-            source = next((one for one in sources if one.identity == trust.identity), None)
+            source = next((one for one in sources if trust.is_from(one.identity, one.url)), None)
             if source is None:
                 raise CatalogueError(f"{name}: came from {trust.catalogue}, which is not among the catalogues: add it")
-            client = asked.get(trust.identity) or asked.setdefault(trust.identity, Client(source, limits))
+            if source.identity not in asked:
+                asked[source.identity] = Client(source, limits)
+            client = asked[source.identity]
             entry = newest(client.listing.of(name))
             if entry is None:
                 raise CatalogueError(f"{name}: is no more listed by {trust.catalogue}: ask its keeper, or remove it")
@@ -112,7 +114,7 @@ def update(
 def _install(client: Client, entry: Entry, keep_newer: bool) -> tuple[store.Installed, bool]:
     trust, present = client.listing.trust, store.find_installed(entry.name)
     if present is not None:
-        if present.trust.identity != trust.identity:
+        if not present.trust.is_from(trust.identity, trust.catalogue):
             raise CatalogueError(
                 f"{entry.name}: is installed from {present.trust.catalogue}: to take it from {trust.catalogue}, "
                 f"first `duomem pack remove {entry.name}`"

@@ -41,6 +41,10 @@ class Trust:
     expires: str
     verified: str
 
+    def is_from(self, identity: str, address: str) -> bool:
+        """Whether it is of the catalogue of that identity, or at that address."""
+        return self.identity == identity or self.catalogue == address
+
 
 @dataclass(frozen=True)
 class Installed:
@@ -59,7 +63,7 @@ class Installed:
         lasts = f"until {trust.expires}" if trust.expires >= today else f"until {trust.expires}, which is past"
         return (
             f"{self.name} {self.version} from {trust.catalogue}, verified {trust.verified} with root "
-            f"{trust.root_version} of key {' or '.join(key[:8] for key in trust.root_keys)}, vouched for {lasts}"
+            f"{trust.root_version} (keys {', '.join(key[:8] for key in trust.root_keys)}), vouched for {lasts}"
         )
 
 
@@ -108,8 +112,8 @@ def install(entry: Entry, part: Path, trust: Trust) -> Installed:
         if part.stat().st_size != entry.size or sha256_file(part) != entry.sha256:
             raise CatalogueError(f"{entry.title}: the download is not what the catalogue lists: pull it again")
         pack = read_pack(part)
-        if (pack.name, getattr(pack, "version", entry.version)) != (entry.name.rpartition("/")[2], entry.version):
-            raise CatalogueError(f"{entry.title}: the pack calls itself {pack.name!r}: ask its publisher")
+        if (pack.name, pack.version) != (entry.name.rpartition("/")[2], entry.version):
+            raise CatalogueError(f"{entry.title}: the pack calls itself {pack.name} {pack.version}: ask its publisher")
     except (CatalogueError, PackError):
         part.unlink()
         raise
