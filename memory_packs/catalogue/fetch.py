@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from duomem.core.errors import CatalogueError
 from duomem.core.progress import progress
 from duomem.memory_packs.catalogue.tuf_api import (
     DownloadError,
@@ -59,7 +58,7 @@ class Fetcher(FetcherInterface):
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
-            _Redirects(),
+            Redirects(),
             _Http(self._open),
             _Https(self._open),
         ):
@@ -212,7 +211,7 @@ class _Https(urllib.request.HTTPSHandler):
         return self.do_open(_connecting(_WatchedTls, self._opened), req, context=ssl.create_default_context())
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https, from https to https alone."""
 
     max_redirections = 5
@@ -220,5 +219,5 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         kind = urlsplit(newurl).scheme
         if kind != "https" and (kind != "http" or req.type == "https"):
-            raise CatalogueError(f"{req.full_url}: sends on to {newurl!r}: not followed, give another address")
+            raise DownloadError(f"it sends on to {newurl[:200]!r}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

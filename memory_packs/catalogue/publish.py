@@ -51,6 +51,8 @@ def publish(
     """
     keys = load_keys(key_folders)
     with locked(folder):
+        for left in Path(folder).rglob(".*.tmp"):  # of a run that was killed
+            left.unlink()
         if Repository.exists(folder):
             repository = Repository.open(folder)
         elif publisher:

@@ -6,6 +6,7 @@ timestamp.json comes last and makes the rest the catalogue. Source: the TUF spec
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -148,16 +149,16 @@ class Repository:
         self.root = root
 
     def _read_targets(self, role: str) -> None:
-        """The newest version that is there and signed: a publisher, or a run that was killed, may have signed one that
-        is not listed yet. None of a publisher whose key was replaced, until it signs again.
+        """Take the newest version that is there and signed: a publisher, or a run that was killed, may have signed one
+        that is not listed yet. There is none of a publisher whose key was replaced, until it signs again.
         """
         listed = self.snapshot.signed.meta.get(f"{role}.json")
         version = first = listed.version if listed else 1
         while (listed and version == first) or path_of(self.folder, f"{version}.{role}.json").exists():
-            metadata = parse(self.folder, f"{version}.{role}.json", Targets)
-            if not is_signed(self.delegator(role), role, metadata) or metadata.signed.version != version:
-                return
-            self.targets[role] = metadata
+            with contextlib.suppress(CatalogueError):
+                metadata = parse(self.folder, f"{version}.{role}.json", Targets)
+                if is_signed(self.delegator(role), role, metadata) and metadata.signed.version == version:
+                    self.targets[role] = metadata
             version += 1
 
     def _write(self, name: str, metadata: Metadata[Any]) -> None:
