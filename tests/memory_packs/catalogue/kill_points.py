@@ -10,11 +10,13 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from catalogues import Keeper
+from tqdm import tqdm
 
 from duomem.memory_packs.catalogue import store
 from duomem.memory_packs.catalogue.pull import pull, search, update
@@ -53,12 +55,12 @@ class Killer:
 
 
 def child(
-    action: Callable[[], object], before: Callable[[], object] = lambda: None, delay: float | None = None
+    action: Callable[[], object], killer: Callable[[], object] = lambda: None, delay: float | None = None
 ) -> bool:
-    """Run `action` in a process of its own; whether it was killed, after `delay` seconds or by what `before` sets up."""
+    """Run `action` in another process; whether it was killed, after `delay` seconds or by what `killer` sets up."""
     pid = os.fork()
     if not pid:
-        before()
+        killer()
         action()
         os._exit(0)
     if delay is not None:
@@ -70,6 +72,7 @@ def child(
 
 
 def main(folder: Path, action: str, how: str, numbers: list[int]) -> int:
+    tqdm.set_lock(threading.RLock())  # its own is shared with children: one killed while it holds it would stop us all
     keeper, killed = Keeper(folder), 0
     keeper.publish("1.0.0")
     source = keeper.source(keeper.folder.as_uri())
