@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from duomem.cli.values import ANNOTATION, CONTEXT, COUNT, SHA256, BundleFolder, InputFile, ModelFolder, OutputFolder
+from duomem.cli.values import (
+    ANNOTATION,
+    CONTEXT,
+    COUNT,
+    SHA256,
+    BundleFolder,
+    InputFile,
+    ModelFolder,
+    OutputFolder,
+    PackFile,
+)
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PACK = InputFile("memory pack")
+PACK = PackFile()
 TRAJECTORIES = InputFile("trajectory file")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from duomem.cli.catalogue import CATALOGUE_COMMANDS
 from duomem.cli.options import CommandGroup
 from duomem.cli.pack_build import build
 from duomem.cli.pack_change import card, merge
@@ -26,9 +27,10 @@ _COMMANDS = (
     export_command,
     import_command,
     export_overlay_command,
+    *CATALOGUE_COMMANDS,
 )
 
 
 @click.group(cls=CommandGroup, commands={command.name or "": command for command in _COMMANDS})
 def pack() -> None:
-    """Build, show, ask, compare and merge memory packs, and write their cards."""
+    """Build, show, ask, compare and merge memory packs, write their cards, publish and pull them."""

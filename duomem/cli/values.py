@@ -126,6 +126,34 @@ class InputFile(_Place):
             raise FileError(f"{path}: cannot read this {self._what}: Is a directory")
 
 
+class PackFile(InputFile):
+    """A memory pack: a file that is there, else the name of an installed one; who vouches for that is told."""
+
+    def __init__(self) -> None:
+        super().__init__("memory pack")
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.path.lexists(value):
+            from duomem.memory_packs.catalogue.store import find_installed
+
+            found = find_installed(os.fspath(value))
+            if found is not None:
+                value = found.path
+                click.echo(f"duomem: pack {found.said()}", err=True)
+        return super().convert(value, param, ctx)
+
+
+class Address(click.ParamType):
+    """The address of a catalogue, or its folder on this machine."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from duomem.memory_packs.catalogue.sources import check_address
+
+        return check_address(Path(value).resolve().as_uri() if os.path.isdir(value) else value)
+
+
 class InputFolder(_Place):
     """A folder that is there; `what` names it in errors."""
 

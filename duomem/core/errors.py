@@ -49,6 +49,10 @@ class PackError(UserError):
     """A memory pack that is missing, damaged, or not one duomem wrote."""
 
 
+class CatalogueError(UserError):
+    """A catalogue of packs that cannot be reached, or whose content is not signed as it should be."""
+
+
 class ModelError(UserError):
     """A model folder, tokenizer or LoRA adapter that is missing, damaged, or of an unknown kind."""
 
