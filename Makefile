@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 HOST_STAMP := $(VENV)/.installed-host
 DEV_STAMP := $(VENV)/.installed
 NVCC := $(VENV)/.nvcc
-MARKED := slow or official or qemu or ssh or vulkan
+MARKED := slow or official or qemu or ssh or vulkan or browser
 PYTEST := $(BIN)/python -m pytest
 TWO := -n 2 --dist loadscope
 
@@ -42,7 +42,7 @@ demo-full: install-host  ## the same, and train the adapter and build the pack t
 test: lint  ## lint and the unmarked tests, two at a time: minutes
 	$(PYTEST) $(TWO) -m "not ($(MARKED))"
 
-test-all: test  ## and then the marked tests: slow, official, qemu, ssh, vulkan
+test-all: test  ## and then the marked tests: slow, official, qemu, ssh, vulkan, browser
 	$(PYTEST) $(TWO) -m "$(MARKED)"
 
 fuzz: install  ## 20,000 damaged inputs over the seven readers of what comes from elsewhere; FUZZ: more options
