@@ -282,7 +282,7 @@ def test_a_manifest_that_lies(path: Path, changes: dict[str, Any], said: str) ->
         (b"[]\n", "line 1 is not a JSON object"),
         (ROW + b"{}\n", "line 2: field task"),
         (ROW.replace(b"go to", b"\\u001b[2J"), "line 1: field steps"),
-        (ROW.replace(b"put a", b"\\ud800"), "line 1: field task"),
+        (ROW.replace(b"put a", b"\\ud800"), "line 1 is not valid JSON"),
         (ROW.replace(b"put a", b"a\\nb"), "line 1: field task"),
         (b'"' + b"x" * (1 << 20) + b'"\n', "line 1 is larger"),
     ],
