@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from duomem.core.errors import BundleError, UserError, printable
-from duomem.core.files import atomic_folder, digest_of
+from duomem.core.files import atomic_folder, digest_of, open_regular
 from duomem.core.zip_member import NoLzmaError, ZipError, list_members, read_pieces
 from duomem.device.engine.bundle import Bundle, read_bundle
 
@@ -74,7 +74,7 @@ def wheels_for(bundle: Bundle, system: str, machine: str, python: tuple[int, ...
 def unpack_wheel(wheel: Path, out: Path) -> None:
     """Unpack `wheel` into the folder `out`. Raises BundleError on links, paths out of it and what is too large."""
     try:
-        with open(wheel, "rb") as f:
+        with open_regular(wheel) as f:
             _unpack(wheel, f, out)
     except NoLzmaError as e:
         raise BundleError(
@@ -99,10 +99,18 @@ def _unpack(wheel: Path, f: IO[bytes], out: Path) -> None:
             parts = parts[2:] if parts[1] in ("purelib", "platlib") else []
         if parts:
             target = out.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(target, "wb") as file:
+            with _create(target, f"{wheel}: {entry.filename[:200]!r}") as file:
                 for piece in read_pieces(f, entry):
                     file.write(piece)
+
+
+def _create(target: Path, where: str) -> IO[bytes]:
+    """Open `target` to be written, in folders made for it."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return open(target, "wb")
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):
+        raise BundleError(f"{where} is a file and a folder: make the bundle again") from None
 
 
 def main() -> int:

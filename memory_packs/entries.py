@@ -27,7 +27,7 @@ def write_entries(memories: Iterable[Memory]) -> bytes:
 def read_entries(body: bytes, where: str) -> tuple[Memory, ...]:
     """The memories of untrusted lines. Raises UserError naming `where`, the line and what is wrong with it."""
     memories: list[Memory] = []
-    seen: set[str] = set()
+    seen: set[tuple[object, ...]] = set()
     steps = sources = 0
     for number, row in enumerate(io.BytesIO(body), 1):
         line = f"{where} line {number}"
@@ -39,8 +39,9 @@ def read_entries(body: bytes, where: str) -> tuple[Memory, ...]:
                 f"{line}: with it the memories have more than {_STEPS_LIMIT} steps or {_SOURCES_LIMIT} sources: not a "
                 "pack duomem wrote"
             )
-        if memory.id in seen:
+        said = (memory.kind, memory.task, memory.triple, memory.steps, memory.phrasings)  # what its id is the digest of
+        if said in seen:
             raise PackError(f"{line}: says what an earlier line says: build the pack again")
-        seen.add(memory.id)
+        seen.add(said)
         memories.append(memory)
     return tuple(memories)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any
 
 from duomem.core.errors import PackError
@@ -36,6 +38,8 @@ _NAME_LIMIT = 64
 _FEATURE_LIMIT = 50_000
 _LABEL_LIMIT = 500
 _WEIGHT_LIMIT = 1_000
+_NEAR = 30
+"""UNITs from the best, within which triples are ranked first: a twentieth of its chance."""
 
 
 def utterances(trajectory: Trajectory) -> list[Utterance]:
@@ -82,8 +86,8 @@ class Lexicon:
         """labels: the names of task types, of objects, of targets. weights: feature -> [label, weight, label,
         weight, ...] with labels counted through the three lists and weights in UNITs.
         """
-        self._labels = tuple(tuple(names) for names in labels)
-        self._weights = {feature: tuple(row) for feature, row in weights.items()}
+        self.labels = tuple(tuple(names) for names in labels)
+        self._weights = dict(weights)
 
     @classmethod
     def learn(cls, examples: Iterable[Utterance]) -> Lexicon:
@@ -104,35 +108,22 @@ class Lexicon:
 
         Returns (chance, triple), best first, equals in sorted order; the chances sum to 1.
         """
-        ordered = sorted(set(triples))
-        possible = [triple for triple in ordered if allows(places, triple)] or ordered
-        read = features(sentence, places)
-        heads = self._scores(read)
-        for i, head in enumerate(heads):
-            spelled, other = max(head.values(), default=0) + 1, min(head.values(), default=0)
-            unknown = {triple[i] for triple in possible} - head.keys()
-            head.update((name, spelled if name in read else other) for name in unknown)
-        types, objects, targets = heads
-        scores = {triple: types[triple[0]] + objects[triple[1]] + targets[triple[2]] for triple in possible}
-        top = max(scores.values(), default=0)
-        odds = {triple: math.exp((score - top) * UNIT) for triple, score in scores.items()}
-        total = math.fsum(odds.values())
-        return sorted(((odds.get(t, 0.0) / total, t) for t in ordered), key=lambda found: (-found[0], found[1]))
+        return list(Ranker(self, triples).ranked(sentence, places))
 
-    def _scores(self, read: Sequence[str]) -> list[dict[str, int]]:
-        """For task types, objects and targets, the sum of the weights of each label, in UNITs."""
-        sums = [0] * sum(map(len, self._labels))
+    def scores(self, read: Iterable[str]) -> list[list[int]]:
+        """For the labels of task types, objects and targets: the sums of their weights over features, in UNITs."""
+        sums = [0] * sum(map(len, self.labels))
         for feature in read:
             row = self._weights.get(feature, ())
             for label, weight in zip(row[::2], row[1::2], strict=True):
                 sums[label] += weight
         rest = iter(sums)
-        return [{name: next(rest) for name in names} for names in self._labels]
+        return [list(islice(rest, len(names))) for names in self.labels]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, the field `lexicon` of a pack."""
         return {
-            "labels": [list(names) for names in self._labels],
+            "labels": [list(names) for names in self.labels],
             "weights": {feature: list(row) for feature, row in sorted(self._weights.items())},
         }
 
@@ -150,17 +141,73 @@ class Lexicon:
             raise refuse("labels", f"is not three lists of at most {_LABEL_LIMIT} different short names")
         if not isinstance(weights, dict) or len(weights) > _FEATURE_LIMIT:
             raise refuse("weights", f"is not an object of at most {_FEATURE_LIMIT} features")
+        letters = "".join(weights)
+        if not (letters.isascii() and letters.isprintable()) or max(map(len, weights), default=0) > _NAME_LIMIT:
+            raise refuse("weights", f"has a feature that is not {_NAME_LIMIT} printable characters or less")
         size = sum(map(len, labels))
+        any_label = frozenset(range(size))
         for feature, row in weights.items():
-            if feature and not _is_name(feature):
-                raise refuse("weights", f"has a feature that is not {_NAME_LIMIT} printable characters or less")
-            if not isinstance(row, list) or len(row) % 2 or len(row) > 2 * size or any(type(n) is not int for n in row):
+            if not isinstance(row, list) or len(row) % 2 or len(row) > 2 * size or set(map(type, row)) - {int}:
                 raise refuse(f"weights.{feature}", "is not a list of pairs of whole numbers")
-            if any(not 0 <= label < size for label in row[::2]) or len(set(row[::2])) * 2 != len(row):
+            named = set(row[::2])
+            if not named <= any_label or len(named) * 2 != len(row):
                 raise refuse(f"weights.{feature}", f"does not name different labels from 0 to {size - 1}")
-            if any(abs(weight) > _WEIGHT_LIMIT for weight in row[1::2]):
+            if row and (max(row[1::2]) > _WEIGHT_LIMIT or min(row[1::2]) < -_WEIGHT_LIMIT):
                 raise refuse(f"weights.{feature}", f"has a weight beyond {_WEIGHT_LIMIT}")
         return cls(labels, weights)
+
+
+class Ranker:
+    """Triples to rank by a lexicon for many sentences: what does not depend on the sentence is worked out once."""
+
+    def __init__(self, lexicon: Lexicon, triples: Iterable[Triple]) -> None:
+        self._lexicon = lexicon
+        self._triples = sorted(set(triples))
+        self._by_place: dict[str | None, list[int]] = defaultdict(list)  # None: in every room
+        for i, triple in enumerate(self._triples):
+            self._by_place[None if triple[0] == LOOK else triple[2]].append(i)
+        self._heads = [_Head(lexicon.labels[i], [triple[i] for triple in self._triples]) for i in range(3)]
+
+    def ranked(self, sentence: str, places: Collection[str] = ()) -> Iterator[tuple[float, Triple]]:
+        """As Lexicon.rank, one after another; the first few cost least."""
+        read = features(sentence, places)
+        types, objects, targets = map(_Head.scores, self._heads, self._lexicon.scores(read), repeat(read))
+        scores = [a + b + c for a, b, c in zip(types, objects, targets, strict=True)]
+        if not scores:
+            return
+        possible = sorted(i for place in {None, *places} for i in self._by_place.get(place, ())) if places else ()
+        possible = possible or range(len(scores))
+        found = [scores[i] for i in possible]
+        top = max(found)
+        odds = {score: math.exp((score - top) * UNIT) for score in set(found)}
+        total = math.fsum(map(odds.__getitem__, found))
+        near = [i for i, score in zip(possible, found, strict=True) if score > top - _NEAR]
+        near.sort(key=scores.__getitem__, reverse=True)
+        for i in near:
+            yield odds[scores[i]] / total, self._triples[i]
+        chances = dict(zip(possible, (odds[score] / total for score in found), strict=True))
+        rest = sorted(set(range(len(scores))).difference(near))
+        rest.sort(key=lambda i: chances.get(i, 0.0), reverse=True)
+        for i in rest:
+            yield chances.get(i, 0.0), self._triples[i]
+
+
+class _Head:
+    """The names that triples have in one place, as numbers: of labels of the lexicon, or of names it never met."""
+
+    def __init__(self, labels: Sequence[str], names: Sequence[str]) -> None:
+        known = {name: i for i, name in enumerate(labels)}
+        self._unknown = {name: len(labels) + i for i, name in enumerate(sorted(set(names) - known.keys()))}
+        numbers = known | self._unknown
+        self._numbers = [numbers[name] for name in names]
+
+    def scores(self, sums: list[int], read: Iterable[str]) -> Iterator[int]:
+        """For each triple that of its name. sums: of the labels. read: features of the sentence."""
+        scores = sums + [min(sums, default=0)] * len(self._unknown)
+        spelled = max(sums, default=0) + 1
+        for name in self._unknown.keys() & read:
+            scores[self._unknown[name]] = spelled
+        return map(scores.__getitem__, self._numbers)
 
 
 def _singular(word: str) -> str:

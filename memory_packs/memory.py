@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 from duomem.core.errors import PackError
@@ -136,8 +137,8 @@ def is_line(value: Any, longest: int) -> bool:
 
 
 def _are_lines(values: Any, most: int) -> bool:
-    return isinstance(values, list) and len(values) <= most and all(is_line(value, _LETTERS) for value in values)
+    return isinstance(values, list) and len(values) <= most and all(map(is_line, values, repeat(_LETTERS)))
 
 
 def _is_source(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(is_line(name, _LETTERS) for name in value)
+    return isinstance(value, list) and len(value) == 2 and all(map(is_line, value, repeat(_LETTERS)))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import PackError
-from duomem.core.files import digest_of, parse_json, sha256_bytes, write_bytes
+from duomem.core.files import digest_of, open_regular, parse_json, sha256_bytes, write_bytes
 from duomem.memory_packs.entries import read_entries, write_entries
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.manifest import (
@@ -130,7 +130,7 @@ def read_pack(path: Path | str) -> Pack:
     """Read and verify a pack. Raises PackError naming the file and what is wrong; nothing is extracted."""
     path = Path(path)
     try:
-        with open(path, "rb") as f:
+        with open_regular(path) as f:
             data = f.read(min(os.fstat(f.fileno()).st_size, _FILE_LIMIT) + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise PackError(f"{path}: no such memory pack: check the path or build one with `duomem pack build`") from None

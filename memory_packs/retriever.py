@@ -13,7 +13,7 @@ from heapq import heappop, heappush, heapreplace
 from itertools import islice
 from typing import NamedTuple
 
-from duomem.memory_packs.lexicon import Lexicon, Triple
+from duomem.memory_packs.lexicon import Lexicon, Ranker, Triple
 from duomem.memory_packs.memory import Memory
 
 NEAR_TIE = 0.1
@@ -78,16 +78,16 @@ class _LexiconIndex:
     """Memories by what their goals are; a lexicon tells which of these a sentence means."""
 
     def __init__(self, memories: Sequence[Memory], lexicon: Lexicon) -> None:
-        self._lexicon = lexicon
         self._by_goal: dict[Triple, list[Memory]] = defaultdict(list)
         for memory in memories:
             self._by_goal[memory.triple].append(memory)
+        self._ranker = Ranker(lexicon, self._by_goal)
 
     def choices(
         self, task: str, k: int, keep: Callable[[Memory], bool], places: Collection[str], most: int, near_tie: float
     ) -> list[tuple[float, list[Memory]]]:
         found: list[tuple[float, list[Memory]]] = []
-        for chance, goal in self._lexicon.rank(task, self._by_goal, places):
+        for chance, goal in self._ranker.ranked(task, places):
             if len(found) == k or (found and chance < near_tie * found[0][0]):
                 break
             kept = list(islice(filter(keep, self._by_goal[goal]), most))

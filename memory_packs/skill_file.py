@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from duomem.core.errors import PackError
+from duomem.core.files import open_regular
 
 FILE = "SKILL.md"
 NAME_LIMIT = 64
@@ -114,10 +114,7 @@ def _read(path: Path) -> str:
     if path.name != FILE:
         raise PackError(f"{path}: not a {FILE}: only these are read")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb") as f:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise PackError(f"{path}: is not a regular file: copy the skill to a folder")
+        with open_regular(path) as f:
             data = f.read(_FILE_LIMIT + 1)
     except OSError as e:
         raise PackError(f"{path}: cannot read this skill: {e.strerror or e}") from None

@@ -2,14 +2,15 @@
 # An AArch64 Debian with Python and duomem's runtime, run by qemu on this machine: for checks, not for speed.
 #   scripts/aarch64_env.sh [DIR]            make it in DIR (runs/aarch64); a second run does nothing
 #   DIR/python [-cpu MODEL] ARGUMENTS...    run its Python, on an emulated CPU such as cortex-a53 or max
-# Debian packages come from this machine's own apt sources, wheels from its own pip index. Maintainer
+# Debian packages come from this machine's own apt sources, wheels from its own pip index, each checked
+# against duomem/deploy/wheels.lock: so it takes a Python with duomem's packages ($PYTHON, .venv). Maintainer
 # scripts are not run, so no root is needed but for installing qemu-user-static where it is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 out=$(realpath -m "${1:-$here/runs/aarch64}")
-pip=("${PYTHON:-python3}" -m pip --disable-pip-version-check)
-[[ -x $here/.venv/bin/python ]] && pip[0]=$here/.venv/bin/python
-inputs=$(cat "$0" "$here/constraints.txt" "$here/pyproject.toml" | sha256sum | cut -d' ' -f1)
+python=${PYTHON:-python3}
+[[ -x $here/.venv/bin/python ]] && python=$here/.venv/bin/python
+inputs=$(cat "$0" "$here"/duomem/deploy/wheels.{lock,py} | sha256sum | cut -d' ' -f1)
 
 if [[ -f $out/made && $(cat "$out/made") == "$inputs" ]]; then
     echo "$out: up to date, nothing to do"
@@ -40,13 +41,22 @@ rm -rf "$out/apt"
 version=$(basename "$(readlink -f "$out/root/usr/bin/python3")")
 version=${version#python}
 
-# The base install of duomem: the real aarch64 wheels at the pinned versions, and this checkout's own code.
-"${pip[@]}" download --quiet --dest "$out/wheels" --only-binary=:all: --python-version "$version" \
-    --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
-    -c "$here/constraints.txt" apache-tvm apache-tvm-ffi numpy tokenizers tqdm click
-"${pip[@]}" install --quiet --no-deps --target "$out/site" --only-binary=:all: --python-version "$version" \
-    --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
-    "$out"/wheels/*.whl
+# What a kit's device gets: the real aarch64 wheels, pinned by their digests, and this checkout's own code.
+PYTHONPATH=$here "$python" - "$version" "$out" <<'FETCH'
+import sys
+from pathlib import Path
+
+from duomem.core.errors import UserError
+from duomem.deploy.wheels import PLATFORMS, fetch_wheels
+from duomem.device.install import unpack_wheel
+
+version, out = sys.argv[1], Path(sys.argv[2])
+try:
+    for wheel in fetch_wheels(PLATFORMS["aarch64"], version, out / "wheels"):
+        unpack_wheel(wheel, out / "site")
+except UserError as e:
+    sys.exit(f"aarch64_env.sh: {e}")
+FETCH
 rm -f "$out"/site/tvm/lib*/libtvm_compiler*.so "$out"/site/tvm/libtvm_compiler*.so
 ln -s "$here/duomem" "$out/site/duomem"
 

@@ -9,7 +9,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-_SUFFIXES = (".py", ".toml", ".jsonl", ".sh", ".typed")
+_SUFFIXES = (".py", ".toml", ".jsonl", ".sh", ".typed", ".lock")
 
 
 def own_files(*folders: str) -> dict[str, Path]:

@@ -30,9 +30,12 @@ def list_members(f: IO[bytes]) -> list[zipfile.ZipInfo]:
     """What the open file `f` says it holds, if it is a zip. Raises ZipError."""
     try:
         with zipfile.ZipFile(f) as archive:
-            return archive.infolist()
+            members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, struct.error) as e:
         raise ZipError(str(e)) from None
+    if not all(member.filename for member in members):
+        raise ZipError("a member has no name")
+    return members
 
 
 def read_pieces(f: IO[bytes], entry: zipfile.ZipInfo) -> Iterator[bytes]:

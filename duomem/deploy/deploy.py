@@ -97,7 +97,8 @@ def deploy(transport: Transport, folder: str, bundle: Path, check: bool = True) 
     call may go on where it stopped.
     """
     verified = read_bundle(bundle)
-    files = [File(MANIFEST, sha256_file(bundle / MANIFEST), (bundle / MANIFEST).stat().st_size)]
+    manifest = verified.folder / MANIFEST
+    files = [File(MANIFEST, sha256_file(manifest), manifest.stat().st_size)]
     files += [
         File(check_path(path), entry["sha256"], entry["size"])
         for path, entry in sorted(verified.manifest["files"].items())
@@ -110,7 +111,7 @@ def deploy(transport: Transport, folder: str, bundle: Path, check: bool = True) 
             name = _free_name(state, files)
             places = _places(device, state, files)
             missing = {file.sha256: file for file in files if file.sha256 not in places}
-            sent = _copy(transport, device, state, bundle, list(missing.values()))
+            sent = _copy(transport, device, state, verified.folder, list(missing.values()))
             places |= {sha256: f"incoming/{sha256}" for sha256 in missing}
             copied, reused = len(missing), len({file.sha256 for file in files}) - len(missing)
             device.assemble(name, [(file, places[file.sha256]) for file in files])
@@ -246,7 +247,7 @@ def _intact_places(device: DeviceSide, candidates: list[tuple[str, File]]) -> di
     }
 
 
-def _copy(transport: Transport, device: DeviceSide, state: State, bundle: Path, files: Sequence[File]) -> int:
+def _copy(transport: Transport, device: DeviceSide, state: State, folder: Path, files: Sequence[File]) -> int:
     """Bring `files` to the device's incoming folder, going on with what parts it has; bytes sent."""
     have = {file.sha256: _usable_part(state, file) for file in files}
     need = sum(file.size - have[file.sha256] for file in files)
@@ -261,12 +262,12 @@ def _copy(transport: Transport, device: DeviceSide, state: State, bundle: Path, 
     ) as bar:
         for file in files:
             for start in dict.fromkeys((have[file.sha256], 0)):
-                sent += _send(transport, device, bundle / file.path, file, start, bar)
+                sent += _send(transport, device, folder / file.path, file, start, bar)
                 if device.accept(file.sha256):
                     break
             else:
                 raise DeployError(
-                    f"{bundle / file.path}: arrives with another digest: it changed meanwhile, or the "
+                    f"{folder / file.path}: arrives with another digest: it changed meanwhile, or the "
                     "connection damages data; run the same command again"
                 )
     return sent

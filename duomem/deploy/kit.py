@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from duomem.core.claim import Claim, claimed
 from duomem.core.errors import BundleError
-from duomem.core.files import atomic_folder, digest_of, sha256_file, write_json
+from duomem.core.files import digest_of, sha256_file, write_json
 from duomem.core.package import own_files
 from duomem.deploy.readme import readme, write_licences
 from duomem.deploy.repack import duomem_wheel, repack
@@ -51,8 +52,9 @@ class Kit:
 def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
     """Write the bundle in `source` and everything `kit` says into the folder `out`; (bundle, whether it is new).
 
-    `out` exists only once it is whole and verified. A valid one of the same inputs is left alone. Raises BundleError if
-    `source` is damaged or not for this platform, `out` holds something else, or a wheel cannot be had.
+    `out` exists only once it is whole and verified, and is held to the end. A valid one of the same inputs is left
+    alone. Raises BundleError if `source` is damaged or not for this platform, `out` holds something else, or a wheel
+    cannot be had; FileError if another process writes `out`.
     """
     bundle = read_bundle(source)
     platform, pythons = kit.platform, kit.pythons
@@ -72,7 +74,7 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
         raise BundleError(f"{out}: two packs or wheels have the same name: rename one")
     inputs = digest_of(
         {
-            "bundle": sha256_file(source / MANIFEST),
+            "bundle": sha256_file(bundle.folder / MANIFEST),
             "platform": platform.name,
             "pythons": pythons,
             "pins": pins(),
@@ -81,16 +83,22 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
             "code": {name: sha256_file(path) for name, path in own_files().items()},
         }
     )
-    if (existing := existing_bundle(out, lambda manifest: manifest.get("kit", {}).get("inputs") == inputs)) is not None:
-        return existing, False
+    with claimed(out) as claim:
+        current = existing_bundle(out, lambda manifest: manifest.get("kit", {}).get("inputs") == inputs)
+        return (current, False) if current is not None else (_write(claim, bundle, kit, games, inputs), True)
+
+
+def _write(claim: Claim, bundle: Bundle, kit: Kit, games: Mapping[str, Path], inputs: str) -> Bundle:
+    """The kit of `bundle` at the claimed path. inputs: digest of all that goes in."""
+    platform, pythons = kit.platform, kit.pythons
     fetched = {wheel for python in pythons for wheel in fetch_wheels(platform, python, kit.cache / platform.name)}
-    with atomic_folder(out) as work:
+    with claim.folder() as work:
         for name in (*bundle.manifest["files"], *FOLDERS):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             if name in FOLDERS:
                 (work / name).mkdir(exist_ok=True)
             else:
-                shutil.copyfile(source / name, work / name)
+                shutil.copyfile(bundle.folder / name, work / name)
         for path in kit.packs:
             shutil.copyfile(path, work / "packs" / path.name)
         for name, path in games.items():
@@ -116,7 +124,7 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
         manifest["kit"]["manifest"] = manifest_digest(manifest)
         write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
         read_bundle(work)
-    return Bundle(Path(out), manifest), True
+    return Bundle(claim.path, manifest)
 
 
 def sizes(bundle: Bundle) -> dict[str, int]:

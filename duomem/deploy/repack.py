@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import BundleError
-from duomem.core.files import atomic_open
+from duomem.core.files import atomic_open, open_regular
 from duomem.core.package import own_files
 from duomem.core.zip_member import ZipError, list_members, read_pieces
 
@@ -67,7 +67,7 @@ def repack(wheels: Collection[Path], out: Path, devices: Collection[str]) -> Non
 
 def _contents(wheel: Path) -> dict[str, bytes]:
     try:
-        with open(wheel, "rb") as f:
+        with open_regular(wheel) as f:
             entries = [entry for entry in list_members(f) if not entry.is_dir()]
             if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
                 raise ZipError(f"it unpacks to more than {_MAX_UNPACKED >> 20} MiB")

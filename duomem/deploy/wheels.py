@@ -1,4 +1,4 @@
-"""The wheels of an offline install, fetched from the package index for another machine.
+"""The wheels of an offline install, fetched from the package index for another machine, each pinned by its digest.
 
 A device needs neither pip nor a compiler: its installer unpacks them (device.install).
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import tempfile
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from duomem.core.errors import BundleError
+from duomem.core.files import sha256_file
 from duomem.core.process import TIMED_OUT, python_module, run
 
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "click", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
 """What duomem's command imports on a device, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
+_LOCK = Path(str(files("duomem.deploy") / "wheels.lock"))
+_LOCKED = re.compile(r"^(\S+)==(\S+)[^\n]*\n((?: +--hash=sha256:[0-9a-f]{64}\b.*\n)+)", re.MULTILINE)
 _TIMEOUT = 1800
 
 
@@ -68,14 +73,26 @@ def pins() -> dict[str, str]:
         ) from None
 
 
+def locked_digests() -> dict[tuple[str, str], frozenset[str]]:
+    """The SHA-256 of the wheels of each (package, version) that wheels.lock names, hex; names with hyphens."""
+    found = _LOCKED.findall(_LOCK.read_text(encoding="utf-8"))
+    return {(name, version): frozenset(re.findall("[0-9a-f]{64}", hashes)) for name, version, hashes in found}
+
+
 def fetch_wheels(platform: Platform, python: str, cache: Path) -> list[Path]:
     """The wheels of `pins` for `platform` and CPython `python` ("3.11"), in `cache`; those there are not fetched again.
 
-    Raises BundleError, with pip's last line, if one cannot be had.
+    Raises BundleError, with pip's last line, if one cannot be had, and if one is not what wheels.lock says.
     """
     cache.mkdir(parents=True, exist_ok=True)
+    locked = locked_digests()
     found = []
     for name, version in pins().items():
+        digests = locked.get((name.replace("_", "-"), version))
+        if digests is None:
+            raise BundleError(
+                f"{name} {version}: is installed here but not pinned for devices: pip install -c constraints.txt {name}"
+            )
         wheel = _cached(cache, name, version, platform, python)
         if wheel is None:
             with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as folder:
@@ -87,10 +104,21 @@ def fetch_wheels(platform: Platform, python: str, cache: Path) -> list[Path]:
                     raise BundleError(
                         f"{name} {version}: no wheel for {platform.name}, Python {python}: {done.last_line}"
                     )
+                _check_digest(wheels[0], digests)
                 wheel = cache / wheels[0].name
                 os.replace(wheels[0], wheel)
+        else:
+            _check_digest(wheel, digests)
         found.append(wheel)
     return found
+
+
+def _check_digest(wheel: Path, digests: frozenset[str]) -> None:
+    found = sha256_file(wheel)
+    if found not in digests:
+        raise BundleError(
+            f"{wheel}: its SHA-256 {found} is none that wheels.lock pins: remove it, and ask your package index"
+        )
 
 
 def _pip_download(name: str, version: str, platform: Platform, python: str, folder: str) -> list[str]:

@@ -19,35 +19,19 @@ from pathlib import Path
 
 import pytest
 from bundles import write_bundle
+from fake_wheels import fake_wheel
 
+from duomem.core.claim import claimed
 from duomem.core.errors import UserError
-from duomem.core.package import own_files
 from duomem.deploy import kit as module
 from duomem.deploy.archive import unpack_archive, write_archive
 from duomem.deploy.kit import Kit, make_kit, sizes
-from duomem.deploy.repack import licences, repack, write_wheel
-from duomem.deploy.wheels import PLATFORMS, pins
+from duomem.deploy.wheels import PLATFORMS
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.manifest import manifest_digest
-from duomem.device.install import unpack_wheel, wheels_for
+from duomem.device.install import wheels_for
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
-
-
-def fake_wheel(folder: Path, name: str, tag: str, files: dict[str, bytes], version: str = "1.0") -> Path:
-    info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense: MIT\n\n{name}\n"
-    path = folder / f"{name}-{version}-{tag}.whl"
-    write_wheel(
-        path,
-        {
-            **files,
-            f"{info}/METADATA": metadata.encode(),
-            f"{info}/WHEEL": b"Wheel-Version: 1.0\n",
-            f"{info}/licenses/LICENSE": b"do what you like",
-        },
-    )
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -147,68 +131,6 @@ def test_the_cut_tvm_has_no_compiler_and_keeps_its_licence(whole: Bundle) -> Non
             assert name.endswith("RECORD") or (int(size) == len(archive.read(name)) and digest.startswith("sha256="))
 
 
-@pytest.mark.parametrize(
-    ("devices", "kept"),
-    [
-        (("cpu",), {"runtime", "runtime_extra"}),
-        (("cuda", "cpu"), {"runtime", "runtime_extra", "runtime_cuda"}),
-        (("metal",), {"runtime", "runtime_extra", "runtime_metal"}),
-    ],
-)
-def test_the_cut_tvm_has_the_runtimes_of_the_bundles_devices(
-    devices: tuple[str, ...], kept: set[str], tmp_path: Path
-) -> None:
-    names = [f"tvm/lib/libtvm_{part}.so" for part in ("runtime", "runtime_extra", "runtime_cuda", "runtime_metal")]
-    wheel = fake_wheel(tmp_path, "apache_tvm", "py3-none-any", dict.fromkeys(names, b"x"))
-    (tmp_path / "out").mkdir()
-    repack([wheel], tmp_path / "out", devices)
-    [cut] = (tmp_path / "out").iterdir()
-    with zipfile.ZipFile(cut) as archive:
-        found = {name for name in archive.namelist() if name.startswith("tvm/lib/")}
-    assert found == {f"tvm/lib/libtvm_{part}.so" for part in kept}
-
-
-def test_a_wheel_without_a_runtime_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no libtvm_runtime"):
-        repack([fake_wheel(tmp_path, "apache_tvm", "py3-none-any", {"tvm/__init__.py": b""})], tmp_path, ["cpu"])
-    (tmp_path / "tqdm-1.0-py3-none-any.whl").write_bytes(b"PK no wheel")
-    with pytest.raises(UserError, match=r"tqdm-1\.0-py3-none-any\.whl: is no wheel"):
-        repack([tmp_path / "tqdm-1.0-py3-none-any.whl"], tmp_path, ["cpu"])
-
-
-def test_wheels_for_several_pythons_share_what_is_the_same(tmp_path: Path) -> None:
-    """Both parts together give back the wheel as it was, and each is smaller than it."""
-    library = os.urandom(50_000)
-    tags = [f"cp3{minor}-cp3{minor}-manylinux2014_x86_64" for minor in (11, 12, 13)]
-    wheels = [
-        fake_wheel(
-            tmp_path,
-            "numpy",
-            tag,
-            {"numpy/__init__.py": b"", "numpy.libs/blas.so": library, f"numpy/core.{tag[:5]}.so": tag.encode() * 100},
-        )
-        for tag in tags
-    ]
-    out = tmp_path / "out"
-    out.mkdir()
-    repack(wheels, out, ["cpu"])
-    shared = out / "numpy-1.0+shared-py3-none-manylinux2014_x86_64.whl"
-    assert {path.name for path in out.iterdir()} == {shared.name, *(wheel.name for wheel in wheels)}
-    assert shared.stat().st_size > len(library) and all((out / w.name).stat().st_size < 2000 for w in wheels)
-    for wheel in wheels:
-        for name, parts in (("both", (shared, out / wheel.name)), ("whole", (wheel,))):
-            for part in parts:
-                unpack_wheel(part, tmp_path / wheel.name[:-4] / name)
-        contents = [
-            {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-            for folder in (tmp_path / wheel.name[:-4]).iterdir()
-        ]
-        assert contents[0] == contents[1] and len(contents[0]) == 7
-    assert [(part.name, part.licence, list(part.texts.values())) for part in licences(out.iterdir())] == [
-        ("numpy", "MIT", [b"do what you like"])
-    ]
-
-
 def test_a_wheel_of_another_name_is_refused(whole: Bundle) -> None:
     files = {**whole.manifest["files"], "wheels/evil.whl": {"size": 1, "sha256": "0" * 64}}
     with pytest.raises(UserError, match=r"wheels/evil\.whl has no wheel's name"):
@@ -226,6 +148,28 @@ def test_the_same_inputs_give_the_same_bytes_once(make: Callable, source: Path, 
     (tmp_path / "a/phone/play").write_text("echo hi")
     assert make(source, replace(settings, packs=()), tmp_path / "a" / "phone")[1]
     read_bundle(tmp_path / "a/phone")
+
+
+def test_a_kit_is_held_from_the_start(make: Callable, source: Path, settings: Kit, tmp_path: Path) -> None:
+    with claimed(tmp_path / "phone"), pytest.raises(UserError, match="phone: another process is writing it"):
+        make(source, settings, tmp_path / "phone")
+    assert not (tmp_path / "phone").exists()
+
+
+def test_a_kit_is_of_the_bundle_that_was_verified(
+    make: Callable, source: Path, settings: Kit, whole: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(source)
+
+    def switch(path: Path) -> Bundle:
+        bundle = read_bundle(path)
+        if path == link and link.exists():
+            link.unlink()
+        return bundle
+
+    monkeypatch.setattr(module, "read_bundle", switch)
+    assert make(link, settings, tmp_path / "phone")[0].manifest == whole.manifest
 
 
 def test_what_does_not_fit_is_refused(
@@ -250,14 +194,6 @@ def test_a_device_takes_the_wheels_of_its_python(whole: Bundle) -> None:
     for arguments in (("Linux", "aarch64", python), ("Darwin", "arm64", python), ("Linux", "x86_64", (3, 99))):
         with pytest.raises(UserError):
             wheels_for(whole, *arguments)
-
-
-def test_duomems_wheel_holds_all_of_its_packages() -> None:
-    packages = {name.split("/")[0] for name in own_files() if "/" in name}
-    assert packages == {"cli", "compile", "configs", "core", "deploy", "device", "memory_packs", "report", "train"}
-    expected = ("py.typed", "device/engine/tvm_engine.py", "deploy/starters/install.sh", "configs/targets/host.toml")
-    assert set(expected) <= set(own_files())
-    assert set(pins()) >= {"apache-tvm", "numpy", "tokenizers"}
 
 
 def copy_of(bundle: Bundle, folder: Path) -> Path:

@@ -54,6 +54,24 @@ def test_a_wheel_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").iterdir()) and not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("names", [("tool", "tool/x"), ("tool/x", "tool"), ("tool", "tool/x/y")])
+def test_a_file_that_is_a_folder_too_is_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.whl", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    with pytest.raises(UserError, match=r"w\.whl: 'tool.*' is a file and a folder: make the bundle again"):
+        unpack_wheel(tmp_path / "w.whl", tmp_path / "out")
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.whl", "w") as archive:
+        archive.writestr(zipfile.ZipInfo("x"), b"x")
+    data = (tmp_path / "w.whl").read_bytes().replace(b"x", b"\0")
+    (tmp_path / "w.whl").write_bytes(data)
+    with pytest.raises(UserError, match="a member has no name"):
+        unpack_wheel(tmp_path / "w.whl", tmp_path / "out")
+
+
 def _bomb(path: Path, said: int) -> Path:
     """A wheel with a member of 24 MiB of zeros, of which it says that it is `said` bytes."""
     buffer = io.BytesIO()

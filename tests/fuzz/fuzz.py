@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from readers import READERS, Reader, state
+from reader import Reader, state
+from readers import READERS
 
 from duomem.core.errors import UserError
 

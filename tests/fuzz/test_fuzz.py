@@ -8,9 +8,9 @@ from pathlib import Path
 
 import fuzz as fuzzer
 import pytest
-import readers
 from fuzz import fuzz, outcome
-from readers import READERS, Reader
+from reader import Reader, state
+from readers import READERS, Devices
 
 from duomem.core.errors import UserError
 
@@ -75,6 +75,6 @@ def test_an_input_that_kills_its_process_is_told(tmp_path: Path) -> None:
 
 
 def test_the_same_number_is_the_same_input(tmp_path: Path) -> None:
-    reader = readers.Devices(tmp_path)
-    made = [reader.damage(readers.state(reader, seed)) for seed in range(20)]
-    assert made == [reader.damage(readers.state(reader, seed)) for seed in range(20)] and len(set(made)) > 15
+    reader = Devices(tmp_path)
+    made = [reader.damage(state(reader, seed)) for seed in range(20)]
+    assert made == [reader.damage(state(reader, seed)) for seed in range(20)] and len(set(made)) > 15

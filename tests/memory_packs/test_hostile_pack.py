@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import stat
 import struct
@@ -123,6 +124,8 @@ def test_other_bytes(path: Path, data: bytes) -> None:
 def test_missing_and_unreadable(tmp_path: Path) -> None:
     assert "no such memory pack" in _refused(tmp_path / "absent.dmpack")
     assert "Is a directory" in _refused(tmp_path)
+    os.mkfifo(tmp_path / "pipe.dmpack")
+    assert "Not a regular file" in _refused(tmp_path / "pipe.dmpack")
 
 
 GOOD = [("manifest.json", _manifest(ROW)), ("memories.jsonl", ROW)]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from duomem.core.errors import PackError
-from duomem.memory_packs.lexicon import Lexicon, Triple, Utterance, features
+from duomem.memory_packs.lexicon import UNIT, Lexicon, Ranker, Triple, Utterance, features
 
 SIMPLE, CLEAN, TWO, LOOK = (
     "pick_and_place_simple",
@@ -92,6 +95,60 @@ def test_equals_are_in_sorted_order_and_nothing_is_found_in_nothing() -> None:
     equal = [("t", "b", "c"), ("t", "a", "c"), ("t", "a", "c")]
     assert Lexicon.learn([]).rank("anything", equal) == [(0.5, ("t", "a", "c")), (0.5, ("t", "b", "c"))]
     assert LEXICON.rank("put a rag in the tub", []) == []
+
+
+def _by_the_formula(
+    lexicon: Lexicon, sentence: str, triples: list[Triple], places: tuple[str, ...]
+) -> list[tuple[float, Triple]]:
+    """Softmax over the possible triples of the sums of their labels' weights, as one writes it down."""
+    value, read = lexicon.to_json(), features(sentence, places)
+    sums: list[dict[str, int]] = []
+    labels = [(head, name) for head in range(3) for name in value["labels"][head]]
+    for head in range(3):
+        known = {
+            name: sum(
+                dict(zip(row[::2], row[1::2], strict=True)).get(i, 0)
+                for f, row in value["weights"].items()
+                if f in read
+            )
+            for i, (of, name) in enumerate(labels)
+            if of == head
+        }
+        spelled, other = max(known.values(), default=0) + 1, min(known.values(), default=0)
+        names = {triple[head] for triple in triples}
+        sums.append({name: known.get(name, spelled if name in read else other) for name in names})
+    ordered = sorted(set(triples))
+    possible = [t for t in ordered if not places or t[0] == LOOK or t[2] in places] or ordered
+    scores = {t: sum(sums[head][t[head]] for head in range(3)) for t in possible}
+    odds = {t: math.exp((score - max(scores.values())) * UNIT) for t, score in scores.items()}
+    chances = {t: odds.get(t, 0.0) / math.fsum(odds.values()) for t in ordered}
+    return sorted(((chances[t], t) for t in ordered), key=lambda found: (-found[0], found[1]))
+
+
+_NAMES = st.sampled_from([LOOK, SIMPLE, "mug", "pan", "desk", "bed", "redmug", "pot"])
+_LABELS = st.lists(_NAMES, max_size=4, unique=True)
+_WORDS = st.sampled_from(["red", "mug", "a", "in", "desk", "pots", "bed"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_ranks_as_the_formula_says(data: st.DataObject) -> None:
+    labels = [data.draw(_LABELS) for _ in range(3)]
+    label = st.integers(0, max(0, sum(map(len, labels)) - 1))
+    weight = st.integers(-1000, 1000) | st.integers(-20, 20)
+    rows = st.dictionaries(label, weight, max_size=4) if any(labels) else st.just({})
+    read = st.sampled_from(["", "red", "mug", "redmug", "in>desk", "@bed", "@desk", "bed$"])
+    weights = {
+        f: [n for pair in row.items() for n in pair] for f, row in data.draw(st.dictionaries(read, rows)).items()
+    }
+    lexicon = Lexicon.from_json({"labels": labels, "weights": weights}, "drawn")
+    triples = data.draw(st.lists(st.tuples(_NAMES, _NAMES, _NAMES), max_size=12))
+    sentence = " ".join(data.draw(st.lists(_WORDS, max_size=5)))
+    places = tuple(data.draw(st.lists(st.sampled_from(["desk", "bed", "shelf", LOOK]), max_size=3)))
+    expected = _by_the_formula(lexicon, sentence, triples, places)
+    assert lexicon.rank(sentence, triples, places) == expected
+    ranker = Ranker(lexicon, triples)
+    assert [list(ranker.ranked(sentence, places)) for _ in range(2)] == [expected] * 2
 
 
 def test_features() -> None:

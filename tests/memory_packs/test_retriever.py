@@ -156,6 +156,22 @@ def test_choices_by_words_are_the_nearest_in_rows() -> None:
     assert [nearness for nearness, _ in rows] == [ranked[0][0], ranked[2][0]]
 
 
+def test_five_thousand_goals_take_a_lexicon_about_a_millisecond() -> None:
+    """Exponentials and sorting of all of them took ten."""
+    things, targets = [f"thing{i}" for i in range(100)], [f"place{i}" for i in range(50)]
+    lexicon = Lexicon(
+        [["pick_and_place_simple"], things, targets], {"thing": [n for i in range(1, 101) for n in (i, i)]}
+    )
+    memories = [_about(thing, target, "g") for thing in things for target in targets]
+    retriever = Retriever(memories, lexicon)
+    spent = []
+    for _ in range(15):
+        began = time.process_time()
+        assert retriever.search("a thing", 1)[0][1].object_type == "thing99"
+        spent.append(time.process_time() - began)
+    assert sorted(spent)[5] < 0.005
+
+
 def _by_the_formula(memories: list[Memory], task: str) -> list[tuple[float, Memory]]:
     """The tf-idf cosine times the naive Bayes chance of the task type, as one writes them down."""
     titles = [set(words(m.task)) for m in memories]

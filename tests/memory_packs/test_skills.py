@@ -203,7 +203,7 @@ def test_refused_files(tmp_path: Path) -> None:
     shutil.rmtree(skill.parent)
     skill.parent.mkdir()
     os.mkfifo(skill)
-    with pytest.raises(UserError, match="is not a regular file"):
+    with pytest.raises(UserError, match="cannot read this skill: Not a regular file"):
         read_skill(skill)
 
 
