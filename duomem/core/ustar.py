@@ -10,7 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from duomem.core.errors import FileError
 
@@ -22,6 +22,20 @@ _NAME, _SIZE, _CHECKSUM, _PREFIX = (0, 100), (124, 136), (148, 156), (345, 500)
 _OCTAL = re.compile(rb"[0-7]{1,11}")
 
 
+class Reader(Protocol):
+    """What an archive is read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writer(Protocol):
+    """What an archive is written to."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def tell(self) -> int: ...
+
+
 class Member(NamedTuple):
     """A file in an archive: its path there and its bytes."""
 
@@ -29,12 +43,13 @@ class Member(NamedTuple):
     size: int
 
 
-def write_ustar(f: IO[bytes], files: Sequence[tuple[str, Path, int]]) -> None:
+def write_ustar(f: Writer, files: Sequence[tuple[str, Path, int]]) -> None:
     """Write an archive of (path in it, file, mode) to `f`, in this order, with no dates and no owners.
 
     Raises FileError for a path that does not fit into a header.
     """
-    with tarfile.open(fileobj=f, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    to: Any = f  # tarfile asks for no more than a Writer
+    with tarfile.open(fileobj=to, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, source, mode in files:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = source.stat().st_size, mode
@@ -45,7 +60,7 @@ def write_ustar(f: IO[bytes], files: Sequence[tuple[str, Path, int]]) -> None:
                 raise FileError(f"{source}: does not fit into an archive ({e}): shorten its name") from None
 
 
-def next_member(path: Path, stream: IO[bytes]) -> Member | None:
+def next_member(path: Path, stream: Reader) -> Member | None:
     """The header of the next file, None at the end; `path` names the archive in errors.
 
     Raises FileError for anything but a regular file, EOFError where the archive is cut off.
@@ -69,7 +84,7 @@ def next_member(path: Path, stream: IO[bytes]) -> Member | None:
     return Member(whole, size)
 
 
-def member_pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
+def member_pieces(stream: Reader, size: int) -> Iterator[bytes]:
     """The `size` bytes of a member, a piece at a time; then the next header is next. Raises EOFError."""
     left = size
     while left:
@@ -81,7 +96,7 @@ def member_pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
     stream.read(-size % _BLOCK)
 
 
-def check_end(path: Path, stream: IO[bytes]) -> None:
+def check_end(path: Path, stream: Reader) -> None:
     """Raises FileError if anything but padding follows the last member."""
     rest = stream.read(_PADDING + 1)
     if len(rest) > _PADDING or any(rest):

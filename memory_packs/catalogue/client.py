@@ -35,7 +35,8 @@ from duomem.memory_packs.catalogue.tuf_api import (
     UpdaterConfig,
 )
 
-_PACK_LIMIT = 16 << 20
+_LIMITS = {"pack": 16 << 20, "adapter": 4 << 30, "bundle": 64 << 30}
+"""Bytes of a download, by its kind."""
 _PUBLISHERS = 256
 Result = TypeVar("Result")
 
@@ -75,8 +76,10 @@ class Client:
 
     def download(self, entry: Entry) -> Path:
         """The file of `entry`, downloaded or gone on with, its length and digest verified. Raises CatalogueError."""
-        if entry.size > _PACK_LIMIT:
-            raise CatalogueError(f"{entry.title}: is larger than {_PACK_LIMIT} bytes: no pack duomem wrote")
+        if entry.size > _LIMITS[entry.kind]:
+            raise CatalogueError(
+                f"{entry.title}: is larger than {_LIMITS[entry.kind]} bytes: no {entry.kind} duomem wrote"
+            )
         part = part_file(entry)
         with locked(self._folder):
             target = self._guarded(lambda: self._updater.get_targetinfo(entry.path), self._addresses[0])

@@ -168,8 +168,8 @@ def test_the_page_is_escaped(keeper: Keeper) -> None:
     (link,) = [value for tag in _tags(page) for key, value in tag if key == "href"]
     assert (keeper.folder / str(link)).is_file()
     evil = "<script>alert(1)</script>\"'>"
-    entry = Entry("a", "1.0.0", "0" * 64, 1, evil, evil, 1, (evil,), ())
-    harmless = Entry("a", "1.0.0", "0" * 64, 1, "b", "c", 1, ("d",), ())
+    entry = Entry("pack", "a", "1.0.0", "0" * 64, 1, evil, evil, 1, (evil,), ())
+    harmless = Entry("pack", "a", "1.0.0", "0" * 64, 1, "b", "c", 1, ("d",), ())
     pages = [index_page([one], ["0"], "2026-01-01") for one in (entry, harmless)]
     assert _tags(pages[0]) == _tags(pages[1]) and "&lt;script&gt;" in pages[0]
 
@@ -199,6 +199,6 @@ def test_as_a_keeper_types_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["pack", "publish", catalogue, "--keys", keys]) == 0
     root = f"{catalogue}/metadata/1.root.json"
     assert main(["pack", "search", "--catalogue", catalogue, "--root", root]) == 0
-    assert "expert  1.0.0" in capsys.readouterr().out
+    assert "expert  pack  1.0.0" in capsys.readouterr().out
     assert main(["pack", "keys", "rotate", catalogue, "--role", "root", "--keys", keys, "--retire", "zz"]) == 1
     assert "--retire zz: root has the keys " in capsys.readouterr().err
