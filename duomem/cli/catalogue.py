@@ -43,7 +43,7 @@ def from_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def sources_of(catalogue: str | None, root: Path | None) -> Sequence[Source]:
     """The catalogues that these options name."""
-    from duomem.memory_packs.catalogue.sources import Source, find_source, read_root
+    from duomem.memory_packs.catalogue.sources import Source, find_source, read_root, read_sources
 
     if catalogue is None:
         if root is not None:
@@ -85,6 +85,7 @@ def add_command(address: str, root: Path, mirrors: tuple[str, ...]) -> None:
 @catalogue_group.command("list")
 def list_catalogues() -> None:
     """Print the addresses of the catalogues, mirrors behind them."""
+    from duomem.memory_packs.catalogue.sources import read_sources
 
     for source in read_sources():
         print("  ".join((source.url, *source.mirrors)))

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import CatalogueError
-from duomem.core.files import atomic_open, sha256_file, write_bytes
+from duomem.core.files import atomic_open, write_bytes
 from duomem.memory_packs.catalogue.entry import RESERVED, Entry, newest, version_key
 from duomem.memory_packs.catalogue.index_page import INDEX, index_page
 from duomem.memory_packs.catalogue.keys import check_role, load_keys, new_key, read_public_key
 from duomem.memory_packs.catalogue.lock import locked
 from duomem.memory_packs.catalogue.offer import Offer, offer_pack
 from duomem.memory_packs.catalogue.repository import DAYS, TARGETS, Repository, require, sign
+from duomem.memory_packs.catalogue.student import Measured
 from duomem.memory_packs.catalogue.tuf_api import DelegatedRole, Delegations, Metadata, TargetFile, Targets
 
 
@@ -119,9 +120,9 @@ def _add(targets: Targets, offer: Offer) -> bool:
 
 def _write_target(path: Path, offer: Offer) -> None:
     with atomic_open(path) as f:
-        offer.write(f)
-        f.flush()
-        if sha256_file(Path(f.name)) != offer.entry.sha256:
+        written = Measured(f)
+        offer.write(written)
+        if written.sha256 != offer.entry.sha256:
             raise CatalogueError(f"{offer.where}: changed while it was read: publish it again")
 
 

@@ -33,20 +33,26 @@ def write_student(folder: Path, names: Sequence[str], f: Writer) -> None:
 
 def measure_student(folder: Path, names: Sequence[str]) -> tuple[int, str]:
     """Bytes and hex SHA-256 of what `write_student` writes."""
-    sink = _Digest()
-    write_student(folder, names, sink)
-    return sink.size, sink.digest.hexdigest()
+    measured = Measured()
+    write_student(folder, names, measured)
+    return measured.size, measured.sha256
 
 
-class _Digest:
-    """A file that keeps the digest of what is written to it."""
+class Measured:
+    """A file that counts and digests what is written to it, and hands it on to the file `to`, if there is one."""
 
-    def __init__(self) -> None:
-        self.size, self.digest = 0, hashlib.sha256()
+    def __init__(self, to: Writer | None = None) -> None:
+        self.size, self._digest, self._to = 0, hashlib.sha256(), to
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
 
     def write(self, data: bytes) -> int:
-        self.digest.update(data)
+        self._digest.update(data)
         self.size += len(data)
+        if self._to is not None:
+            self._to.write(data)
         return len(data)
 
     def tell(self) -> int:
