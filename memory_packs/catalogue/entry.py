@@ -160,7 +160,7 @@ class Entry:
         entries = told.get("entries", 0)
         if type(entries) is not int or not 0 <= entries < 1 << 31:
             raise CatalogueError(f"{where}: field entries is not a number of entries")
-        if type(size) is not int or not _SHA256.fullmatch(sha256):
+        if type(size) is not int or size < 1 or not _SHA256.fullmatch(sha256):
             raise CatalogueError(f"{where}: fields length and hashes.sha256 are not those of a file")
         entry = cls(
             told["kind"],
