@@ -71,10 +71,19 @@ def read_root(folder: Path) -> Metadata[Root]:
     root = parse(folder, "1.root.json", Root)
     check_signed(folder, root.signed, "root", root)
     while root.signed.version < _ROOTS and path_of(folder, f"{root.signed.version + 1}.root.json").exists():
-        following = parse(folder, f"{root.signed.version + 1}.root.json", Root)
-        for delegator in (root.signed, following.signed):
-            check_signed(folder, delegator, "root", following)
-        if following.signed.version != root.signed.version + 1:
-            raise CatalogueError(f"{Path(folder) / METADATA}: versions of root metadata do not follow each other")
-        root = following
+        root = _following(folder, root, f"{root.signed.version + 1}.root.json")
     return root
+
+
+def read_next_root(folder: Path, name: str) -> Metadata[Root]:
+    """The root in the file `name`, signed to follow the newest. Raises CatalogueError."""
+    return _following(folder, read_root(folder), name)
+
+
+def _following(folder: Path, root: Metadata[Root], name: str) -> Metadata[Root]:
+    following = parse(folder, name, Root)
+    for delegator in (root.signed, following.signed):
+        check_signed(folder, delegator, "root", following)
+    if following.signed.version != root.signed.version + 1:
+        raise CatalogueError(f"{Path(folder) / METADATA}: versions of root metadata do not follow each other")
+    return following

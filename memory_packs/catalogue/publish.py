@@ -184,6 +184,7 @@ def rotate(
         keys = load_keys(key_folders)
         signed = Metadata(root)
         sign(signed, DAYS["root"], keys, [old.get_delegated_role("root"), root.get_delegated_role("root")])
+        repository.announce_root(signed)
         if role == "targets":
             repository.sign_targets("targets", keys, root)
         if role != "root":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -45,12 +46,10 @@ def test_a_version_is_never_changed(keeper: Keeper, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Expert", "../expert", "a b", "alice/expert", "-", "a" * 65, "x..y", "\x1b[31m"])
-def test_names_that_are_none(keeper: Keeper, tmp_path: Path, name: str) -> None:
+def test_names_that_are_none(name: str) -> None:
     assert name == "alice/expert" or not is_name(name)
-    path = make_pack(tmp_path, "x", "1.0.0")
-    broken = type("Broken", (), {"name": name, "version": "1.0.0"})()
-    with pytest.raises(CatalogueError, match=r"the pack's name .* is none for a catalogue"):
-        Entry.of_pack(broken, 1, None, str(path))  # type: ignore[arg-type]
+    with pytest.raises(CatalogueError, match=r"x: the pack's name .* is none for a catalogue"):
+        Entry("pack", name, "1.0.0", "0" * 64, 1).checked(None, "x")
 
 
 def test_versions_are_ordered_as_semver_does() -> None:
@@ -118,6 +117,31 @@ def test_a_lost_key_is_rotated_without_it(keeper: Keeper) -> None:
             file.unlink()
         rotate(keeper.folder, role, [keeper.keys])
         assert seen(keeper) == [("expert", "1.0.0")]
+
+
+@pytest.mark.parametrize("role", ["timestamp", "targets", "snapshot"])
+@pytest.mark.parametrize("written", range(6))
+def test_a_rotation_without_the_old_key_that_is_cut_short(
+    keeper: Keeper, role: str, written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any number of files it wrote: the keeper's next run puts it right."""
+    for file in keeper.keys.glob(f"{role}-*.pem"):
+        file.unlink()
+    write, left = Repository._write, [written]
+
+    def cut(repository: Repository, name: str, metadata: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        write(repository, name, metadata)  # type: ignore[arg-type]
+
+    with contextlib.suppress(KeyboardInterrupt), monkeypatch.context() as patched:
+        patched.setattr(Repository, "_write", cut)
+        rotate(keeper.folder, role, [keeper.keys])
+    if Repository.open(keeper.folder).root.signed.version == 1:  # it is as it was: the key is still lost
+        rotate(keeper.folder, role, [keeper.keys])
+    keeper.publish("1.1.0")
+    assert seen(keeper) == [("expert", "1.1.0")] and not (keeper.folder / "metadata" / "next.root.json").exists()
 
 
 def test_a_publisher_of_its_own(keeper: Keeper, tmp_path: Path) -> None:

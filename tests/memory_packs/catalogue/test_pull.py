@@ -53,7 +53,9 @@ def test_from_nothing_to_recall(keeper: Keeper, server: Server, home: Path, caps
     info = run(capsys, "pack", "info", "expert")
     assert "pick_clean_then_place_in_recep" in info and "measured: nothing" in info
     assert not [path for path, _ in server.asked if path.endswith(".dmpack")]  # all that without a download
-    assert run(capsys, "pack", "pull", "expert").startswith(f"installed: expert 1.0.0 (pack) from {server.url}, verified 20")
+    assert run(capsys, "pack", "pull", "expert").startswith(
+        f"installed: expert 1.0.0 (pack) from {server.url}, verified 20"
+    )
     assert run(capsys, "pack", "pull", "expert@1.0.0").startswith("up to date: expert 1.0.0")
     main(["pack", "recall", "expert", "put a clean mug in shelf 1."])
     out, err = capsys.readouterr()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import struct
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bundles import write_bundle
-from catalogues import Keeper, Server
+from catalogues import Keeper, Server, write_adapter
 
 from duomem.cli.main import main
 from duomem.cli.values import AdapterFolder, BundleFolder
@@ -27,17 +26,6 @@ from duomem.memory_packs.catalogue.offer import Offer, offer_adapter
 from duomem.memory_packs.catalogue.publish import publish_offers
 from duomem.memory_packs.catalogue.pull import pull
 from duomem.memory_packs.catalogue.student import ADAPTER_FILES, WEIGHTS
-
-
-def write_adapter(folder: Path, model: str = "tiny") -> Path:
-    """An adapter of one tensor."""
-    folder.mkdir(parents=True)
-    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-    (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    (folder / "duomem.json").write_text(json.dumps({"config": {"model": model}}))
-    (folder / "log.jsonl").write_text("not published\n")
-    return folder
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0) -> tuple[str, str]:
