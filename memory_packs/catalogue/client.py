@@ -5,7 +5,6 @@ The updater keeps what it has verified in a folder of its own; that is what a ro
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from duomem.memory_packs.catalogue.entry import PUBLISHER, RESERVED, Entry
 from duomem.memory_packs.catalogue.fetch import Fetcher, Limits
 from duomem.memory_packs.catalogue.lock import locked
 from duomem.memory_packs.catalogue.sources import ROOT_LIMIT, Source, data_folder
-from duomem.memory_packs.catalogue.store import Trust, part_file
+from duomem.memory_packs.catalogue.store import Trust, part_file, today
 from duomem.memory_packs.catalogue.tuf_api import (
     BadVersionNumberError,
     DownloadError,
@@ -151,9 +150,8 @@ class Client:
                 except CatalogueError as e:
                     refused.append(str(e))
         keys = tuple(sorted(root.roles["root"].keyids))
-        today = time.strftime("%Y-%m-%d", time.gmtime())
         expires = timestamp.expires.date().isoformat()
-        trust = Trust(self._source.url, self._source.identity, root.version, keys, timestamp.version, expires, today)
+        trust = Trust(self._source.url, self._source.identity, root.version, keys, timestamp.version, expires, today())
         return Listing(tuple(entries.values()), tuple(refused), trust)
 
     def _verified(self, role: str) -> Metadata[Any]:
@@ -179,10 +177,9 @@ class Client:
 def _said(error: Exception) -> str:
     """A fault of python-tuf's in words a user can do something with."""
     if isinstance(error, ExpiredMetadataError):
-        today = time.strftime("%Y-%m-%d", time.gmtime())
         return (
             "its metadata has expired: its keeper has not signed it again, somebody holds newer metadata back, or the "
-            f"clock here, {today}, is wrong: nothing is taken from it"
+            f"clock here, {today()}, is wrong: nothing is taken from it"
         )
     if isinstance(error, BadVersionNumberError):
         return "it offers older metadata than it gave before: a rollback, refused"

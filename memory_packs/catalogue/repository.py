@@ -68,17 +68,18 @@ class Repository:
         """
         waiting = path_of(folder, _NEXT_ROOT)
         if not waiting.exists():
-            return cls._read(folder, read_root(folder))
+            return cls.read(folder, read_root(folder))
         try:  # killed before the timestamp of the old root was replaced, or after the next root was written
-            repository = cls._read(folder, read_root(folder))
+            repository = cls.read(folder, read_root(folder))
         except CatalogueError:
-            repository = cls._read(folder, read_next_root(folder, _NEXT_ROOT))
+            repository = cls.read(folder, read_next_root(folder, _NEXT_ROOT))
             repository.write_root(repository.root)
         waiting.unlink(missing_ok=True)
         return repository
 
     @classmethod
-    def _read(cls, folder: Path, root: Metadata[Root]) -> Repository:
+    def read(cls, folder: Path, root: Metadata[Root]) -> Repository:
+        """Read the catalogue in `folder`, believing `root`, and change nothing. Raises CatalogueError as `open`."""
         timestamp = parse(folder, _TIMESTAMP, Timestamp)
         snapshot = parse(folder, f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot)
         for metadata in (timestamp, snapshot):

@@ -1,4 +1,4 @@
-"""What a user has installed: packs as files, students as folders, by digest; a record a name says who vouches for it.
+"""What a user has installed: packs and students, in folders by digest; a record a name says who vouches for it.
 
 Writing a record is what installs. What a killed run leaves is swept by the next one; playing never waits for it.
 """
@@ -6,7 +6,6 @@ Writing a record is what installs. What a killed run leaves is swept by the next
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import time
@@ -25,11 +24,16 @@ from duomem.memory_packs.catalogue.student import unpack_student
 
 _FORMAT = "duomem-installed"
 _LIMIT = 64 << 10
-_SUFFIXES = {"pack": ".dmpack", "adapter": ".adapter", "bundle": ".bundle"}
-"""Of a pack's file, and of the folder that a student's own folder is in."""
+_SUFFIXES = {"pack": ".pack", "adapter": ".adapter", "bundle": ".bundle"}
+"""Of the folder that a pack's file, or a student's own folder, is in."""
 _PART = ".part"
 _KEPT = 7 * 86400
 """Seconds that a download nobody goes on with is kept."""
+
+
+def today() -> str:
+    """The date here, UTC, as 2026-01-31."""
+    return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Trust:
     timestamp_version: int
     expires: str
     verified: str
+
+    @property
+    def lasts(self) -> str:
+        """Until when the catalogue vouches, and whether that is past, in words."""
+        return f"until {self.expires}" if self.expires >= today() else f"until {self.expires}, which is past"
 
     def is_from(self, identity: str, address: str) -> bool:
         """Whether it is of the catalogue of that identity, or at that address."""
@@ -68,11 +77,10 @@ class Installed:
 
     def said(self) -> str:
         """What it is and who vouches for it, one line."""
-        trust, today = self.trust, time.strftime("%Y-%m-%d", time.gmtime())
-        lasts = f"until {trust.expires}" if trust.expires >= today else f"until {trust.expires}, which is past"
+        trust = self.trust
         return (
             f"{self.name} {self.version} ({self.kind}) from {trust.catalogue}, verified {trust.verified} with root "
-            f"{trust.root_version} (keys {', '.join(key[:8] for key in trust.root_keys)}), vouched for {lasts}"
+            f"{trust.root_version} (keys {', '.join(key[:8] for key in trust.root_keys)}), vouched for {trust.lasts}"
         )
 
 
@@ -122,20 +130,16 @@ def install(entry: Entry, part: Path, trust: Trust, kind: Kind) -> Installed:
     try:
         if part.stat().st_size != entry.size or sha256_file(part) != entry.sha256:
             raise CatalogueError(f"{entry.title}: the download is not what the catalogue lists: pull it again")
-        if entry.kind == "pack":
-            kind.check(part, entry)
-        else:
-            with atomic_folder(path.parent) as work:
+        with atomic_folder(path.parent) as work:
+            if entry.kind == "pack":
+                shutil.copyfile(part, work / path.name)
+            else:
                 (work / path.name).mkdir()
                 unpack_student(part, work / path.name)
-                kind.check(work / path.name, entry)
+            kind.check(work / path.name, entry)
     except UserError:
         part.unlink()
         raise
-    if entry.kind == "pack":
-        with open(part, "rb") as f:
-            os.fsync(f.fileno())
-        os.replace(part, path)
     _write(made)
     part.unlink(missing_ok=True)
     return made
@@ -168,8 +172,9 @@ def _record(name: str) -> Path:
 
 
 def _path(kind: str, name: str, sha256: str) -> Path:
+    plain = name.rpartition("/")[2]
     place = packs_folder() / f"{_stem(name)}-{sha256}{_SUFFIXES[kind]}"
-    return place if kind == "pack" else place / name.rpartition("/")[2]
+    return place / (f"{plain}.dmpack" if kind == "pack" else plain)
 
 
 def _write(found: Installed) -> None:
@@ -203,7 +208,7 @@ def _read(file: Path) -> Installed:
 
 def _sweep() -> None:
     """Remove what no record names. Nothing is removed while a record is damaged."""
-    kept = {one.path if one.kind == "pack" else one.path.parent for one in installed()}
+    kept = {one.path.parent for one in installed()}
     for item in packs_folder().iterdir():
         if (item.suffix in _SUFFIXES.values() or item.name.startswith(".")) and item not in kept:
             if item.is_dir() and not item.is_symlink():

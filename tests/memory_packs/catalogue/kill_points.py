@@ -161,8 +161,7 @@ def settled(action: str, keeper: Keeper, version: str, source: object, home: Pat
     with store.changing():
         pass
     left = {file.name for file in (*(home / "packs").iterdir(), *(home / "downloads").iterdir())}
-    place = found.path if found.kind == "pack" else found.path.parent
-    assert left == {f"{name}.json", place.name}, left
+    assert left == {f"{name}.json", found.path.parent.name}, left
     assert not list((home / "catalogues").rglob("tmp*"))
 
 

@@ -52,7 +52,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def nothing_half(home: Path) -> bool:
     """Whether in the folder of what is installed stands nothing but what a record names."""
     kept = {f"{one.name}.json" for one in store.installed()}
-    kept |= {(one.path if one.kind == "pack" else one.path.parent).name for one in store.installed()}
+    kept |= {one.path.parent.name for one in store.installed()}
     return {item.name for item in (home / "packs").iterdir()} == kept and not [*(home / "downloads").iterdir()]
 
 
