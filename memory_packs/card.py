@@ -78,5 +78,11 @@ def _condition(inputs: Mapping[str, Any]) -> str:
     shown = "no memory" if inputs.get("pack") is None else f"at most {inputs.get('k')} memories"
     rules = [shown, f"{inputs.get('max_steps')} steps", "action filter" if inputs.get("action_filter") else "no filter"]
     rules += ["no reminder"] if inputs.get("reminder") is False else []
-    more = {"context_length": "context", "device": "device", "prompt": "prompt", "seed": "seed"}
+    more = {
+        "second_look": "second look after step",
+        "context_length": "context",
+        "device": "device",
+        "prompt": "prompt",
+        "seed": "seed",
+    }
     return ", ".join(rules + [f"{word} {inputs[name]}" for name, word in more.items() if inputs.get(name) is not None])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the source distribution and the wheel, installs the wheel with the pinned versions into a fresh venv outside
-# the checkout, and runs first commands there.
+# the checkout, and runs first commands there: games, teacher, pack; then a pack from a catalogue, played with.
 #   scripts/check_wheel.sh [PYTHON]     PYTHON: what the fresh venv is made with (python3)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +14,8 @@ trap 'rm -rf "$place"' EXIT
 pip=("$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$checkout/constraints.txt")
 "${pip[@]}" "$place"/dist/duomem-*.whl
 "${pip[@]}" --no-deps alfworld
+
+.venv/bin/python scripts/tiny_bundle.py "$place/bundle"
 
 cd "$place"
 export PATH=$place/venv/bin:$PATH
@@ -32,4 +34,11 @@ duomem games generate --out games --train 12 --seen 6 --unseen 6
 duomem teach --games games --out train.jsonl
 duomem pack build train.jsonl --out expert.dmpack
 duomem pack show expert.dmpack
+
+# With the extra: a pack from a catalogue on loopback, played with by its name.
+"${pip[@]}" "$(echo "$place"/dist/duomem-*.whl)[packs]"
+. "$checkout/scripts/loopback_catalogue.sh"
+publish_and_pull expert.dmpack expert "$place/packs"
+duomem pack list
+duomem play bundle --pack expert --games games --max-steps 3
 echo "check_wheel.sh: the wheel works on $(python --version)"

@@ -6,6 +6,7 @@
 # on where the first one stopped. DEMO_GAMES, DEMO_BASE_GAMES: games of a row; DEMO_MINUTES: training time of --full.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/loopback_catalogue.sh
 
 games=${DEMO_GAMES:-24}
 base_games=${DEMO_BASE_GAMES:-6}  # the base model loses each game only after all of its 50 steps
@@ -52,8 +53,9 @@ if [[ ${1:-} == --full ]]; then
         --trajectories "$noise" --trajectories "$synthetic.jsonl" --pack "$pack" --pack "$synthetic.dmpack" \
         --out "$adapter"
 else
-    pack=shipped/packs/alfworld-expert.dmpack adapter=shipped/students/$student
-    stage "pack: the shipped one" duomem pack show "$pack"
+    pack=alfworld-expert adapter=shipped/students/$student
+    STAGE=stage publish_and_pull shipped/packs/alfworld-expert.dmpack $pack "$PWD/$out/packs"
+    stage "pack: what it says of itself" duomem pack show $pack
 fi
 
 stage "student: base model" duomem student base --config $student
@@ -100,7 +102,8 @@ printf '%-40s %s\n' "$out/bundle" "the compiled student" "$pack" "the memories i
 cat <<END
 
 == what to try next
-duomem play $out/bundle --pack $pack --games $root --game 5 --watch
+${DUOMEM_HOME:+export DUOMEM_HOME=$DUOMEM_HOME  # where the pack is installed
+}duomem play $out/bundle --pack $pack --games $root --game 5 --watch
 duomem pack recall $pack "put a clean mug in the coffeemachine."
 duomem bench $out/bundle
 make host          # a folder with student, memories, games and runtime, to install offline

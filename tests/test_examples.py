@@ -63,6 +63,11 @@ def test_build_pack(pack: tuple[Path, str]) -> None:
     assert found == [f"{n:.3f}  {m.text()}" for n, m in read.search("put a mug in desk.", k=2)] and len(found) == 2
 
 
+def test_read_pack(pack: tuple[Path, str]) -> None:
+    memory = Pack.load(pack[0]).memories[0]
+    assert memory.steps[0] in _run("read_pack.py", pack[0], *memory.triple)
+
+
 def test_play_game(bundle: tuple[Path, str], pack: tuple[Path, str], generated_games: Path) -> None:
     game = find_games(generated_games, "valid_seen")[0]
     task, memory, *steps, outcome = _run(

@@ -1,4 +1,4 @@
-"""`duomem pack` for catalogues: add one, search it, pull, update, list and remove packs.
+"""`duomem pack` for catalogues: add one, search it, pull, update, list and remove what is installed.
 
 What is installed is listed, removed and played without a network.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _ROOT = InputFile("root metadata")
 
 
-def _from_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def from_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--catalogue and --root: which catalogues to ask."""
     for option in (
         click.option("--root", type=_ROOT, metavar="FILE", help="Root to trust for a --catalogue that was not added."),
@@ -41,7 +41,8 @@ def _from_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _sources(catalogue: str | None, root: Path | None) -> Sequence[Source]:
+def sources_of(catalogue: str | None, root: Path | None) -> Sequence[Source]:
+    """The catalogues that these options name."""
     from duomem.memory_packs.catalogue.sources import Source, find_source, read_root, read_sources
 
     if catalogue is None:
@@ -101,54 +102,62 @@ def remove_catalogue(address: str) -> None:
 
 @click.command("search")
 @click.argument("words", nargs=-1)
-@_from_options
+@from_options
 @json_option
 def search_command(words: tuple[str, ...], catalogue: str | None, root: Path | None, as_json: bool) -> None:
-    """Print the packs in the catalogues that WORDS are said of, all of them without WORDS.
+    """Print the packs and students in the catalogues that WORDS are said of, all of them without WORDS.
 
     If there is none, the exit status is 1.
     """
     from duomem.core.errors import CatalogueError
     from duomem.memory_packs.catalogue.pull import search
 
-    answer = search(words, _sources(catalogue, root))
+    answer = search(words, sources_of(catalogue, root))
     _print_notes(answer)
     if not answer.found:
-        raise CatalogueError(f"no pack of which {' '.join(words)!r} is said" if words else "the catalogues are empty")
+        raise CatalogueError(f"nothing of which {' '.join(words)!r} is said" if words else "the catalogues are empty")
     _print_found(answer, as_json)
 
 
 @click.command("info")
 @click.argument("name")
-@_from_options
+@from_options
 @json_option
 def info_command(name: str, catalogue: str | None, root: Path | None, as_json: bool) -> None:
-    """Print what the catalogues say of the pack NAME: its versions, newest first."""
+    """Print what the catalogues say of the pack or student NAME: its versions, newest first."""
     from duomem.memory_packs.catalogue.pull import versions
 
-    answer = versions(name, _sources(catalogue, root))
+    answer = versions(name, sources_of(catalogue, root))
     _print_notes(answer)
     _print_found(answer, as_json)
     if not as_json:
         entry = answer.found[0].entry
-        print(f"task types: {', '.join(entry.task_types) or 'none'}\nsha256: {entry.sha256}")
+        if entry.kind == "pack":
+            print(f"task types: {', '.join(entry.task_types) or 'none'}")
+        else:
+            print(f"made of: {entry.model}")
+        if entry.arch:
+            print(f"runs on: {' '.join((entry.system, entry.arch, *entry.cpu_features))}")
+        print(f"sha256: {entry.sha256}")
         print("\n".join(("measured:", *entry.card) if entry.card else ("measured: nothing",)))
 
 
 def _print_found(answer: Answer, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"packs": [{**one.entry.to_json(), "catalogue": one.catalogue} for one in answer.found]}))
+        print(json.dumps({"found": [{**one.entry.to_json(), "catalogue": one.catalogue} for one in answer.found]}))
         return
-    rows: list[Sequence[object]] = [("pack", "version", "memories", "MB", "licence", "author", "catalogue")]
+    rows: list[Sequence[object]] = [("name", "kind", "version", "memories", "MB", "licence", "author", "catalogue")]
     for one in answer.found:
         e = one.entry
-        rows.append((e.name, e.version, e.entries, f"{e.size / 1e6:.2f}", e.licence or "-", e.author, one.catalogue))
-    print(columns(rows, left=(0, 1, 4, 5, 6)))
+        memories = e.entries if e.kind == "pack" else "-"
+        size = f"{e.size / 1e6:.2f}"
+        rows.append((e.name, e.kind, e.version, memories, size, e.licence or "-", e.author or "-", one.catalogue))
+    print(columns(rows, left=(0, 1, 2, 5, 6, 7)))
 
 
 @click.command("pull")
 @click.argument("names", metavar="NAME[@VERSION]...", nargs=-1, required=True)
-@_from_options
+@from_options
 def pull_command(names: tuple[str, ...], catalogue: str | None, root: Path | None) -> None:
     """Download packs, verify and install them; then play with --pack NAME.
 
@@ -157,39 +166,38 @@ def pull_command(names: tuple[str, ...], catalogue: str | None, root: Path | Non
     from duomem.memory_packs.catalogue.pull import pull
 
     for name in names:
-        found, new = pull(name, _sources(catalogue, root))
+        found, new = pull(name, sources_of(catalogue, root))
         print(f"{'installed' if new else 'up to date'}: {found.said()}")
 
 
 @click.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """Print the installed packs, who vouches for each, and since when."""
+    """Print the installed packs and students, who vouches for each, and since when."""
     from duomem.memory_packs.catalogue.store import installed
 
     found = installed()
     if as_json:
-        rows = [{**vars(one), "trust": vars(one.trust), "path": str(one.path)} for one in found]
-        print(json.dumps({"packs": rows}))
+        print(json.dumps({"installed": [one.to_json() for one in found]}))
     for one in () if as_json else found:
         print(one.said())
 
 
 @click.command("update")
 @click.argument("names", nargs=-1)
-@_from_options
+@from_options
 def update_command(names: tuple[str, ...], catalogue: str | None, root: Path | None) -> None:
     """Bring the packs NAMES, or all that are installed, to their newest versions."""
     from duomem.memory_packs.catalogue.pull import update
 
-    for found, new in update(names, _sources(catalogue, root)):
+    for found, new in update(names, sources_of(catalogue, root)):
         print(f"{'updated' if new else 'up to date'}: {found.said()}")
 
 
 @click.command("remove")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def remove_command(names: tuple[str, ...]) -> None:
-    """Remove installed packs."""
+    """Remove installed packs or students."""
     from duomem.memory_packs.catalogue.store import remove
 
     for name in names:

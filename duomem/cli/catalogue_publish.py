@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from duomem.cli.options import CommandGroup
 from duomem.cli.values import COUNT, InputFile, InputFolder, OutputFolder
+
+if TYPE_CHECKING:
+    from duomem.memory_packs.catalogue.publish import Published
 
 _KEYS = click.option(
     "--keys",
@@ -20,13 +25,26 @@ _KEYS = click.option(
 )
 
 
+def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--keys, --publisher, --threshold and --days: who signs, and for how long."""
+    for option in (
+        click.option("--days", type=COUNT, default=30, metavar="N", help="Days until it must be signed again."),
+        click.option(
+            "--threshold", type=COUNT, default=1, metavar="N", help="Root keys that must sign, of a new catalogue."
+        ),
+        click.option(
+            "--publisher", metavar="NAME", show_default="the catalogue's keeper", help="Publish as this publisher."
+        ),
+        _KEYS,
+    ):
+        command = option(command)
+    return command
+
+
 @click.command("publish")
 @click.argument("catalogue", type=OutputFolder())
 @click.argument("packs", metavar="[PACK]...", type=InputFile("memory pack"), nargs=-1)
-@_KEYS
-@click.option("--publisher", metavar="NAME", show_default="the catalogue's keeper", help="Publish as this publisher.")
-@click.option("--threshold", type=COUNT, default=1, metavar="N", help="Root keys that must sign, of a new catalogue.")
-@click.option("--days", type=COUNT, default=30, metavar="N", help="Days until it must be signed again.")
+@signing_options
 def publish_command(
     catalogue: Path,
     packs: tuple[Path, ...],
@@ -42,8 +60,14 @@ def publish_command(
     from duomem.memory_packs.catalogue.publish import publish
 
     done = publish(catalogue, packs, key_folders, publisher, threshold, days)
+    print_published(catalogue, done)
+
+
+def print_published(catalogue: Path, done: Published) -> None:
+    """What a run added, and what is to be done next."""
     for entry in done.new:
-        print(f"{catalogue}: {entry.title}, {entry.entries} memories, sha256 {entry.sha256}")
+        what = f"{entry.entries} memories" if entry.kind == "pack" else f"{entry.kind} of {entry.size / 1e6:.1f} MB"
+        print(f"{catalogue}: {entry.title}, {what}, sha256 {entry.sha256}")
     if done.unlisted:
         print(f"{catalogue}: not listed yet: its keeper runs `duomem pack publish {catalogue} --keys DIR`")
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,7 @@ def make_command(
     That is wheels, memory packs, games, an installer and scripts to start it; as a folder and as a .tar.gz. The device
     needs Python and sh.
     """
+    from duomem.cli.carried import carry_all
     from duomem.deploy.archive import archive_of, write_archive
     from duomem.deploy.kit import Kit, make_kit
     from duomem.memory_packs.pack import read_pack
@@ -99,8 +101,11 @@ def make_command(
             raise click.UsageError(f"--wheel {wheel}: is no wheel file: give a .whl.")
     for pack in packs:
         read_pack(pack)
-    contents = Kit(PLATFORMS[platform], cache, tuple(dict.fromkeys(pythons)) or PYTHONS, packs, games, limit, wheels)
-    made, new = make_kit(bundle, contents, out)
+    versions = tuple(dict.fromkeys(pythons)) or PYTHONS
+    with tempfile.TemporaryDirectory() as place:
+        trusts = carry_all(packs, Path(place))
+        contents = Kit(PLATFORMS[platform], cache, versions, packs, games, limit, wheels, trusts)
+        made, new = make_kit(bundle, contents, out)
     archive = archive_of(out)
     if new or not archive.is_file():
         write_archive(made, archive)
@@ -118,13 +123,15 @@ def make_command(
 @click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Folder to write.")
 @expect_option("ARCHIVE")
 def unpack_command(archive: Path, out: Path, expect: str | None) -> None:
-    """Verify ARCHIVE, a kit's .tar.gz, and unpack it."""
+    """Verify ARCHIVE, a kit's .tar.gz, and unpack it; say who vouches for the packs in it."""
+    from duomem.cli.carried import tell_carried
     from duomem.core.files import check_sha256
     from duomem.deploy.archive import unpack_archive
 
     if expect is not None:
         check_sha256(archive, expect, "archive")
     _tell(unpack_archive(archive, out), out, archive, True)
+    tell_carried(out / "packs")
 
 
 def _tell(bundle: Bundle, out: Path, archive: Path, new: bool) -> None:

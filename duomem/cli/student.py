@@ -1,4 +1,4 @@
-"""`duomem student`: the students there are, their base models, and merging an adapter into one.
+"""`duomem student`: the students there are, their base models, merging an adapter into one, publishing and pulling.
 
 The base model is converted or downloaded once, into runs/models.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from duomem.cli.options import CommandGroup, json_option
+from duomem.cli.student_catalogue import publish_command, pull_command
 from duomem.cli.text import columns
 from duomem.cli.values import AdapterFolder, OutputFolder, Student
 
@@ -30,17 +31,18 @@ config_option = click.option(
 
 @click.group(cls=CommandGroup)
 def student() -> None:
-    """List the students, get a base model, or merge an adapter."""
+    """List the students, get a base model, merge an adapter, publish or pull adapters and bundles."""
 
 
 @student.command("list")
 @json_option
 def list_students(as_json: bool) -> None:
-    """List the students, and estimate what training each takes on one GPU.
+    """List the students, estimate what training each takes on one GPU, and list the installed adapters and bundles.
 
     The estimates of memory and time come from the models' public sizes. Nothing is downloaded or loaded.
     """
     from duomem.configs import student_files
+    from duomem.memory_packs.catalogue.store import installed
     from duomem.train.architecture import read_architecture
     from duomem.train.config import load_config
     from duomem.train.estimate import ACTION_SHARE, GPUS, UTILISATION, training_hours, training_memory, training_tokens
@@ -65,8 +67,10 @@ def list_students(as_json: bool) -> None:
                 }
             )
     rows.sort(key=lambda row: row["parameters"])
+    pulled = [one for one in installed() if one.kind != "pack"]
     if as_json:
-        print(json.dumps({"students": rows, "utilisation": UTILISATION, "action_share": ACTION_SHARE}))
+        told = {"students": rows, "utilisation": UTILISATION, "action_share": ACTION_SHARE}
+        print(json.dumps({**told, "installed": [one.to_json() for one in pulled]}))
         return
     head = ["", "model", "parameters", "LoRA", "rank", "targets", "GB", *(gpu.name for gpu in GPUS)]
     body = [
@@ -87,6 +91,8 @@ def list_students(as_json: bool) -> None:
         f"\nEstimates (train/estimate.py): GB on each GPU, minutes on one at {UTILISATION:.0%} of its peak; -: does "
         "not fit one.\nEvery student reads plain text, no chat template."
     )
+    for one in pulled:
+        print(f"installed: {one.said()}")
 
 
 def _minutes(hours: float | None) -> str:
@@ -107,10 +113,20 @@ def base_command(config: StudentConfig) -> None:
 
 @student.command("merge")
 @config_option
-@click.option("--adapter", type=AdapterFolder(), required=True, metavar="DIR", help="Adapter made by `duomem train`.")
+@click.option(
+    "--adapter",
+    type=AdapterFolder(),
+    required=True,
+    metavar="DIR",
+    help="Adapter made by `duomem train`, or the name of an installed one.",
+)
 @click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Hugging Face folder to write.")
 def merge_command(config: StudentConfig, adapter: Path, out: Path) -> None:
     """Merge an adapter into its base model, and write a Hugging Face folder."""
     from duomem.train.student import merge_student
 
     print(merge_student(config, adapter, out))
+
+
+student.add_command(publish_command)
+student.add_command(pull_command)

@@ -133,14 +133,20 @@ class PackFile(InputFile):
         super().__init__("memory pack")
 
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not os.path.lexists(value):
-            from duomem.memory_packs.catalogue.store import find_installed
+        return super().convert(_or_installed(value, "pack"), param, ctx)
 
-            found = find_installed(os.fspath(value))
-            if found is not None:
-                value = found.path
-                click.echo(f"duomem: pack {found.said()}", err=True)
-        return super().convert(value, param, ctx)
+
+def _or_installed(value: str | os.PathLike[str], kind: str) -> str | os.PathLike[str]:
+    """`value` if something is there, else the path of what is installed under that name as `kind`, if anything is."""
+    if os.path.lexists(value):
+        return value
+    from duomem.memory_packs.catalogue.store import find_installed
+
+    found = find_installed(os.fspath(value))
+    if found is None or found.kind != kind:
+        return value
+    click.echo(f"duomem: {found.said()}", err=True)
+    return found.path
 
 
 class Address(click.ParamType):
@@ -191,7 +197,10 @@ def _check_parents(path: Path) -> None:
 
 
 class BundleFolder(_Place):
-    """A folder that `duomem compile` wrote; its files are verified when it is read."""
+    """A folder that `duomem compile` wrote, or the name of an installed one; its files are verified when it is read."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_or_installed(value, "bundle"), param, ctx)
 
     def check(self, path: Path) -> None:
         if not path.is_dir():
@@ -211,7 +220,10 @@ class ModelFolder(_Place):
 
 
 class AdapterFolder(_Place):
-    """A LoRA adapter in peft's format."""
+    """A LoRA adapter in peft's format, or the name of an installed one."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_or_installed(value, "adapter"), param, ctx)
 
     def check(self, path: Path) -> None:
         for name in ("adapter_model.safetensors", "adapter_config.json"):

@@ -9,26 +9,19 @@ import gzip
 import hashlib
 import os
 import re
-import tarfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from duomem.core.errors import BundleError
 from duomem.core.files import atomic_folder, atomic_open, parse_json
+from duomem.core.ustar import check_end, member_pieces, next_member, write_ustar
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.manifest import FOLDERS, MANIFEST, MANIFEST_LIMIT, check_manifest
 
-_PADDING = 64 << 10
-_PIECE = 1 << 20
 _MOST_RATIO = 50
 _SMALL = 64 << 20
 """Weights hardly compress: what unpacks to more than this and so many times its size is no bundle."""
-_BLOCK = 512
-_NAME, _SIZE, _CHECKSUM, _PREFIX = (0, 100), (124, 136), (148, 156), (345, 500)
-"""Where the fields of a header begin and end."""
-_OCTAL = re.compile(rb"[0-7]{1,11}")
 _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _PROGRAMS = ("install.sh", "play", "bench", "check")
 
@@ -38,28 +31,19 @@ def write_archive(bundle: Bundle, path: Path) -> None:
     top = bundle.folder.resolve().name
     if not _TOP.fullmatch(top):
         raise BundleError(f"{bundle.folder}: an archive needs a plain folder name, as phone: rename it")
-    with (
-        atomic_open(path) as f,
-        gzip.GzipFile("", "wb", 6, f, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
-    ):
-        for name in (MANIFEST, *sorted(bundle.manifest["files"])):
-            source = bundle.folder / name
-            entry = tarfile.TarInfo(f"{top}/{name}")
-            entry.size = source.stat().st_size
-            entry.mode = 0o755 if name in _PROGRAMS else 0o644
-            try:
-                with open(source, "rb") as data:
-                    archive.addfile(entry, data)
-            except ValueError as e:
-                raise BundleError(f"{source}: does not fit into an archive ({e}): shorten its name") from None
+    files = [
+        (f"{top}/{name}", bundle.folder / name, 0o755 if name in _PROGRAMS else 0o644)
+        for name in (MANIFEST, *sorted(bundle.manifest["files"]))
+    ]
+    with atomic_open(path) as f, gzip.GzipFile("", "wb", 6, f, mtime=0) as packed:
+        write_ustar(packed, files)
 
 
 def unpack_archive(path: Path, out: Path) -> Bundle:
     """Unpack a bundle's archive into the folder `out`, which exists only once everything in it is verified.
 
     Takes plain files alone, below one folder, bundle.json first and then exactly what that lists, each once, of its
-    size and digest. Raises BundleError for anything else; then `out` is as it was.
+    size and digest. Raises BundleError or FileError for anything else; then `out` is as it was.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise BundleError(f"--out {out}: exists: give another folder, or remove it")
@@ -79,14 +63,14 @@ def unpack_archive(path: Path, out: Path) -> Bundle:
 def _unpack(path: Path, packed: gzip.GzipFile, packed_size: int, work: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = {}
     top, left = "", {}
-    while (member := _next_member(path, packed)) is not None:
+    while (member := next_member(path, packed)) is not None:
         folder, _, name = member.name.partition("/")
         if not _TOP.fullmatch(folder) or folder != (top or folder):
             raise BundleError(f"{path}: {member.name!r} is no plain file of its bundle: take another copy")
         if not top:
             if name != MANIFEST or member.size > MANIFEST_LIMIT:
                 raise BundleError(f"{path}: does not begin with {MANIFEST}: give a file made by duomem kit make")
-            data = b"".join(_pieces(packed, member.size))
+            data = b"".join(member_pieces(packed, member.size))
             manifest = check_manifest(parse_json(data, f"{path}: {MANIFEST}", MANIFEST_LIMIT), path / MANIFEST)
             (work / MANIFEST).write_bytes(data)
             top, left = folder, dict(manifest["files"])
@@ -104,60 +88,17 @@ def _unpack(path: Path, packed: gzip.GzipFile, packed_size: int, work: Path) -> 
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         with open(target, "xb") as file:
-            for piece in _pieces(packed, member.size):
+            for piece in member_pieces(packed, member.size):
                 digest.update(piece)
                 file.write(piece)
         if digest.hexdigest() != expected["sha256"]:
             raise BundleError(f"{path}: the SHA-256 of {name} is not the one in {MANIFEST}: copy it again")
         if name in _PROGRAMS:
             target.chmod(0o755)
-    rest = packed.read(_PADDING + 1)
-    if len(rest) > _PADDING or any(rest):
-        raise BundleError(f"{path}: goes on after its end: take another copy")
+    check_end(path, packed)
     if left:
         raise BundleError(f"{path}: holds no {min(left)}: copy it again")
     return manifest
-
-
-class _Member(NamedTuple):
-    name: str
-    size: int
-
-
-def _next_member(path: Path, stream: gzip.GzipFile) -> _Member | None:
-    """The header of the next plain file, None at the end (POSIX.1-1988, "ustar").
-
-    Read here, as tarfile takes headers of other kinds whole, in memory and recursively, before it shows any.
-    """
-    header = stream.read(_BLOCK)
-    if header == bytes(_BLOCK):
-        return None
-    if len(header) < _BLOCK:
-        raise EOFError("it ends before its end")
-    digits = [header[start:end].strip(b" \0") for start, end in (_SIZE, _CHECKSUM)]
-    kind, magic = header[156:157], header[257:263]
-    if magic != b"ustar\0" or not all(_OCTAL.fullmatch(number) for number in digits):
-        raise BundleError(f"{path}: is no archive of a bundle: give a file made by duomem kit make")
-    size, checksum = (int(number, 8) for number in digits)
-    if checksum != sum(header) - sum(header[slice(*_CHECKSUM)]) + 8 * ord(" "):
-        raise BundleError(f"{path}: is no whole archive of a bundle (a header is damaged): copy it again")
-    name, prefix = (header[start:end].partition(b"\0")[0].decode("ascii", "replace") for start, end in (_NAME, _PREFIX))
-    whole = f"{prefix}/{name}" if prefix else name
-    if kind != tarfile.REGTYPE:
-        raise BundleError(f"{path}: {whole!r} is no plain file of its bundle: take another copy")
-    return _Member(whole, size)
-
-
-def _pieces(stream: gzip.GzipFile, size: int) -> Iterator[bytes]:
-    """The `size` bytes of a member, a piece at a time; then the next header is next. Raises EOFError."""
-    left = size
-    while left:
-        piece = stream.read(min(left, _PIECE))
-        if not piece:
-            raise EOFError("it ends before its end")
-        left -= len(piece)
-        yield piece
-    stream.read(-size % _BLOCK)
 
 
 def archive_of(folder: Path) -> Path:

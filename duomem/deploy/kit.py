@@ -37,7 +37,7 @@ class Kit:
 
     pythons: CPython versions to bring wheels for, as "3.11". packs: .dmpack files; the first is what `play` uses.
     games: a folder of games, of which `limit` of valid_seen go along, or None. wheels: more of them, such as a device
-    plugin's. cache: where fetched wheels are kept.
+    plugin's. cache: where fetched wheels are kept. trusts: folders of packs' signed metadata.
     """
 
     platform: Platform
@@ -47,6 +47,7 @@ class Kit:
     games: Path | None = None
     limit: int = 12
     wheels: Sequence[Path] = field(default=())
+    trusts: Sequence[Path] = ()
 
 
 def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
@@ -80,6 +81,7 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
             "pins": pins(),
             "games": {str(name): sha256_file(path) for name, path in games.items()},
             "added": [(path.name, sha256_file(path)) for path in (*kit.packs, *kit.wheels)],
+            "trusts": {folder.name: list_files(folder) for folder in kit.trusts},
             "code": {name: sha256_file(path) for name, path in own_files().items()},
         }
     )
@@ -101,6 +103,8 @@ def _write(claim: Claim, bundle: Bundle, kit: Kit, games: Mapping[str, Path], in
                 shutil.copyfile(bundle.folder / name, work / name)
         for path in kit.packs:
             shutil.copyfile(path, work / "packs" / path.name)
+        for path in kit.trusts:
+            shutil.copytree(path, work / "packs" / path.name)
         for name, path in games.items():
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, work / name)

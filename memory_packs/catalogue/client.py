@@ -5,7 +5,6 @@ The updater keeps what it has verified in a folder of its own; that is what a ro
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from duomem.memory_packs.catalogue.entry import PUBLISHER, RESERVED, Entry
 from duomem.memory_packs.catalogue.fetch import Fetcher, Limits
 from duomem.memory_packs.catalogue.lock import locked
 from duomem.memory_packs.catalogue.sources import ROOT_LIMIT, Source, data_folder
-from duomem.memory_packs.catalogue.store import Trust, part_file
+from duomem.memory_packs.catalogue.store import Trust, part_file, today
 from duomem.memory_packs.catalogue.tuf_api import (
     BadVersionNumberError,
     DownloadError,
@@ -35,7 +34,8 @@ from duomem.memory_packs.catalogue.tuf_api import (
     UpdaterConfig,
 )
 
-_PACK_LIMIT = 16 << 20
+_LIMITS = {"pack": 16 << 20, "adapter": 4 << 30, "bundle": 64 << 30}
+"""Bytes of a download, by its kind."""
 _PUBLISHERS = 256
 Result = TypeVar("Result")
 
@@ -75,8 +75,10 @@ class Client:
 
     def download(self, entry: Entry) -> Path:
         """The file of `entry`, downloaded or gone on with, its length and digest verified. Raises CatalogueError."""
-        if entry.size > _PACK_LIMIT:
-            raise CatalogueError(f"{entry.title}: is larger than {_PACK_LIMIT} bytes: no pack duomem wrote")
+        if entry.size > _LIMITS[entry.kind]:
+            raise CatalogueError(
+                f"{entry.title}: is larger than {_LIMITS[entry.kind]} bytes: no {entry.kind} duomem wrote"
+            )
         part = part_file(entry)
         with locked(self._folder):
             target = self._guarded(lambda: self._updater.get_targetinfo(entry.path), self._addresses[0])
@@ -148,9 +150,8 @@ class Client:
                 except CatalogueError as e:
                     refused.append(str(e))
         keys = tuple(sorted(root.roles["root"].keyids))
-        today = time.strftime("%Y-%m-%d", time.gmtime())
         expires = timestamp.expires.date().isoformat()
-        trust = Trust(self._source.url, self._source.identity, root.version, keys, timestamp.version, expires, today)
+        trust = Trust(self._source.url, self._source.identity, root.version, keys, timestamp.version, expires, today())
         return Listing(tuple(entries.values()), tuple(refused), trust)
 
     def _verified(self, role: str) -> Metadata[Any]:
@@ -176,10 +177,9 @@ class Client:
 def _said(error: Exception) -> str:
     """A fault of python-tuf's in words a user can do something with."""
     if isinstance(error, ExpiredMetadataError):
-        today = time.strftime("%Y-%m-%d", time.gmtime())
         return (
             "its metadata has expired: its keeper has not signed it again, somebody holds newer metadata back, or the "
-            f"clock here, {today}, is wrong: nothing is taken from it"
+            f"clock here, {today()}, is wrong: nothing is taken from it"
         )
     if isinstance(error, BadVersionNumberError):
         return "it offers older metadata than it gave before: a rollback, refused"

@@ -1,4 +1,4 @@
-"""Publishing: packs and signatures into a static folder, rotation of keys, delegation to other publishers.
+"""Publishing: packs, students and signatures into a static folder, rotation of keys, delegation to other publishers.
 
 A version once published is never changed. A run that is killed leaves the catalogue as it was, or as it shall be.
 """
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import CatalogueError
-from duomem.core.files import sha256_bytes, write_bytes
+from duomem.core.files import atomic_open, write_bytes
 from duomem.memory_packs.catalogue.entry import RESERVED, Entry, newest, version_key
 from duomem.memory_packs.catalogue.index_page import INDEX, index_page
 from duomem.memory_packs.catalogue.keys import check_role, load_keys, new_key, read_public_key
 from duomem.memory_packs.catalogue.lock import locked
+from duomem.memory_packs.catalogue.offer import Offer, offer_pack
 from duomem.memory_packs.catalogue.repository import DAYS, TARGETS, Repository, require, sign
+from duomem.memory_packs.catalogue.student import Measured
 from duomem.memory_packs.catalogue.tuf_api import DelegatedRole, Delegations, Metadata, TargetFile, Targets
-from duomem.memory_packs.pack import read_pack
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ def publish(
     Raises CatalogueError for a version that is published with other content or is not higher, or a missing key;
     PackError for a damaged pack. Clients see nothing of the run then.
     """
+    return publish_offers(
+        folder, [offer_pack(pack, publisher) for pack in packs], key_folders, publisher, threshold, days
+    )
+
+
+def publish_offers(
+    folder: Path,
+    offers: Sequence[Offer],
+    key_folders: Sequence[Path],
+    publisher: str | None = None,
+    threshold: int = 1,
+    days: int = DAYS["timestamp"],
+) -> Published:
+    """As `publish`, of packs and students that were made ready to be published by `publisher`."""
     keys = load_keys(key_folders)
     with locked(folder):
         for left in Path(folder).rglob(".*.tmp"):  # of a run that was killed
@@ -64,14 +79,14 @@ def publish(
             raise CatalogueError(f"{folder}: no publisher {role}: its keeper adds one with `duomem pack keys delegate`")
         can_list = repository.can_publish(keys)
         new = ()
-        if packs:
+        if offers:
             require(keys, repository.delegator(role).get_delegated_role(role), role)
             metadata = repository.targets.setdefault(role, Metadata(Targets()))
-            added = [found for pack in packs if (found := _add(metadata.signed, pack, publisher))]
-            for entry, data in added:  # by digest: nothing that is published changes
-                (prefixed,) = metadata.signed.targets[entry.path].get_prefixed_paths()
-                write_bytes(Path(folder) / TARGETS / prefixed, data)
-            new = tuple(entry for entry, _ in added)
+            added = [offer for offer in offers if _add(metadata.signed, offer)]
+            for offer in added:  # by digest: nothing that is published changes
+                (prefixed,) = metadata.signed.targets[offer.entry.path].get_prefixed_paths()
+                _write_target(Path(folder) / TARGETS / prefixed, offer)
+            new = tuple(offer.entry for offer in added)
             if new:
                 repository.sign_targets(role, keys)
         elif not can_list:
@@ -84,24 +99,31 @@ def publish(
         return Published(new, not can_list, repository.timestamp.signed.expires.date().isoformat())
 
 
-def _add(targets: Targets, pack: Path, publisher: str | None) -> tuple[Entry, bytes] | None:
-    """List `pack` in `targets`; its entry and bytes, or None if it is listed already."""
-    read, data = read_pack(pack), Path(pack).read_bytes()
-    if sha256_bytes(data) != read.digest:
-        raise CatalogueError(f"{pack}: changed while it was read: publish it again")
-    entry = Entry.of_pack(read, len(data), publisher, str(pack))
+def _add(targets: Targets, offer: Offer) -> bool:
+    """List what is offered in `targets`; whether it was not listed already."""
+    entry = offer.entry
     listed = targets.targets.get(entry.path)
     if listed is not None and listed.hashes.get("sha256") == entry.sha256:
-        return None
+        return False
     before = newest(other for other in _entries(targets)[0] if other.name == entry.name)
+    if before and before.kind != entry.kind:
+        raise CatalogueError(f"{offer.where}: {entry.name} is published as a {before.kind}: give another name")
     if before and (version_key(entry.version) or ()) <= (version_key(before.version) or ()):
         raise CatalogueError(
-            f"{pack}: {entry.name} {before.version} is published, and a version is never changed: build it with a "
+            f"{offer.where}: {entry.name} {before.version} is published, and a version is never changed: give a "
             "higher --version"
         )
     target = TargetFile(entry.size, {"sha256": entry.sha256}, entry.path, {"custom": entry.custom()})
     targets.targets[entry.path] = target
-    return entry, data
+    return True
+
+
+def _write_target(path: Path, offer: Offer) -> None:
+    with atomic_open(path) as f:
+        written = Measured(f)
+        offer.write(written)
+        if written.sha256 != offer.entry.sha256:
+            raise CatalogueError(f"{offer.where}: changed while it was read: publish it again")
 
 
 def _entries(targets: Targets) -> tuple[list[Entry], list[str]]:
@@ -162,6 +184,7 @@ def rotate(
         keys = load_keys(key_folders)
         signed = Metadata(root)
         sign(signed, DAYS["root"], keys, [old.get_delegated_role("root"), root.get_delegated_role("root")])
+        repository.announce_root(signed)
         if role == "targets":
             repository.sign_targets("targets", keys, root)
         if role != "root":

@@ -1,4 +1,4 @@
-"""Getting packs from the catalogues a user trusts: search, pull, update.
+"""Getting packs and students from the catalogues a user trusts: search, pull, update.
 
 A name is taken from one catalogue only: where two list it, or one does not answer, the user says which.
 """
@@ -13,12 +13,13 @@ from duomem.memory_packs.catalogue import store
 from duomem.memory_packs.catalogue.client import Client
 from duomem.memory_packs.catalogue.entry import Entry, newest, split_wanted, version_key
 from duomem.memory_packs.catalogue.fetch import Limits
+from duomem.memory_packs.catalogue.kinds import PACK, Kind
 from duomem.memory_packs.catalogue.sources import Source
 
 
 @dataclass(frozen=True)
 class Found:
-    """A pack in a catalogue."""
+    """A pack or student in a catalogue."""
 
     entry: Entry
     catalogue: str
@@ -59,11 +60,13 @@ def versions(name: str, sources: Sequence[Source], limits: Limits | None = None)
     return Answer(tuple(found), _notes(clients, faults))
 
 
-def pull(wanted: str, sources: Sequence[Source], limits: Limits | None = None) -> tuple[store.Installed, bool]:
-    """Install NAME[@VERSION], the newest version if none is given; the pack, and whether anything was installed.
+def pull(
+    wanted: str, sources: Sequence[Source], limits: Limits | None = None, kinds: Sequence[Kind] = (PACK,)
+) -> tuple[store.Installed, bool]:
+    """Install NAME[@VERSION], the newest version if none is given; what it is, and whether anything was installed.
 
-    A newer version that is installed stays unless another is asked for. Raises CatalogueError or PackError; what was
-    installed stays.
+    kinds: those that are taken. A newer version that is installed stays unless another is asked for. Raises UserError;
+    what was installed stays.
     """
     name, version = split_wanted(wanted)
     with store.changing():
@@ -80,7 +83,7 @@ def pull(wanted: str, sources: Sequence[Source], limits: Limits | None = None) -
         entry = newest(e for e in client.listing.of(name) if version in (None, e.version))
         if entry is None:
             raise CatalogueError(f"{wanted}: no such version: `duomem pack info {name}` prints those that are there")
-        return _install(client, entry, version is None)
+        return _install(client, entry, version is None, kinds)
 
 
 def update(
@@ -91,7 +94,7 @@ def update(
     Returns each pack, and whether it is a new version. Raises CatalogueError at the first that cannot be brought up.
     """
     with store.changing():
-        present = {one.name: one for one in store.installed()}
+        present = {one.name: one for one in store.installed() if one.kind == PACK.name}
         if unknown := sorted({*names} - present.keys()):
             raise CatalogueError(f"{unknown[0]}: no such pack is installed: first `duomem pack pull {unknown[0]}`")
         asked: dict[str, Client] = {}
@@ -107,11 +110,17 @@ def update(
             entry = newest(client.listing.of(name))
             if entry is None:
                 raise CatalogueError(f"{name}: is no more listed by {trust.catalogue}: ask its keeper, or remove it")
-            done.append(_install(client, entry, True))
+            done.append(_install(client, entry, True, (PACK,)))
         return done
 
 
-def _install(client: Client, entry: Entry, keep_newer: bool) -> tuple[store.Installed, bool]:
+def _install(client: Client, entry: Entry, keep_newer: bool, kinds: Sequence[Kind]) -> tuple[store.Installed, bool]:
+    kind = next((one for one in kinds if one.name == entry.kind), None)
+    if kind is None:
+        word = "pack" if entry.kind == PACK.name else "student"
+        raise CatalogueError(
+            f"{entry.title}: is listed as {entry.kind}: take it with `duomem {word} pull {entry.name}`"
+        )
     trust, present = client.listing.trust, store.find_installed(entry.name)
     if present is not None:
         if not present.trust.is_from(trust.identity, trust.catalogue):
@@ -122,7 +131,8 @@ def _install(client: Client, entry: Entry, keep_newer: bool) -> tuple[store.Inst
         newer = (version_key(present.version) or ()) > (version_key(entry.version) or ())
         if (present.sha256 == entry.sha256 and present.path.exists()) or (keep_newer and newer):
             return store.confirm(present, trust) if not newer else present, False
-    return store.install(entry, client.download(entry), trust), True
+    kind.accept(entry)
+    return store.install(entry, client.download(entry), trust, kind), True
 
 
 def _ask(sources: Sequence[Source], limits: Limits | None) -> tuple[list[Client], list[CatalogueError]]:

@@ -23,6 +23,7 @@ from duomem.memory_packs.catalogue.metadata_files import (
     load,
     parse,
     path_of,
+    read_next_root,
     read_root,
     to_bytes,
 )
@@ -41,6 +42,8 @@ DAYS = {"root": 365, "targets": 365, "snapshot": 90, "timestamp": 30}
 """Days that the metadata of each role is valid; a publisher's as that of targets. The last is how long somebody between
 a catalogue and its users can hold back what is new."""
 _TIMESTAMP = "timestamp.json"
+_NEXT_ROOT = "next.root.json"
+"""The root of a rotation that is under way, for the next run where this one is killed; clients never ask for it."""
 
 
 @dataclass
@@ -59,8 +62,24 @@ class Repository:
 
     @classmethod
     def open(cls, folder: Path) -> Repository:
-        """Read the catalogue in `folder`. Raises CatalogueError for what is damaged or not signed as it should be."""
-        root = read_root(folder)
+        """Read the catalogue in `folder`, and end a rotation that was cut short.
+
+        Raises CatalogueError for what is damaged or not signed as it should be.
+        """
+        waiting = path_of(folder, _NEXT_ROOT)
+        if not waiting.exists():
+            return cls.read(folder, read_root(folder))
+        try:  # killed before the timestamp of the old root was replaced, or after the next root was written
+            repository = cls.read(folder, read_root(folder))
+        except CatalogueError:
+            repository = cls.read(folder, read_next_root(folder, _NEXT_ROOT))
+            repository.write_root(repository.root)
+        waiting.unlink(missing_ok=True)
+        return repository
+
+    @classmethod
+    def read(cls, folder: Path, root: Metadata[Root]) -> Repository:
+        """Read the catalogue in `folder`, believing `root`, and change nothing. Raises CatalogueError as `open`."""
         timestamp = parse(folder, _TIMESTAMP, Timestamp)
         snapshot = parse(folder, f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot)
         for metadata in (timestamp, snapshot):
@@ -143,10 +162,15 @@ class Repository:
         sign(self.timestamp, days, keys, roles[:1], roles[1:])
         self._write(_TIMESTAMP, self.timestamp)
 
+    def announce_root(self, root: Metadata[Root]) -> None:
+        """Keep `root`, signed by both roots' keys, until `write_root`: what is signed meanwhile may need it."""
+        self._write(_NEXT_ROOT, root)
+
     def write_root(self, root: Metadata[Root]) -> None:
         """Make `root`, signed by both roots' keys, the catalogue's."""
         self._write(f"{root.signed.version}.root.json", root)
         self.root = root
+        path_of(self.folder, _NEXT_ROOT).unlink(missing_ok=True)
 
     def _read_targets(self, role: str) -> None:
         """Take the newest version that is there and signed: a publisher, or a run that was killed, may have signed one

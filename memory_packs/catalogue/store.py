@@ -1,36 +1,45 @@
-"""The packs a user has installed: files by digest, and a record a name that says which it is and who vouches for it.
+"""What a user has installed: packs and students, in folders by digest; a record a name says who vouches for it.
 
-Writing a record is what installs a pack. What a killed run leaves is swept by the next one; playing never waits for it.
+Writing a record is what installs. What a killed run leaves is swept by the next one; playing never waits for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from duomem.core.errors import CatalogueError, PackError
-from duomem.core.files import read_json, sha256_file, write_json
-from duomem.memory_packs.catalogue.entry import SUFFIX, Entry, is_name, version_key
+from duomem.core.errors import CatalogueError, UserError
+from duomem.core.files import atomic_folder, read_json, sha256_file, write_json
+from duomem.memory_packs.catalogue.entry import Entry, is_name, version_key
+from duomem.memory_packs.catalogue.kinds import Kind
 from duomem.memory_packs.catalogue.lock import locked
 from duomem.memory_packs.catalogue.sources import data_folder
-from duomem.memory_packs.pack import read_pack
+from duomem.memory_packs.catalogue.student import unpack_student
 
 _FORMAT = "duomem-installed"
 _LIMIT = 64 << 10
+_SUFFIXES = {"pack": ".pack", "adapter": ".adapter", "bundle": ".bundle"}
+"""Of the folder that a pack's file, or a student's own folder, is in."""
 _PART = ".part"
 _KEPT = 7 * 86400
 """Seconds that a download nobody goes on with is kept."""
 
 
+def today() -> str:
+    """The date here, UTC, as 2026-01-31."""
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
 @dataclass(frozen=True)
 class Trust:
-    """Why a pack is believed: the catalogue's address, the identity and version of its root, the ids of the root's
-    keys, the version of the timestamp that vouched, when that expires and when it was verified (dates, UTC).
+    """Why what is installed is believed: the catalogue's address, the identity and version of its root, the ids of the
+    root's keys, the version of the timestamp that vouched, when that expires and when it was verified (dates, UTC).
     """
 
     catalogue: str
@@ -41,6 +50,11 @@ class Trust:
     expires: str
     verified: str
 
+    @property
+    def lasts(self) -> str:
+        """Until when the catalogue vouches, and whether that is past, in words."""
+        return f"until {self.expires}" if self.expires >= today() else f"until {self.expires}, which is past"
+
     def is_from(self, identity: str, address: str) -> bool:
         """Whether it is of the catalogue of that identity, or at that address."""
         return self.identity == identity or self.catalogue == address
@@ -48,8 +62,9 @@ class Trust:
 
 @dataclass(frozen=True)
 class Installed:
-    """One installed pack. path: its file."""
+    """An installed pack, adapter or bundle. size: bytes that were downloaded. path: a pack's file, else its folder."""
 
+    kind: str
     name: str
     version: str
     sha256: str
@@ -57,29 +72,31 @@ class Installed:
     trust: Trust
     path: Path
 
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
     def said(self) -> str:
         """What it is and who vouches for it, one line."""
-        trust, today = self.trust, time.strftime("%Y-%m-%d", time.gmtime())
-        lasts = f"until {trust.expires}" if trust.expires >= today else f"until {trust.expires}, which is past"
+        trust = self.trust
         return (
-            f"{self.name} {self.version} from {trust.catalogue}, verified {trust.verified} with root "
-            f"{trust.root_version} (keys {', '.join(key[:8] for key in trust.root_keys)}), vouched for {lasts}"
+            f"{self.name} {self.version} ({self.kind}) from {trust.catalogue}, verified {trust.verified} with root "
+            f"{trust.root_version} (keys {', '.join(key[:8] for key in trust.root_keys)}), vouched for {trust.lasts}"
         )
 
 
 def packs_folder() -> Path:
-    """Where installed packs are."""
+    """Where installed packs and students are."""
     return data_folder() / "packs"
 
 
 def installed() -> list[Installed]:
-    """The installed packs, by name. Raises CatalogueError for a damaged record."""
+    """What is installed, by name. Raises CatalogueError for a damaged record."""
     folder = packs_folder()
     return [_read(file) for file in sorted(folder.glob("*.json")) if not file.name.startswith(".")]
 
 
 def find_installed(name: str) -> Installed | None:
-    """The installed pack called `name`, None if there is none. Raises CatalogueError for a damaged record."""
+    """What is installed as `name`, None if nothing is. Raises CatalogueError for a damaged record."""
     file = _record(name) if is_name(name) else None
     return _read(file) if file and file.exists() else None
 
@@ -101,27 +118,30 @@ def changing() -> Iterator[None]:
         yield
 
 
-def install(entry: Entry, part: Path, trust: Trust) -> Installed:
-    """Make the downloaded file `part` the installed pack of its name, within `changing`.
+def install(entry: Entry, part: Path, trust: Trust, kind: Kind) -> Installed:
+    """Make the downloaded file `part` what is installed as its name, within `changing`.
 
-    The digest is checked before anything is parsed, and the pack is read whole before it is installed. The file it
-    replaces is left to the next sweep: somebody may be about to read it. Raises CatalogueError or PackError; then
-    `part` is removed, and what was installed stays.
+    The digest is checked before anything is parsed, and all of it is read before it is installed. What it replaces is
+    left to the next sweep: somebody may be about to read it. Raises UserError; then `part` is removed, and what was
+    installed stays.
     """
+    path = _path(entry.kind, entry.name, entry.sha256)
+    made = Installed(entry.kind, entry.name, entry.version, entry.sha256, entry.size, trust, path)
     try:
         if part.stat().st_size != entry.size or sha256_file(part) != entry.sha256:
             raise CatalogueError(f"{entry.title}: the download is not what the catalogue lists: pull it again")
-        pack = read_pack(part)
-        if (pack.name, pack.version) != (entry.name.rpartition("/")[2], entry.version):
-            raise CatalogueError(f"{entry.title}: the pack calls itself {pack.name} {pack.version}: ask its publisher")
-    except (CatalogueError, PackError):
+        with atomic_folder(path.parent) as work:
+            if entry.kind == "pack":
+                shutil.copyfile(part, work / path.name)
+            else:
+                (work / path.name).mkdir()
+                unpack_student(part, work / path.name)
+            kind.check(work / path.name, entry)
+    except UserError:
         part.unlink()
         raise
-    with open(part, "rb") as f:
-        os.fsync(f.fileno())
-    made = Installed(entry.name, entry.version, entry.sha256, entry.size, trust, _file(entry.name, entry.sha256))
-    os.replace(part, made.path)
     _write(made)
+    part.unlink(missing_ok=True)
     return made
 
 
@@ -133,26 +153,28 @@ def confirm(found: Installed, trust: Trust) -> Installed:
 
 
 def remove(name: str) -> Installed:
-    """Remove an installed pack and return what it was. Raises CatalogueError if there is none."""
+    """Remove what is installed as `name` and return what it was. Raises CatalogueError if there is none."""
     with changing():
         found = find_installed(name)
         if found is None:
-            raise CatalogueError(f"{name}: no such pack is installed: `duomem pack list` prints those that are")
+            raise CatalogueError(f"{name}: nothing of that name is installed: `duomem pack list` prints what is")
         _record(name).unlink()
-        found.path.unlink(missing_ok=True)
+        _sweep()
         return found
 
 
 def _stem(name: str) -> str:
-    return name.replace("/", "~")
+    return name.replace("/", "..")  # which no name holds, and every kit's paths may
 
 
 def _record(name: str) -> Path:
     return packs_folder() / f"{_stem(name)}.json"
 
 
-def _file(name: str, sha256: str) -> Path:
-    return packs_folder() / f"{_stem(name)}-{sha256}{SUFFIX}"
+def _path(kind: str, name: str, sha256: str) -> Path:
+    plain = name.rpartition("/")[2]
+    place = packs_folder() / f"{_stem(name)}-{sha256}{_SUFFIXES[kind]}"
+    return place / (f"{plain}.dmpack" if kind == "pack" else plain)
 
 
 def _write(found: Installed) -> None:
@@ -162,13 +184,14 @@ def _write(found: Installed) -> None:
 
 
 def _read(file: Path) -> Installed:
-    value = read_json(file, "record of an installed pack", _LIMIT)
+    value = read_json(file, "record of what is installed", _LIMIT)
     try:
         trust = Trust(**{**value["trust"], "root_keys": tuple(value["trust"]["root_keys"])})
-        name, version, sha256, size = (value[field] for field in ("name", "version", "sha256", "size"))
+        kind, name, version, sha256, size = (value[field] for field in ("kind", "name", "version", "sha256", "size"))
         lines = (trust.catalogue, trust.identity, trust.expires, trust.verified, *trust.root_keys)
         sound = (
             value["format"] == _FORMAT
+            and kind in _SUFFIXES
             and is_name(name)
             and file == _record(name)
             and version_key(version) is not None
@@ -179,16 +202,19 @@ def _read(file: Path) -> Installed:
     except (KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
-        raise CatalogueError(f"{file}: is no record of an installed pack: remove it and pull the pack again")
-    return Installed(name, version, sha256, size, trust, _file(name, sha256))
+        raise CatalogueError(f"{file}: is no record of what is installed: remove it and pull that again")
+    return Installed(kind, name, version, sha256, size, trust, _path(kind, name, sha256))
 
 
 def _sweep() -> None:
     """Remove what no record names. Nothing is removed while a record is damaged."""
-    kept = {one.path for one in installed()}
-    for file in packs_folder().iterdir():
-        if (file.suffix == SUFFIX and file not in kept) or (file.name.startswith(".") and file.suffix == ".tmp"):
-            file.unlink()
+    kept = {one.path.parent for one in installed()}
+    for item in packs_folder().iterdir():
+        if (item.suffix in _SUFFIXES.values() or item.name.startswith(".")) and item not in kept:
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
     names = {_stem(one.name): one.sha256 for one in installed()}
     for part in (data_folder() / "downloads").glob(f"*{_PART}"):
         stem, _, sha256 = part.name.removesuffix(_PART).rpartition("-")

@@ -41,7 +41,7 @@ def test_all_commands_are_there() -> None:
         *("pack search", "pack info", "pack pull", "pack list", "pack update", "pack remove", "pack publish"),
         *("pack catalogue", "pack catalogue add", "pack catalogue list", "pack catalogue remove"),
         *("pack keys", "pack keys new", "pack keys rotate", "pack keys delegate"),
-        *("student", "student list", "student base", "student merge", "train"),
+        *("student", "student list", "student base", "student merge", "student publish", "student pull", "train"),
         *("compile", "export", "export mlc", "export gguf"),
         *("play", "eval", "baseline", "baseline random", "baseline matcher", "report", "compare", "bench"),
         *("kit", "kit make", "kit unpack", "deploy", "deploy push", "deploy rollback", "deploy status"),

@@ -267,7 +267,7 @@ def test_hostile_files(tmp_path: Path, pack: Pack, monkeypatch: pytest.MonkeyPat
     path.rmdir()
     os.mkfifo(path)
     started = time.monotonic()
-    with pytest.raises(UserError, match="not an overlay"):
+    with pytest.raises(UserError, match="Not a regular file"):
         Overlay(path, pack)
     assert time.monotonic() - started < 1
     path.unlink()

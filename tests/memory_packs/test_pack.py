@@ -95,7 +95,7 @@ def test_an_empty_pack_is_a_pack(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["two\nlines", "x" * 201, "\ud800", "tab\t"])
 def test_what_cannot_be_read_back_is_not_written(tmp_path: Path, name: str) -> None:
     write_pack(tmp_path / "a.dmpack", "good", "expert/1", "", MEMORIES)
-    with pytest.raises(UserError, match=r"a\.dmpack: manifest\.json field name is not a line"):
+    with pytest.raises(UserError, match=r"a\.dmpack: manifest\.json (field name is not a line|is not valid JSON)"):
         write_pack(tmp_path / "a.dmpack", name, "expert/1", "", MEMORIES)
     assert read_pack(tmp_path / "a.dmpack").name == "good" and os.listdir(tmp_path) == ["a.dmpack"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import json
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from duomem.memory_packs.catalogue.keys import new_key
 from duomem.memory_packs.catalogue.publish import publish
 from duomem.memory_packs.catalogue.sources import Source, read_root
+from duomem.memory_packs.catalogue.student import WEIGHTS
 from duomem.memory_packs.manifest import Release
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
@@ -37,6 +40,17 @@ def make_pack(folder: Path, name: str, version: str, tasks: int = 2) -> Path:
     path = folder / f"{name}-{version}.dmpack"
     write_pack(path, name, "expert/1", "0" * 64, memories, release=Release(version=version, licence="Apache-2.0"))
     return path
+
+
+def write_adapter(folder: Path, model: str = "tiny") -> Path:
+    """An adapter of one tensor."""
+    folder.mkdir(parents=True)
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / "duomem.json").write_text(json.dumps({"config": {"model": model}}))
+    (folder / "log.jsonl").write_text("not published\n")
+    return folder
 
 
 class Keeper:

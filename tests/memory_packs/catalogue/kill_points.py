@@ -1,6 +1,7 @@
-"""A program: kills pull, update and publish at file-system calls or at random times, and looks at what is left.
+"""A program: kills pull, update, publish, ... at file-system calls or at random times, and looks at what is left.
 
 python kill_points.py FOLDER ACTION every STEP | random N MS SEED (after at most MS); prints the number of kills.
+ACTION is pull, update, student (a pull of an adapter), publish or rotate (of a lost key).
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from catalogues import Keeper
+from catalogues import Keeper, write_adapter
 from tqdm import tqdm
 
 from duomem.memory_packs.catalogue import store
+from duomem.memory_packs.catalogue.entry import Entry
+from duomem.memory_packs.catalogue.kinds import ADAPTER
+from duomem.memory_packs.catalogue.offer import offer_adapter
+from duomem.memory_packs.catalogue.publish import publish_offers, rotate
 from duomem.memory_packs.catalogue.pull import pull, search, update
+from duomem.memory_packs.catalogue.repository import Repository
+from duomem.memory_packs.catalogue.sources import Source, read_root
+from duomem.memory_packs.catalogue.student import check_adapter
 from duomem.memory_packs.pack import read_pack
 
 CALLS = {
@@ -78,6 +86,9 @@ def main(folder: Path, action: str, how: str, numbers: list[int]) -> int:
     source = keeper.source(keeper.folder.as_uri())
     if action != "publish":
         keeper.publish("1.1.0")
+    if action == "student":
+        offers = [offer_adapter(write_adapter(folder / "lora"), "lora", "1.1.0", "", "MIT", None)]
+        publish_offers(keeper.folder, offers, [keeper.keys])
     n = 0
     rng = random.Random(numbers[-1])
     while True:
@@ -87,11 +98,16 @@ def main(folder: Path, action: str, how: str, numbers: list[int]) -> int:
         act: Callable[[], object] = {
             "pull": lambda: pull("expert", [source]),
             "update": lambda: update([], [source]),
+            "student": lambda: pull("lora", [source], kinds=(ADAPTER,)),
             "publish": lambda version=version: keeper.publish(version),
+            "rotate": lambda: rotate(keeper.folder, "timestamp", [keeper.keys]),
         }[action]
         if action == "update":
             pull("expert@1.0.0", [source])
-        top = keeper.folder if action == "publish" else home
+        if action == "rotate":
+            for key in keeper.keys.glob("timestamp-*"):  # it is lost
+                key.unlink()
+        top = {"publish": keeper.folder, "rotate": folder}.get(action, home)
         if how == "every":
             died = child(act, lambda top=top, n=n: Killer(top, n))  # type: ignore[misc]
         else:
@@ -110,10 +126,22 @@ def look(action: str, keeper: Keeper, version: str, source: object) -> None:
     if action == "publish":
         assert search([], [source]).found  # type: ignore[list-item]
         return
+    if action == "rotate":
+        Repository.open(keeper.folder)
+        return
+    if action == "student":
+        student = store.find_installed("lora")
+        assert student is None or check_adapter(student.path, listed(source)) is None
+        return
     found = store.find_installed("expert")
     assert found is not None or action == "pull"
     if found is not None:
         assert read_pack(found.path).version == found.version in ("1.0.0", "1.1.0")
+
+
+def listed(source: object) -> Entry:
+    """What the catalogue says of the adapter."""
+    return next(one.entry for one in search(["lora"], [source]).found)  # type: ignore[list-item]
 
 
 def settled(action: str, keeper: Keeper, version: str, source: object, home: Path) -> None:
@@ -122,12 +150,18 @@ def settled(action: str, keeper: Keeper, version: str, source: object, home: Pat
         (found,) = search([], [source]).found  # type: ignore[list-item]
         assert found.entry.version == version and not list(keeper.folder.rglob(".*.tmp"))
         return
-    found = store.find_installed("expert")
+    if action == "rotate":
+        keeper.publish()
+        newest = max((keeper.folder / "metadata").glob("*.root.json"), key=lambda file: int(file.name.split(".")[0]))
+        assert search([], [Source(keeper.folder.as_uri(), read_root(newest))]).found
+        return
+    name = "lora" if action == "student" else "expert"
+    found = store.find_installed(name)
     assert found is not None and found.version == "1.1.0"
     with store.changing():
         pass
     left = {file.name for file in (*(home / "packs").iterdir(), *(home / "downloads").iterdir())}
-    assert left == {"expert.json", found.path.name}, left
+    assert left == {f"{name}.json", found.path.parent.name}, left
     assert not list((home / "catalogues").rglob("tmp*"))
 
 

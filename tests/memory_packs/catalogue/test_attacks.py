@@ -43,7 +43,7 @@ def refused(pattern: str, ask: Callable[[], object]) -> None:
     assert "\n" not in str(told.value) and str(told.value).isprintable()
     assert [(one.name, one.version) for one in store.installed()] == before
     held = {file.name for file in store.packs_folder().glob("*")} if store.packs_folder().exists() else set()
-    assert held == {name for one in store.installed() for name in (one.path.name, f"{one.name}.json")}
+    assert held == {name for one in store.installed() for name in (one.path.parent.name, f"{one.name}.json")}
 
 
 @pytest.mark.parametrize("kept", ["timestamp.json", "everything"])

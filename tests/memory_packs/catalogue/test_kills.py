@@ -1,4 +1,4 @@
-"""kill -9 while packs are pulled, updated and published: nothing is lost, nothing is left over."""
+"""kill -9 while packs and students are pulled, updated, published, keys rotated: nothing is lost, nothing is left."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
+ACTIONS = ("pull", "update", "student", "publish", "rotate")
 
 
 def kills(folder: Path, *words: str) -> int:
@@ -22,18 +23,18 @@ def kills(folder: Path, *words: str) -> int:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("action", ["pull", "update", "publish"])
+@pytest.mark.parametrize("action", ACTIONS)
 def test_at_some_file_system_calls(tmp_path: Path, action: str) -> None:
     assert kills(tmp_path, action, "every", "17") >= 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("action", ["pull", "update", "publish"])
+@pytest.mark.parametrize("action", ACTIONS)
 def test_at_every_file_system_call(tmp_path: Path, action: str) -> None:
     assert kills(tmp_path, action, "every", "1") > 40
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("action", ["pull", "update"])
+@pytest.mark.parametrize("action", ["pull", "update", "student"])
 def test_at_random_times(tmp_path: Path, action: str) -> None:
     assert kills(tmp_path, action, "random", "100", "60", "7") == 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -45,12 +46,10 @@ def test_a_version_is_never_changed(keeper: Keeper, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Expert", "../expert", "a b", "alice/expert", "-", "a" * 65, "x..y", "\x1b[31m"])
-def test_names_that_are_none(keeper: Keeper, tmp_path: Path, name: str) -> None:
+def test_names_that_are_none(name: str) -> None:
     assert name == "alice/expert" or not is_name(name)
-    path = make_pack(tmp_path, "x", "1.0.0")
-    broken = type("Broken", (), {"name": name, "version": "1.0.0"})()
-    with pytest.raises(CatalogueError, match=r"the pack's name .* is none for a catalogue"):
-        Entry.of_pack(broken, 1, None, str(path))  # type: ignore[arg-type]
+    with pytest.raises(CatalogueError, match=r"x: the pack's name .* is none for a catalogue"):
+        Entry("pack", name, "1.0.0", "0" * 64, 1).checked(None, "x")
 
 
 def test_versions_are_ordered_as_semver_does() -> None:
@@ -120,6 +119,31 @@ def test_a_lost_key_is_rotated_without_it(keeper: Keeper) -> None:
         assert seen(keeper) == [("expert", "1.0.0")]
 
 
+@pytest.mark.parametrize("role", ["timestamp", "targets", "snapshot"])
+@pytest.mark.parametrize("written", range(6))
+def test_a_rotation_without_the_old_key_that_is_cut_short(
+    keeper: Keeper, role: str, written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any number of files it wrote: the keeper's next run puts it right."""
+    for file in keeper.keys.glob(f"{role}-*.pem"):
+        file.unlink()
+    write, left = Repository._write, [written]
+
+    def cut(repository: Repository, name: str, metadata: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        write(repository, name, metadata)  # type: ignore[arg-type]
+
+    with contextlib.suppress(KeyboardInterrupt), monkeypatch.context() as patched:
+        patched.setattr(Repository, "_write", cut)
+        rotate(keeper.folder, role, [keeper.keys])
+    if Repository.open(keeper.folder).root.signed.version == 1:  # it is as it was: the key is still lost
+        rotate(keeper.folder, role, [keeper.keys])
+    keeper.publish("1.1.0")
+    assert seen(keeper) == [("expert", "1.1.0")] and not (keeper.folder / "metadata" / "next.root.json").exists()
+
+
 def test_a_publisher_of_its_own(keeper: Keeper, tmp_path: Path) -> None:
     """Signs with its key alone; the keeper lists it; after a change of key it signs again before anything is seen."""
     alice = tmp_path / "alice"
@@ -168,8 +192,8 @@ def test_the_page_is_escaped(keeper: Keeper) -> None:
     (link,) = [value for tag in _tags(page) for key, value in tag if key == "href"]
     assert (keeper.folder / str(link)).is_file()
     evil = "<script>alert(1)</script>\"'>"
-    entry = Entry("a", "1.0.0", "0" * 64, 1, evil, evil, 1, (evil,), ())
-    harmless = Entry("a", "1.0.0", "0" * 64, 1, "b", "c", 1, ("d",), ())
+    entry = Entry("pack", "a", "1.0.0", "0" * 64, 1, evil, evil, 1, (evil,), ())
+    harmless = Entry("pack", "a", "1.0.0", "0" * 64, 1, "b", "c", 1, ("d",), ())
     pages = [index_page([one], ["0"], "2026-01-01") for one in (entry, harmless)]
     assert _tags(pages[0]) == _tags(pages[1]) and "&lt;script&gt;" in pages[0]
 
@@ -199,6 +223,6 @@ def test_as_a_keeper_types_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["pack", "publish", catalogue, "--keys", keys]) == 0
     root = f"{catalogue}/metadata/1.root.json"
     assert main(["pack", "search", "--catalogue", catalogue, "--root", root]) == 0
-    assert "expert  1.0.0" in capsys.readouterr().out
+    assert "expert  pack  1.0.0" in capsys.readouterr().out
     assert main(["pack", "keys", "rotate", catalogue, "--role", "root", "--keys", keys, "--retire", "zz"]) == 1
     assert "--retire zz: root has the keys " in capsys.readouterr().err

@@ -45,19 +45,21 @@ def test_from_nothing_to_recall(keeper: Keeper, server: Server, home: Path, caps
     assert "no catalogue is known: add one" in run(capsys, "pack", "search", status=1)
     assert ": 1 packs, root keys " in run(capsys, "pack", "catalogue", "add", server.url, "--root", first_root(keeper))
     assert run(capsys, "pack", "catalogue", "list") == f"{server.url}\n"
-    found = json.loads(run(capsys, "pack", "search", "EXPERT", "clean", "--json"))["packs"]
+    found = json.loads(run(capsys, "pack", "search", "EXPERT", "clean", "--json"))["found"]
     assert [(p["name"], p["version"], p["entries"], p["licence"]) for p in found] == [
         ("expert", "1.0.0", 2, "Apache-2.0")
     ]
-    assert "no pack of which 'nothing' is said" in run(capsys, "pack", "search", "nothing", status=1)
+    assert "nothing of which 'nothing' is said" in run(capsys, "pack", "search", "nothing", status=1)
     info = run(capsys, "pack", "info", "expert")
     assert "pick_clean_then_place_in_recep" in info and "measured: nothing" in info
     assert not [path for path, _ in server.asked if path.endswith(".dmpack")]  # all that without a download
-    assert run(capsys, "pack", "pull", "expert").startswith(f"installed: expert 1.0.0 from {server.url}, verified 20")
+    assert run(capsys, "pack", "pull", "expert").startswith(
+        f"installed: expert 1.0.0 (pack) from {server.url}, verified 20"
+    )
     assert run(capsys, "pack", "pull", "expert@1.0.0").startswith("up to date: expert 1.0.0")
     main(["pack", "recall", "expert", "put a clean mug in shelf 1."])
     out, err = capsys.readouterr()
-    assert "clean mug 1.0.0" in out and err.startswith("duomem: pack expert 1.0.0 from ")
+    assert "clean mug 1.0.0" in out and err.startswith("duomem: expert 1.0.0 (pack) from ")
 
     keeper.publish("1.1.0")
     assert run(capsys, "pack", "update").startswith("updated: expert 1.1.0")
@@ -66,7 +68,7 @@ def test_from_nothing_to_recall(keeper: Keeper, server: Server, home: Path, caps
     server.server.shutdown()
     server.server.server_close()
     assert "vouched for until 20" in run(capsys, "pack", "list")
-    listed = json.loads(run(capsys, "pack", "list", "--json"))["packs"]
+    listed = json.loads(run(capsys, "pack", "list", "--json"))["installed"]
     assert [(p["name"], p["version"]) for p in listed] == [("expert", "1.0.0")]
     assert "cannot be read: Connection refused" in run(capsys, "pack", "update", status=1)
     assert run(capsys, "pack", "remove", "expert") == "removed: expert 1.0.0\n"
@@ -202,7 +204,7 @@ def test_a_damaged_record_is_named(keeper: Keeper, server: Server, text: str) ->
     """And nothing is swept away meanwhile."""
     found, _ = pull("expert", [keeper.source(server.url)])
     (store.packs_folder() / "expert.json").write_text(text)
-    with pytest.raises(Exception, match=r"expert\.json: (is no record|record of an installed pack is not valid)"):
+    with pytest.raises(Exception, match=r"expert\.json: (is no record|record of what is installed is not valid)"):
         pull("expert", [keeper.source(server.url)])
     assert found.path.is_file()
 
