@@ -65,3 +65,4 @@ evaluate() {  # evaluate GOALS ARGUMENTS...: the scores on valid_seen, both prot
 }
 evaluate human --annotation all
 evaluate template
+run duomem pack card "$pack" "$out"/valid_seen-*.jsonl --out "$out/released.dmpack"
