@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from duomem.core.files import is_sha256
 from duomem.core.stats import wilson
 from duomem.memory_packs.memory import is_line
 
@@ -24,7 +25,6 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,8})"
 _SEMVER = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-[0-9A-Za-z.-]{{1,32}})?(?:\+[0-9A-Za-z.-]{{1,32}})?")
 _SPDX_ID = r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}"
 _SPDX = re.compile(rf"{_SPDX_ID}(?: (?:AND|OR|WITH) {_SPDX_ID}){{0,7}}")
-_SHA256 = re.compile("[0-9a-f]{64}")
 _LICENCES = 20
 _EVALUATIONS = 100
 _MOST = 1_000_000
@@ -124,7 +124,7 @@ def manifest_from_json(said: Any, refuse: Callable[[str, str], Exception]) -> tu
         if not is_line(said.get(field), _LETTERS):
             raise refuse(field, f"is not a line of at most {_LETTERS} characters")
     teacher: Teacher = _record(Teacher, said.get("teacher"), "teacher", refuse)
-    if teacher.prompt_digest and not _SHA256.fullmatch(teacher.prompt_digest):
+    if teacher.prompt_digest and not is_sha256(teacher.prompt_digest):
         raise refuse("teacher.prompt_digest", "is no SHA-256 in hex")
     for field, form, what in (("version", _SEMVER, "semantic version"), ("licence", _SPDX, "SPDX licence expression")):
         if not _matches(form, said.get(field)):

@@ -19,6 +19,7 @@ from duomem.core.disk import sync_folder
 from duomem.core.errors import FileError, PackError
 from duomem.core.files import open_regular, parse_json, sha256_bytes
 from duomem.core.trajectory import TRAIN_SPLIT
+from duomem.core.user_folders import data_folder
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.pack import Pack
 from duomem.memory_packs.retriever import NEAR_TIE, Retriever
@@ -39,11 +40,7 @@ _CHECK = 16
 
 def default_path(pack: Pack) -> Path:
     """Where the overlay of `pack` is kept unless told otherwise: in the user's data folder, by the pack's digest."""
-    try:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    except RuntimeError:
-        raise FileError("this user has no home folder to keep an overlay in: give --overlay FILE") from None
-    return data / "duomem" / "overlays" / f"{pack.digest[:16]}.jsonl"
+    return data_folder() / "overlays" / f"{pack.digest[:16]}.jsonl"
 
 
 class Overlay:

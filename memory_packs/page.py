@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from duomem.core.files import write_bytes
+from duomem.core.files import is_sha256, write_bytes
 from duomem.memory_packs.manifest import Evaluation
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import Pack
@@ -26,7 +26,6 @@ _ROWS, _COLUMNS, _TYPES = 80, 40, 40
 """Most objects, targets and task types that are drawn; the search knows all."""
 _BINS = 24
 _LEVELS = 5
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def write_page(pack: Pack, path: Path) -> None:
@@ -80,7 +79,7 @@ def _card(evaluations: Sequence[Evaluation]) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, str) and _DIGEST.fullmatch(value):
+    if is_sha256(value):
         return f'<span title="{value}">{value[:12]}</span>'
     return escape(f"{value:.3g}" if isinstance(value, float) else str(value))
 

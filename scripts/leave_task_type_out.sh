@@ -6,7 +6,7 @@
 # TOLD: the expert's train episodes in people's words (`duomem teach --relabel`). TEMPLATE: the same in the games' words,
 # with noise. PACK: the whole pack, built from TOLD.
 set -euo pipefail
-cd "${DUOMEM_TREE:-$(dirname "$0")/..}"
+cd "$(dirname "$0")/.."
 out=${1:?OUT} told=${2:?TOLD} template=${3:?TEMPLATE} pack=${4:?PACK}
 shift 4
 types=("$@")

@@ -6,7 +6,9 @@ publish_and_pull() {  # publish_and_pull FILE NAME FOLDER: of the catalogue on l
     mkdir -p "$folder"
     [[ -d $folder/keys ]] || $run "pack: keys of a publisher" duomem pack keys new "$folder/keys"
     $run "pack: publish" duomem pack publish "$folder/catalogue" "$file" --keys "$folder/keys"
-    python3 -u -m http.server 0 --bind 127.0.0.1 --directory "$folder/catalogue" >"$folder/server.log" 2>&1 &
+    : >"$folder/server.log"  # no port of a run before
+    # It ends by itself if what comes after it fails.
+    timeout 600 python3 -u -m http.server 0 --bind 127.0.0.1 --directory "$folder/catalogue" >"$folder/server.log" 2>&1 &
     server=$!
     until port=$(sed -n 's/.*port \([0-9]*\).*/\1/p' "$folder/server.log") && [[ -n $port ]]; do
         kill -0 $server || { cat "$folder/server.log"; return 1; }

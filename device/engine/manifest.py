@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from duomem.core.errors import BundleError
-from duomem.core.files import digest_of, sha256_file
+from duomem.core.files import digest_of, is_sha256, sha256_file
 from duomem.device.engine.cost import DecoderCost
 from duomem.device.engine.schemes import SCHEMES
 
@@ -28,7 +28,6 @@ _MAX_LIBRARIES = 32
 _LEAST_CHECKED = 4
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _WHEEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,190}\.whl")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _REMAKE = "make it again with duomem compile"
 
 
@@ -165,7 +164,7 @@ class _Fields:
 
     def digest(self, name: str) -> str:
         value = self.value.get(name)
-        if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        if not is_sha256(value):
             self.wrong(name, "a hex SHA-256")
         return value
 

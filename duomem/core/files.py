@@ -12,11 +12,12 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from duomem.core.claim import claimed
 from duomem.core.errors import FileError
@@ -27,6 +28,7 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 _CHUNK = 1 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
 _PATIENCE = 2.0
 """Seconds to wait for another writer of the same file: most are written in far less."""
 _TOML_LIMIT = 1 << 20
@@ -53,6 +55,11 @@ def open_regular(path: Path) -> IO[bytes]:
 def sha256_bytes(data: bytes) -> str:
     """Hex SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
+
+
+def is_sha256(value: object) -> TypeGuard[str]:
+    """Whether it is a SHA-256 as duomem writes one: 64 hex digits, lower case."""
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def sha256_file(path: Path) -> str:

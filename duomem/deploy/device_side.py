@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from duomem.core.errors import DeployError, UserError
+from duomem.core.files import is_sha256
 from duomem.core.process import last_line
 from duomem.deploy.transport import ConnectionLost, Result, Transport
 
 VERSION = re.compile(r"[0-9a-f]{20}(?:\.[0-9]{1,4})?")
 CLAIM = re.compile(r"[0-9a-f]{16}-[0-9]{1,10}-[0-9]{1,20}-[0-9a-f]{16}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _BYTES = re.compile(r"[0-9]{1,18}")
 _TOOLS = ("sha256sum", "mkdir", "mv", "ln", "cat", "rm", "readlink", "date", "find", "wc", "df", "sync", "printf")
 _LOCK_LOST = 75
@@ -332,7 +332,7 @@ def _parse_state(output: str) -> State:
             state.previous[name] = value
         elif word == "file" and VERSION.fullmatch(name):
             sha256, _, path = value.partition(" ")
-            if _DIGEST.fullmatch(sha256) and _harmless(path):
+            if is_sha256(sha256) and _harmless(path):
                 state.records.setdefault(name, []).append(File(path, sha256))
         elif word == "part" and _BYTES.fullmatch(value.strip()):
             state.parts[name] = int(value)

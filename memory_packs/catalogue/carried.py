@@ -9,10 +9,11 @@ from pathlib import Path
 
 from duomem.core.errors import CatalogueError
 from duomem.core.files import open_regular, parse_json, sha256_file, write_bytes
+from duomem.core.user_folders import data_folder
 from duomem.memory_packs.catalogue.entry import Entry
 from duomem.memory_packs.catalogue.metadata_files import first_root, load, path_of, read_root
 from duomem.memory_packs.catalogue.repository import Repository
-from duomem.memory_packs.catalogue.sources import ROOT_LIMIT, Source, data_folder
+from duomem.memory_packs.catalogue.sources import ROOT_LIMIT, Source
 from duomem.memory_packs.catalogue.store import Installed, Trust, today
 from duomem.memory_packs.catalogue.tuf_api import Metadata, RepositoryError
 

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from duomem.core.errors import CatalogueError
+from duomem.core.user_folders import data_folder
 from duomem.memory_packs.catalogue.entry import PUBLISHER, RESERVED, Entry
 from duomem.memory_packs.catalogue.fetch import Fetcher, Limits
 from duomem.memory_packs.catalogue.lock import locked
-from duomem.memory_packs.catalogue.sources import ROOT_LIMIT, Source, data_folder
+from duomem.memory_packs.catalogue.sources import ROOT_LIMIT, Source
 from duomem.memory_packs.catalogue.store import Trust, part_file, today
 from duomem.memory_packs.catalogue.tuf_api import (
     BadVersionNumberError,

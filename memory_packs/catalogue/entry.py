@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from duomem.core.errors import CatalogueError
+from duomem.core.files import is_sha256
 from duomem.memory_packs.manifest import Evaluation
 from duomem.memory_packs.pack import Pack
 
@@ -25,7 +26,6 @@ _VERSION = re.compile(
     r"(?:-((?:0|[1-9]\d{0,8}|\d*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9]\d{0,8}|\d*[A-Za-z-][0-9A-Za-z-]*))*))?",
     re.ASCII,
 )
-_SHA256 = re.compile("[0-9a-f]{64}")
 _VERSION_CHARACTERS = 64
 _TASK_TYPES = 64
 _FEATURES = 64
@@ -160,7 +160,7 @@ class Entry:
         entries = told.get("entries", 0)
         if type(entries) is not int or not 0 <= entries < 1 << 31:
             raise CatalogueError(f"{where}: field entries is not a number of entries")
-        if type(size) is not int or size < 1 or not _SHA256.fullmatch(sha256):
+        if type(size) is not int or size < 1 or not is_sha256(sha256):
             raise CatalogueError(f"{where}: fields length and hashes.sha256 are not those of a file")
         entry = cls(
             told["kind"],

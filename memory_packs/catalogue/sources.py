@@ -6,8 +6,6 @@ None is compiled in. The file stands alone: copied to another machine it is trus
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,35 +14,15 @@ from urllib.parse import urlsplit
 
 from duomem.core.errors import CatalogueError
 from duomem.core.files import digest_of, read_json, write_json
+from duomem.core.user_folders import config_folder
 from duomem.memory_packs.catalogue.lock import locked
 
-HOME = "DUOMEM_HOME"
-"""Variable that names the folder of all that duomem keeps for a user."""
 _FORMAT = "duomem-catalogues"
 _FILE = "catalogues.json"
 _LIMIT = 16 << 20
 ROOT_LIMIT = 512_000
 _MOST = 100
 _SCHEMES = ("http", "https", "file")
-
-
-def data_folder() -> Path:
-    """Where installed packs are: $DUOMEM_HOME, else the platform's folder for a user's data."""
-    return _folder("XDG_DATA_HOME", ".local/share")
-
-
-def config_folder() -> Path:
-    """Where the catalogues are written down: $DUOMEM_HOME, else the platform's folder for a user's settings."""
-    return _folder("XDG_CONFIG_HOME", ".config")
-
-
-def _folder(variable: str, below_home: str) -> Path:
-    if os.environ.get(HOME):
-        return Path(os.environ[HOME])
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "duomem"
-    given = os.environ.get(variable, "")
-    return (Path(given) if os.path.isabs(given) else Path.home() / below_home) / "duomem"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Writing a record is what installs. What a killed run leaves is swept by the next
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import CatalogueError, UserError
-from duomem.core.files import atomic_folder, read_json, sha256_file, write_json
+from duomem.core.files import atomic_folder, is_sha256, read_json, sha256_file, write_json
+from duomem.core.user_folders import data_folder
 from duomem.memory_packs.catalogue.entry import Entry, is_name, version_key
 from duomem.memory_packs.catalogue.kinds import Kind
 from duomem.memory_packs.catalogue.lock import locked
-from duomem.memory_packs.catalogue.sources import data_folder
 from duomem.memory_packs.catalogue.student import unpack_student
 
 _FORMAT = "duomem-installed"
@@ -195,7 +194,7 @@ def _read(file: Path) -> Installed:
             and is_name(name)
             and file == _record(name)
             and version_key(version) is not None
-            and re.fullmatch("[0-9a-f]{64}", sha256) is not None
+            and is_sha256(sha256)
             and all(line.isprintable() for line in lines)
             and all(type(number) is int for number in (size, trust.root_version, trust.timestamp_version))
         )

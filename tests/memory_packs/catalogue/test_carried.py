@@ -12,6 +12,7 @@ from catalogues import Keeper, Server, make_pack
 from duomem.cli.carried import carry_all
 from duomem.cli.main import main
 from duomem.core.errors import CatalogueError
+from duomem.core.user_folders import data_folder
 from duomem.deploy.archive import write_archive
 from duomem.device.engine.bundle import read_bundle
 from duomem.memory_packs.catalogue import store
@@ -76,7 +77,7 @@ def test_another_file_or_other_metadata_is_refused(pulled: store.Installed, tmp_
 def test_without_its_metadata_a_pack_goes_all_the_same(
     pulled: store.Installed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(store.data_folder() / "catalogues")
+    shutil.rmtree(data_folder() / "catalogues")
     assert carry_all([pulled.path, make_pack(tmp_path, "mine", "1.0.0")], tmp_path) == []
     assert "expert.dmpack goes into the kit without its signatures: " in capsys.readouterr().err
 
