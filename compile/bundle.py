@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from duomem.compile.gate.emulated import check_emulated
-from duomem.compile.gate.gate import BOUND, comparing
+from duomem.compile.gate.gate import BOUND, INT8_BOUND, RoundingError, comparing, runnable_here
 from duomem.compile.library.build import building, tool_versions
 from duomem.compile.library.gpu_limits import check_gpu
 from duomem.compile.library.target import Target, load_target
@@ -22,7 +24,7 @@ from duomem.compile.weights.checkpoint import Checkpoint, model_id
 from duomem.compile.weights.gptq import Calibration, quantize_calibrated
 from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
 from duomem.compile.weights.quantize import PackedTensor, check_scheme, store, store_quantized
-from duomem.core.claim import claimed
+from duomem.core.claim import Claim, claimed
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import CompileError
 from duomem.core.files import digest_of, sha256_file, write_json
@@ -39,7 +41,7 @@ from duomem.device.engine.manifest import (
     check_manifest,
     list_files,
 )
-from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
+from duomem.device.engine.schemes import ACTIVATIONS, DEFAULT_SCHEME, EXACT, INT8, SCHEMES
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16
@@ -54,6 +56,7 @@ def compile_bundle(
     context_length: int | None = None,
     calibration: Calibration | None = None,
     min_agreement: float | None = None,
+    activations: str | None = None,
 ) -> tuple[Bundle, bool]:
     """Compile a model folder for a target into a bundle, and check it against the reference model.
 
@@ -61,13 +64,17 @@ def compile_bundle(
     scheme: how weights are stored ("q4f32_1"; see device.engine.schemes.SCHEMES). out: folder to write.
     context_length: KV budget in tokens, by default the model's own but at most 4096.
     calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is rounded by itself, one
-    in memory at a time. min_agreement: see gate.check_parity.
+    in memory at a time. min_agreement: see gate.check_parity. activations: one of schemes.ACTIVATIONS; by default the
+    first that passes the gate, where falling back takes one line on stderr.
 
     A target without a CPU library for this machine is checked through proxy libraries (see _proxies) too, which do
     not go into the bundle, and where there is an emulator for it there (see emulated). The manifest's `gate` lists
     the libraries that ran nowhere as `unchecked`. A valid bundle of the same inputs in `out` is left alone.
 
     Returns (bundle, whether it is new).
+    A bundle whose CPU libraries round their inputs is proved right by an exact library for this machine, which does not
+    go into it either.
+
     Raises ConfigError for an unknown target; ModelError on a model folder that is incomplete or of an unknown kind;
     CompileError on a scheme, context or calibration that does not fit, or that a GPU's kernels do not compute, if
     `out` holds something else than a bundle, and if the compiler fails; GateError if the parity gate does.
@@ -78,68 +85,112 @@ def compile_bundle(
     if kinds := {variant.gpu["kind"] for variant in target.variants if variant.gpu}:
         check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)
     record = calibration.record if calibration is not None else None
-    inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement)
-    chunk = min(PREFILL_CHUNK, length)
-    proxy = _proxy_target(target)
+    inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement, activations)
+    tried = ACTIVATIONS if activations is None else (activations,)
     with claimed(out) as claim:
         if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
             return existing, False
-        with claim.folder() as work:
-            for name in FOLDERS:
-                (work / name).mkdir()
-            with contextlib.ExitStack() as running:
-                finish = running.enter_context(building(checkpoint, scheme, target, chunk, work))
-                if proxy is not None:
-                    finish_proxy = running.enter_context(building(checkpoint, scheme, proxy, chunk, work))
-                write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
-                write_chat_config(checkpoint, scheme, length, chunk, work / "model")
-                judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
-                described = _describe(target, finish())
-                runs_here = described
-                if proxy is not None:
-                    own = described["libraries"] if target.arch == cpu_arch() else []
-                    runs_here = _describe(proxy, [*own, *finish_proxy()])
-                manifest: dict[str, Any] = {
-                    "format": BUNDLE_FORMAT,
-                    "version": BUNDLE_VERSION,
-                    "model": {
-                        "id": model_id(checkpoint.folder),
-                        "digest": checkpoint.digest,
-                        "architecture": checkpoint.architecture,
-                        "config": checkpoint.config.to_json(),
-                        "vocab_size": checkpoint.config.vocab_size,
-                        "eos_token_ids": list(checkpoint.config.eos_token_ids),
-                    },
-                    "quantization": scheme,
-                    "calibration": record,
-                    "prompt_version": PROMPT_VERSION,
-                    "context": {
-                        "length": length,
-                        "prefill_chunk": chunk,
-                        "page_size": PAGE_SIZE,
-                        "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
-                    },
-                    "target": described,
-                    "cost": decoder_cost(checkpoint.config, scheme).to_json(),
-                    "tools": tool_versions(target),
-                    "inputs": inputs,
-                }
-                manifest["files"] = list_files(work)
-                checked = Bundle(work, {**manifest, "target": runs_here})
-                gate = judge(checked, min_agreement)
-            files = [entry["file"] for entry in described["libraries"]]
-            if proxy is not None:
-                ran = gate["libraries"]
-                gate["libraries"] = {file: ran[file] for file in files if file in ran}
-                gate["proxy_libraries"] = {file: ran[file] for file in ran if file not in files}
-                gate["libraries"] |= check_emulated(Bundle(work, manifest), checked, BOUND)
-                for file in {library.file for library in checked.libraries} - set(files):
-                    (work / file).unlink()
-                    del manifest["files"][file]
-            gate["unchecked"] = [file for file in files if file not in gate["libraries"]]
-            manifest["gate"] = gate
-            write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
-    return Bundle(Path(out), manifest), True
+        for i, one in enumerate(tried):
+            try:
+                job = _Job(checkpoint, target, scheme, length, calibration, min_agreement, one, inputs)
+                return Bundle(out, _write(job, claim)), True
+            except RoundingError as e:
+                if i + 1 == len(tried):
+                    raise
+                print(f"{e}; going on with that", file=sys.stderr)
+    raise AssertionError("there is always one to try")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a bundle is made from: the arguments of compile_bundle, read and checked. length: the KV budget, tokens.
+    inputs: their digest."""
+
+    checkpoint: Checkpoint
+    target: Target
+    scheme: str
+    length: int
+    calibration: Calibration | None
+    min_agreement: float | None
+    activations: str
+    inputs: str
+
+
+def _write(job: _Job, claim: Claim) -> dict[str, Any]:
+    """Make the bundle in the claimed folder; its manifest. Raises RoundingError if exact activations may do better."""
+    checkpoint, target, scheme, length = job.checkpoint, job.target, job.scheme, job.length
+    chunk = min(PREFILL_CHUNK, length)
+    rounds = job.activations != EXACT and SCHEMES[scheme].is_quantized
+    proxy = _proxy_target(target)
+    with claim.folder() as work:
+        for name in FOLDERS:
+            (work / name).mkdir()
+        with contextlib.ExitStack() as running:
+
+            def start(target: Target, activations: str) -> Callable[[], list[dict[str, Any]]]:
+                return running.enter_context(building(checkpoint, scheme, target, chunk, activations, work))
+
+            finish = start(target, job.activations)
+            finish_proxy = start(proxy, job.activations) if proxy is not None else list
+            finish_proof = start(_proof_target(), EXACT) if rounds else list
+            write_weights(packed_tensors(checkpoint, scheme, job.calibration), work / "model")
+            write_chat_config(checkpoint, scheme, length, chunk, work / "model")
+            judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
+            described = _describe(target, finish())
+            own = described["libraries"] if target.arch == cpu_arch() else []
+            manifest = _manifest(job, described)
+            shown = _describe(proxy or target, [*own, *finish_proxy()])
+            proof = finish_proof()
+            manifest["files"] = list_files(work)
+            if runnable_here(Bundle(work, {**manifest, "target": shown})):
+                shown["libraries"] = [*shown["libraries"], *proof]
+            checked = Bundle(work, {**manifest, "target": shown})
+            gate = judge(checked, job.min_agreement)
+        emulated = check_emulated(Bundle(work, manifest), checked, BOUND, INT8_BOUND) if proxy is not None else {}
+        files = {entry["file"]: entry["activations"] for entry in described["libraries"]}
+        for file in set(manifest["files"]) - set(files):
+            if file.startswith("lib/"):
+                (work / file).unlink()
+                del manifest["files"][file]
+        for kind, ran in ((EXACT, gate["libraries"]), (INT8, gate["int8"]["mean_kl"])):
+            gate["proxy_libraries"] = gate.get("proxy_libraries", {}) | {
+                f: ran.pop(f) for f in [*ran] if f not in files
+            }
+            ran |= {file: far for file, far in emulated.items() if files[file] == kind}
+        gate["unchecked"] = [f for f in files if f not in gate["libraries"] and f not in gate["int8"]["mean_kl"]]
+        manifest["gate"] = gate
+        write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
+    return manifest
+
+
+def _manifest(job: _Job, described: dict[str, Any]) -> dict[str, Any]:
+    """bundle.json but for its `files` and `gate`; described: its `target`."""
+    checkpoint = job.checkpoint
+    return {
+        "format": BUNDLE_FORMAT,
+        "version": BUNDLE_VERSION,
+        "model": {
+            "id": model_id(checkpoint.folder),
+            "digest": checkpoint.digest,
+            "architecture": checkpoint.architecture,
+            "config": checkpoint.config.to_json(),
+            "vocab_size": checkpoint.config.vocab_size,
+            "eos_token_ids": list(checkpoint.config.eos_token_ids),
+        },
+        "quantization": job.scheme,
+        "calibration": job.calibration.record if job.calibration is not None else None,
+        "prompt_version": PROMPT_VERSION,
+        "context": {
+            "length": job.length,
+            "prefill_chunk": min(PREFILL_CHUNK, job.length),
+            "page_size": PAGE_SIZE,
+            "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
+        },
+        "target": described,
+        "cost": decoder_cost(checkpoint.config, job.scheme).to_json(),
+        "tools": tool_versions(job.target),
+        "inputs": job.inputs,
+    }
 
 
 def _proxy_target(target: Target) -> Target | None:
@@ -156,6 +207,12 @@ def _proxy_target(target: Target) -> Target | None:
     host = load_target("host")
     gpu = load_target("vulkan").variants if not here and "vulkan" in devices and has_gpu() else ()
     return dataclasses.replace(host, variants=(*host.variants, *gpu))
+
+
+def _proof_target() -> Target:
+    """The exact library for this machine that proves the model right."""
+    host = load_target("host")
+    return dataclasses.replace(host, variants=tuple(dataclasses.replace(v, name=EXACT) for v in host.variants))
 
 
 def check_inputs(
@@ -197,6 +254,7 @@ def _inputs_digest(
     length: int,
     calibration: dict[str, Any] | None,
     min_agreement: float | None,
+    activations: str | None,
 ) -> str:
     return digest_of(
         {
@@ -205,6 +263,7 @@ def _inputs_digest(
             "quantization": scheme,
             "calibration": calibration,
             "min_agreement": min_agreement,
+            "activations": activations,
             "context": length,
             "prompt_version": PROMPT_VERSION,
             "tools": tool_versions(target),

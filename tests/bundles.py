@@ -47,7 +47,7 @@ def write_bundle(folder: Path, files: dict[str, bytes] | None = None, **fields: 
             "name": "any",
             "device": "cpu",
             "arch": "x86_64",
-            "libraries": [{"file": LIBRARY, "mcpu": "generic", "cpu_features": []}],
+            "libraries": [{"file": LIBRARY, "mcpu": "generic", "activations": "exact", "cpu_features": []}],
         },
         "cost": {"weight_bytes": 1, "layer_flops": 1, "head_flops": 1, "attention": [attention]},
         "tools": {},

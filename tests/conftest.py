@@ -111,7 +111,7 @@ def tiny_bundle(made_once: MadeOnce, tiny_model: Path) -> Path:
     from duomem.compile.library.target import load_target
 
     def make(folder: Path) -> None:
-        compile_bundle(tiny_model, load_target("host"), "q4f32_1", folder / "tiny", context_length=256)
+        compile_bundle(tiny_model, load_target("host"), "q4f32_1", folder / "tiny", 256, activations="exact")
 
     return made_once("tiny-bundle", make) / "tiny"
 

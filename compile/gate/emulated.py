@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from duomem.compile.gate.engine import mean_kl
 from duomem.core.errors import GateError
 from duomem.core.files import write_json
 from duomem.core.process import run_step
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
+from duomem.device.engine.schemes import EXACT
 from duomem.device.engine.tvm_engine import TvmEngine
 
 PYTHON = "DUOMEM_AARCH64_PYTHON"
@@ -28,26 +30,34 @@ _TOKENS, _DECODED = 24, 8
 _TIME_LIMIT = 1800.0
 
 
-def check_emulated(bundle: Bundle, proxy: Bundle, bound: float) -> dict[str, float]:
-    """Largest difference of a logit of each library of `bundle` from `proxy`'s; none where nothing emulates it.
+def check_emulated(bundle: Bundle, proxy: Bundle, bound: float, int8_bound: float) -> dict[str, float]:
+    """How far each library of `bundle` is from the one of `proxy` with the same activations; none where nothing
+    emulates it.
 
-    Both hold the same weights. Raises GateError if a library differs by `bound` or more, or does not run.
+    Of exact libraries that is the largest difference of a logit, of those that round their inputs the mean KL
+    divergence in nats. Both bundles hold the same weights. Raises GateError if a library is as far as its bound or
+    farther, or does not run. bound, int8_bound: for these two.
     """
     python = os.environ.get(PYTHON)
     if python is None or bundle.arch != "aarch64" or not _emulable(bundle):
         return {}
     tokens = PromptTokenizer(bundle.tokenizer_file, bundle.vocab_size).encode(_TEXT)[:_TOKENS]
     with tempfile.TemporaryDirectory(prefix="duomem-emulated-") as folder:
-        (expected,) = _logits(proxy, tokens, sys.executable, Path(folder) / "here")
+        here = zip(_emulable(proxy), _logits(proxy, tokens, sys.executable, Path(folder) / "here"), strict=True)
+        expected = {library.activations: logits for library, logits in here}
         measured = _logits(bundle, tokens, python, Path(folder) / "there")
     found = {}
     for library, logits in zip(_emulable(bundle), measured, strict=True):
-        found[library.file] = float(np.abs(logits - expected).max())
-        if not found[library.file] < bound:
+        exact = library.activations == EXACT
+        reference = expected[library.activations]
+        far = float(np.abs(logits - reference).max()) if exact else mean_kl(logits, reference)
+        if not far < (bound if exact else int8_bound):
             raise GateError(
-                f"{library.file}: its logits on an emulator differ from this machine's by {found[library.file]:.2e}, "
-                f"the bound is {bound:g}: no bundle was written, report this with the model's config.json"
+                f"{library.file}: its logits on an emulator differ from this machine's by {far:.2e}, "
+                f"the bound is {bound if exact else int8_bound:g}: no bundle was written, report this with the model's "
+                "config.json"
             )
+        found[library.file] = far
     return found
 
 

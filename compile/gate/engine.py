@@ -19,7 +19,11 @@ from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
 
 
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Largest differences of logits on the parity prompts, drift from the original model, choices on the steps."""
+    """What the library computes on the parity prompts and the steps.
+
+    Of the logits, by each way of feeding tokens, the largest difference from the reference and the mean KL divergence
+    in nats; the drift from the original model; the choices on the steps.
+    """
     original, expected = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("original", "expected"))
     prompts = job["prompts"]
     episodes = [RecordedEpisode.from_json(value) for value in job["episodes"]]
@@ -27,17 +31,20 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     bundle = Bundle(Path(job["bundle"]), job["manifest"])
     length = min(bundle.context_length, longest)
     engine = TvmEngine.open(bundle, job["device"], context_length=length, max_sessions=2, library=job["library"])
-    worst: dict[str, float] = {}
+    worst: dict[str, dict[str, float]] = {"difference": {}, "divergence": {}}
     measured = []
     begin = 0
     for tokens in prompts:
         reference = expected[begin : begin + len(tokens)]
         begin += len(tokens)
         measured.append(_all_logits(engine, tokens))
-        differences = _compare(engine, tokens, reference) | {"all": _distance(measured[-1], reference)}
-        worst = {name: max(value, worst.get(name, 0.0)) for name, value in differences.items()}
+        fed = _fed(engine, tokens, reference) | {"all": (measured[-1], reference)}
+        for kind, largest in worst.items():
+            distance = _MEASURES[kind]
+            largest |= {name: max(distance(*pair), largest.get(name, 0.0)) for name, pair in fed.items()}
     return {
-        "max_abs_diff_by_step": worst,
+        "max_abs_diff_by_step": worst["difference"],
+        "divergence_by_step": worst["divergence"],
         "drift": _drift(original, np.concatenate(measured)),
         "choices": vars(_choices(engine, episodes)),
     }
@@ -50,26 +57,26 @@ def _all_logits(engine: TvmEngine, tokens: list[int]) -> np.ndarray:
     return logits
 
 
-def _compare(engine: TvmEngine, tokens: list[int], reference: np.ndarray) -> dict[str, float]:
-    """Largest difference from `reference` [n, vocab] for each way of feeding `tokens`."""
+def _fed(engine: TvmEngine, tokens: list[int], reference: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Logits after each way of feeding `tokens`, and those of `reference` [n, vocab] at the same places."""
     n, third = len(tokens), len(tokens) // 3
     session = engine.session()
-    worst = {"prefill": _distance(session.prefill(tokens), reference[-1])}
+    fed = {"prefill": (session.prefill(tokens), reference[-1])}
     session.rollback(n)
     pieces = [session.prefill(tokens[a:b]) for a, b in ((0, third), (third, 2 * third), (2 * third, n))]
-    worst["chunked_prefill"] = _distance(np.stack(pieces), reference[[third - 1, 2 * third - 1, n - 1]])
+    fed["chunked_prefill"] = (np.stack(pieces), reference[[third - 1, 2 * third - 1, n - 1]])
     session.rollback(n - third)
-    worst["rollback_decode"] = _distance(_decode(session, tokens[third:]), reference[third:])
+    fed["rollback_decode"] = (_decode(session, tokens[third:]), reference[third:])
     child = session.fork()
     child.rollback(n - 2 * third)
-    worst["fork_decode"] = _distance(_decode(child, tokens[2 * third :]), reference[2 * third :])
+    fed["fork_decode"] = (_decode(child, tokens[2 * third :]), reference[2 * third :])
     child.rollback(n - third)
-    worst["fork_prefill"] = _distance(child.prefill(tokens[third:]), reference[-1])
+    fed["fork_prefill"] = (child.prefill(tokens[third:]), reference[-1])
     child.close()
     session.rollback(1)
-    worst["after_fork"] = _distance(session.decode(tokens[-1]), reference[-1])
+    fed["after_fork"] = (session.decode(tokens[-1]), reference[-1])
     session.close()
-    return worst
+    return fed
 
 
 def _decode(session: TvmSession, tokens: list[int]) -> np.ndarray:
@@ -82,12 +89,19 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return distance if np.isfinite(distance) else sys.float_info.max
 
 
+def mean_kl(compiled: np.ndarray, reference: np.ndarray) -> float:
+    """Mean KL divergence of logits [..., vocab] from a reference's, in nats; the largest float if it is no number."""
+    p, q = log_softmax(reference), log_softmax(compiled)
+    kl = float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
+    return kl if np.isfinite(kl) else sys.float_info.max
+
+
+_MEASURES = {"difference": _distance, "divergence": mean_kl}
+
+
 def _drift(original: np.ndarray, compiled: np.ndarray) -> dict[str, float]:
-    p, q = log_softmax(original), log_softmax(compiled)
-    return {
-        "mean_kl": float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1))),
-        "top1_agreement": float(np.mean(original.argmax(-1) == compiled.argmax(-1))),
-    }
+    same = original.argmax(-1) == compiled.argmax(-1)
+    return {"mean_kl": mean_kl(compiled, original), "top1_agreement": float(np.mean(same))}
 
 
 def _choices(engine: TvmEngine, episodes: list[RecordedEpisode]) -> Choices:

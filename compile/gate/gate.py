@@ -24,10 +24,14 @@ from duomem.core.process import run_step, start_step
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.gpu import has_gpu
-from duomem.device.engine.schemes import SCHEMES
+from duomem.device.engine.schemes import EXACT, SCHEMES
 
 BOUND = 1e-3
 """Largest allowed difference of a logit."""
+
+INT8_BOUND = 0.1
+"""Largest allowed mean KL divergence, in nats, of a library that rounds its inputs to 8 bits from the reference.
+SmolLM2-135M has 0.003, as llama.cpp with such inputs has; another model's weights give more than 1."""
 
 CLEAR = 0.5
 """Nats by which the float32 model must prefer its choice, at every token, for the step to be judged. Closer
@@ -61,6 +65,11 @@ _REFERENCE = (sys.executable, "-m", "duomem.compile.gate.reference")
 _ENGINE = (sys.executable, "-m", "duomem.compile.gate.engine")
 _PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
+
+class RoundingError(GateError):
+    """A library that rounds its inputs to 8 bits is too far from the model; an exact one may not be."""
+
+
 Judge = Callable[[Bundle, "float | None"], dict[str, Any]]
 
 
@@ -68,15 +77,17 @@ def check_parity(bundle: Bundle, checkpoint: Checkpoint, min_agreement: float | 
     """Compare the bundle with transformers' float32 model; returns the figures for bundle.json.
 
     Logits, on the parity prompts, are compared with the same model whose weights are replaced by the bundle's own,
-    dequantized, for every library this machine can run; the drift from the original model there (mean KL
-    divergence in nats and share of equal best tokens, over all positions) is reported, not judged. Actions, on
-    the recorded steps that fit the bundle's context, are compared with the original model's, for the best
-    library, the CPU's where there is one. The other libraries, among them those for a GPU that may be a slow
-    software rasterizer, take one episode of those steps, and must choose as the best one does wherever that is
-    CERTAIN. min_agreement: share of clear steps on which the constrained choice must agree, 0..1, by default the
-    scheme's own. Raises GateError if any logit differs by BOUND or more, if fewer actions agree, if a
-    stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or
-    runs out of time.
+    dequantized, for every library this machine can run: exact ones must give its logits, those that round their inputs
+    to 8 bits its distribution. At least one has to be exact, or nothing shows that the model is right. The drift from
+    the original model there (mean KL divergence in nats and share of equal best tokens, over all positions) is
+    reported, not judged. Actions, on the recorded steps that fit the bundle's context, are compared with the original
+    model's, for the best library, the CPU's where there is one. The other libraries, among them those for a GPU that
+    may be a slow software rasterizer, take one episode of those steps, and must choose as the best one of their
+    activations does wherever that is CERTAIN. min_agreement: share of clear steps on which the constrained choice must
+    agree, 0..1, by default the scheme's own. Raises RoundingError if the best library rounds its inputs, and that may
+    be why it fails; GateError if any logit of an exact library differs by BOUND or more, if fewer actions agree, if a
+    stored weight is not a rounding of the model's, if no library can be run, and if a process crashes, fails or runs
+    out of time.
     """
     with comparing(checkpoint, bundle.model_dir, bundle.quantization, bundle.context_length) as judge:
         return judge(bundle, min_agreement)
@@ -130,25 +141,41 @@ def comparing(
                         _PASSIVE,
                     )
                     measured[library.file] = _result(engine_job)
-                    _judge_logits(library.file, measured[library.file]["max_abs_diff_by_step"])
-                if not measured:
-                    raise GateError("parity gate: this machine can run no library of the bundle: compile on another")
+                    _judge_logits(library, measured[library.file])
+                exact = [library for library in runnable if library.activations == EXACT]
+                if not exact:
+                    raise GateError(
+                        "parity gate: this machine can run no exact library of the bundle: compile on another"
+                    )
                 best = measured[runnable[0].file]
-                choices = Choices(**best["choices"])
-                actions = _actions(longest_first, choices, Choices(**expected["choices"]))
+                actions = _actions(longest_first, Choices(**best["choices"]), Choices(**expected["choices"]))
                 least = SCHEMES[scheme].min_agreement if min_agreement is None else min_agreement
-                _judge_actions(actions, least)
+                _judge_actions(runnable[0], actions, least)
+                firsts = {library.activations: library.file for library in reversed(runnable)}
                 others = {
-                    library.file: _same_choices(library.file, choices, Choices(**measured[library.file]["choices"]))
-                    for library in runnable[1:]
+                    library.file: _same_choices(
+                        library.file,
+                        Choices(**measured[firsts[library.activations]]["choices"]),
+                        Choices(**measured[library.file]["choices"]),
+                    )
+                    for library in runnable
+                    if library.file not in firsts.values()
                 }
                 return {
                     "reference": expected["name"],
                     "prompt_tokens": sum(map(len, prompts)),
                     "bound": BOUND,
-                    "max_abs_diff": max(_largest(result) for result in measured.values()),
-                    "max_abs_diff_by_step": best["max_abs_diff_by_step"],
-                    "libraries": {file: _largest(result) for file, result in measured.items()},
+                    "max_abs_diff": max(_largest(measured[library.file]) for library in exact),
+                    "max_abs_diff_by_step": measured[exact[0].file]["max_abs_diff_by_step"],
+                    "libraries": {library.file: _largest(measured[library.file]) for library in exact},
+                    "int8": {
+                        "bound": INT8_BOUND,
+                        "mean_kl": {
+                            library.file: max(measured[library.file]["divergence_by_step"].values())
+                            for library in runnable
+                            if library.activations != EXACT
+                        },
+                    },
                     "drift": best["drift"],
                     "actions": {**actions, "bound": least, "recorded": sha256_file(STEPS_FILE), "repeated": others},
                     "self_check": _self_check(prompts[0], np.load(folder / "expected.npy", mmap_mode="r")),
@@ -161,6 +188,8 @@ def runnable_here(bundle: Bundle) -> list[Library]:
     """The bundle's libraries that this machine can run, best first, a software rasterizer counted as a device."""
     features = cpu_features()
     devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_gpu())]
+    if features is None and (plain := [e for e in bundle.libraries if e.device == "cpu" and not e.cpu_features]):
+        return plain
     return [library for name in reversed(devices) for library in bundle.runnable(features, name)]
 
 
@@ -188,12 +217,19 @@ def _largest(result: dict[str, Any]) -> float:
     return max(result["max_abs_diff_by_step"].values())
 
 
-def _judge_logits(library: str, worst: dict[str, float]) -> None:
+def _judge_logits(library: Library, measured: dict[str, Any]) -> None:
+    exact = library.activations == EXACT
+    worst: dict[str, float] = measured["max_abs_diff_by_step" if exact else "divergence_by_step"]
     largest = max(worst.values())
-    if not largest < BOUND:
-        shown = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+    shown = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+    if not exact and not largest < INT8_BOUND:
+        raise RoundingError(
+            f"parity gate: with its inputs rounded to 8 bits {library.file} is {largest:.2g} nats from the model, the "
+            f"bound is {INT8_BOUND:g} ({shown}): no bundle was written: use --activations exact"
+        )
+    if exact and not largest < BOUND:
         raise GateError(
-            f"parity gate: the logits of {library} differ from transformers' by {largest:.2e}, the bound is "
+            f"parity gate: the logits of {library.file} differ from transformers' by {largest:.2e}, the bound is "
             f"{BOUND:g} ({shown}): no bundle was written, report this with the model's config.json"
         )
 
@@ -229,9 +265,9 @@ def _share(flags: list[bool]) -> float | None:
     return sum(flags) / len(flags) if flags else None
 
 
-def _judge_actions(actions: dict[str, Any], least: float) -> None:
+def _judge_actions(library: Library, actions: dict[str, Any], least: float) -> None:
     if actions["clear_steps"] >= MIN_STEPS and not actions["clear_agreement"] >= least:
-        raise GateError(
+        raise (GateError if library.activations == EXACT else RoundingError)(
             f"parity gate: the compiled model chooses as the float32 one on {actions['clear_agreement']:.1%} of "
             f"{actions['clear_steps']} recorded steps with a clear choice, the bound is {least:.1%}: no bundle was "
             "written: --calibrate, or a --quant of more bits, brings it nearer; --min-agreement lowers the bound"

@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.simd import dot4, dot_lanes, dot_sum, dot_zero, largest_magnitude, sum_lanes, to_int
+from duomem.compile.kernels.simd import ByteDot, largest_magnitude, sum_lanes, to_int
 from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS, Cpu
 from duomem.device.engine.schemes import GROUP
@@ -26,15 +26,8 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
     blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
     parts = COLUMNS // lanes
     order = [8 * (w // 2) + 2 * b + w % 2 if bits == 4 else 4 * w + b for w in range(_WORDS) for b in range(4)]
-    signed = cpu.dot == "sdot" and bits == 8
-    zero = storage.zero - 128 * signed
-    sums, sum_type = dot_lanes(cpu)
-
-    def code_bytes(word: Any, j: Any) -> Any:
-        """int32 lanes of four codes each, out of a stored word: of 4-bit ones the even (j even) or the odd."""
-        if bits == 8:
-            return T.bitwise_xor(word, T.broadcast(T.int32(-0x7F7F7F80), lanes)) if signed else word
-        return T.bitwise_and(T.shift_right(word, T.broadcast(4 * (j % 2), lanes)), T.broadcast(0x0F0F0F0F, lanes))
+    dot = ByteDot(cpu, bits)
+    zero, sums = dot.zero(storage.zero), dot.lanes
 
     @T.macro
     def round_group(x, r, g, words, step, offset):
@@ -69,7 +62,7 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
             for b in T.parallel(blocks):
                 with T.sblock("block"):
                     total = T.sblock_alloc_buffer((COLUMNS,), "float32", scope="local")
-                    sum_ = T.sblock_alloc_buffer((_PLANES, parts * sums), sum_type, scope="local")
+                    sum_ = T.sblock_alloc_buffer((_PLANES, parts * sums), dot.dtype, scope="local")
                     part = T.sblock_alloc_buffer((_PLANES, COLUMNS), "int32", scope="local")
                     level = T.sblock_alloc_buffer((COLUMNS,), "int32", scope="local")
                     for c in T.unroll(parts):
@@ -77,23 +70,22 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
                     for g in T.serial(groups):
                         for p in T.unroll(_PLANES):
                             for c in T.unroll(parts):
-                                sum_[p, T.ramp(c * sums, 1, sums)] = dot_zero(cpu)
+                                sum_[p, T.ramp(c * sums, 1, sums)] = dot.nothing()
                         for j in T.unroll(_WORDS):
                             for c in T.unroll(parts):
-                                level[T.ramp(c * lanes, 1, lanes)] = code_bytes(
+                                level[T.ramp(c * lanes, 1, lanes)] = dot.codes(
                                     storage.word(q, b, g * (GROUP * bits // 32) + j * bits // 8, c * lanes, lanes), j
                                 )
                                 for p in T.unroll(_PLANES):
-                                    sum_[p, T.ramp(c * sums, 1, sums)] = dot4(
-                                        cpu,
+                                    sum_[p, T.ramp(c * sums, 1, sums)] = dot.add(
                                         sum_[p, T.ramp(c * sums, 1, sums)],
                                         level[T.ramp(c * lanes, 1, lanes)],
                                         T.broadcast(words[g, p, j], lanes),
                                     )
                         for c in T.unroll(parts):
                             for p in T.unroll(_PLANES):
-                                part[p, T.ramp(c * lanes, 1, lanes)] = dot_sum(
-                                    cpu, sum_[p, T.ramp(c * sums, 1, sums)]
+                                part[p, T.ramp(c * lanes, 1, lanes)] = dot.total(
+                                    sum_[p, T.ramp(c * sums, 1, sums)]
                                 ) + T.broadcast(offset[g, p], lanes)
                             total[T.ramp(c * lanes, 1, lanes)] = total[T.ramp(c * lanes, 1, lanes)] + (
                                 T.Cast(f"float32x{lanes}", part[2, T.ramp(c * lanes, 1, lanes)])

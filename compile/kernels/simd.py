@@ -3,6 +3,7 @@
 Expressions, to be used inside TVMScript; `lanes` counts 32-bit lanes.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from tvm.script import tirx as T
@@ -13,37 +14,74 @@ _ROUND = 12582912.0
 _ROUND_BITS = 0x4B400000
 
 
-def dot_lanes(cpu: Cpu) -> tuple[int, str]:
-    """(lanes, dtype) of the vector in which `dot4` sums: a register of the CPU."""
-    return (2 * cpu.lanes, "int16") if cpu.dot == "maddubs" else (cpu.lanes, "int32")
+@dataclass(frozen=True)
+class ByteDot:
+    """Products of weight codes and 8-bit inputs on `cpu`, four a 32-bit lane, summed; `bits` a code.
 
-
-def dot_zero(cpu: Cpu) -> Any:
-    """What a sum begins with."""
-    lanes, dtype = dot_lanes(cpu)
-    return T.broadcast(T.int16(0) if dtype == "int16" else T.int32(0), lanes)
-
-
-def dot4(cpu: Cpu, total: Any, w: Any, x: Any) -> Any:
-    """`total` and four products a 32-bit lane, bytes of w unsigned times bytes of x signed.
-
-    "sdot" needs w below 128; "maddubs" needs w below 16, and holds the sum of eight at most.
+    AVX2 multiplies bytes into 16 bits: sums of a group of 4-bit codes fit there (32 x 15 x 127, over two lanes),
+    and 8-bit codes are multiplied as magnitudes by inputs that take over their signs.
     """
-    lanes, dtype = dot_lanes(cpu)
-    w, x = (T.reinterpret(f"int8x{4 * cpu.lanes}", v) for v in (w, x))
-    if cpu.dot == "maddubs":
-        return total + T.call_llvm_pure_intrin(f"{dtype}x{lanes}", "llvm.x86.avx2.pmadd.ub.sw", w, x)
-    vnni = f"llvm.x86.avx512.vpdpbusd.{cpu.vector_bits}"
-    name = vnni if cpu.dot == "vnni" else "llvm.aarch64.neon.sdot"
-    return T.call_llvm_pure_intrin(f"{dtype}x{lanes}", name, total, w, x)
+
+    cpu: Cpu
+    bits: int
+
+    @property
+    def _short(self) -> bool:
+        return self.cpu.dot == "maddubs" and self.bits == 4
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the vector it sums in: a register of the CPU."""
+        return 2 * self.cpu.lanes if self._short else self.cpu.lanes
+
+    @property
+    def dtype(self) -> str:
+        """Of those lanes."""
+        return "int16" if self._short else "int32"
+
+    def zero(self, stored: int) -> int:
+        """The code of a weight that is 0, as `codes` gives it, where it is `stored` in memory."""
+        return stored if self.bits == 4 or self.cpu.dot == "vnni" else stored - 128
+
+    def nothing(self) -> Any:
+        """What a sum begins with."""
+        return T.broadcast(T.int16(0) if self._short else T.int32(0), self.lanes)
+
+    def codes(self, word: Any, j: Any) -> Any:
+        """int32 lanes of four codes each, out of a stored word: of 4-bit ones the even (j even) or the odd."""
+        lanes = self.cpu.lanes
+        if self.bits == 4:
+            return T.bitwise_and(T.shift_right(word, T.broadcast(4 * (j % 2), lanes)), T.broadcast(0x0F0F0F0F, lanes))
+        return word if self.cpu.dot == "vnni" else T.bitwise_xor(word, T.broadcast(T.int32(-0x7F7F7F80), lanes))
+
+    def add(self, total: Any, w: Any, x: Any) -> Any:
+        """`total` and the products of the codes w and the int8 inputs x."""
+        w, x = (T.reinterpret(f"int8x{4 * self.cpu.lanes}", v) for v in (w, x))
+        if self._short:
+            return total + _byte_pairs(w, x, self.lanes)
+        if self.cpu.dot == "maddubs":
+            size = f"int8x{4 * self.cpu.lanes}"
+            magnitude = T.call_llvm_pure_intrin(size, "llvm.x86.avx2.psign.b", w, w)
+            signed = T.call_llvm_pure_intrin(size, "llvm.x86.avx2.psign.b", x, w)
+            return total + _short_pairs(_byte_pairs(magnitude, signed, 2 * self.cpu.lanes), self.cpu.lanes)
+        vnni = f"llvm.x86.avx512.vpdpbusd.{self.cpu.vector_bits}"
+        name = vnni if self.cpu.dot == "vnni" else "llvm.aarch64.neon.sdot"
+        return T.call_llvm_pure_intrin(f"int32x{self.cpu.lanes}", name, total, w, x)
+
+    def total(self, sums: Any) -> Any:
+        """int32 lanes: the sums, one a 32-bit lane."""
+        return _short_pairs(sums, self.cpu.lanes) if self._short else sums
 
 
-def dot_sum(cpu: Cpu, total: Any) -> Any:
-    """int32 lanes: the sums, one a 32-bit lane."""
-    if cpu.dot != "maddubs":
-        return total
-    ones = T.broadcast(T.int16(1), 2 * cpu.lanes)
-    return T.call_llvm_pure_intrin(f"int32x{cpu.lanes}", "llvm.x86.avx2.pmadd.wd", total, ones)
+def _byte_pairs(w: Any, x: Any, lanes: int) -> Any:
+    """int16 lanes: sums of two products of unsigned bytes w and signed bytes x, AVX2."""
+    return T.call_llvm_pure_intrin(f"int16x{lanes}", "llvm.x86.avx2.pmadd.ub.sw", w, x)
+
+
+def _short_pairs(sums: Any, lanes: int) -> Any:
+    """int32 lanes: sums of two neighbours each, AVX2."""
+    ones = T.broadcast(T.int16(1), 2 * lanes)
+    return T.call_llvm_pure_intrin(f"int32x{lanes}", "llvm.x86.avx2.pmadd.wd", sums, ones)
 
 
 def largest_magnitude(x: Any, lanes: int) -> Any:

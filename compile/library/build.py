@@ -34,17 +34,19 @@ def building(
     scheme: str,
     target: Target,
     prefill_chunk: int,
+    activations: str,
     folder: Path,
     time_limit: float = TIME_LIMIT,
     worker: tuple[str, ...] = _WORKER,
 ) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """Start compiling the model's decoder for each variant of `target`, side by side, into folder/lib.
 
-    What it gives waits for the end and returns bundle.json's `target.libraries`: [{file, device, mcpu, cpu_features}],
-    best first; those for CUDA and Metal say what was found `inspected` in them. Leaving the `with` before that
-    stops the compilers.
-    prefill_chunk: most tokens a prefill call takes. time_limit: seconds. Raises CompileError if there is nothing to
-    compile CUDA or link with, and when a worker crashes, fails or runs out of time.
+    What it gives waits for the end and returns bundle.json's `target.libraries`: [{file, device, mcpu, activations,
+    cpu_features}], best first; those for CUDA and Metal say what was found `inspected` in them. Leaving the `with`
+    before that stops the compilers.
+    prefill_chunk: most tokens a prefill call takes. activations: one of schemes.ACTIVATIONS. time_limit: seconds.
+    Raises CompileError if there is nothing to compile CUDA or link with, and when a worker crashes, fails or runs out
+    of time.
     """
     _check_tools(target)
     with tempfile.TemporaryDirectory(prefix="duomem-build-") as work, contextlib.ExitStack() as stack:
@@ -58,6 +60,7 @@ def building(
                 {
                     "config": checkpoint.config.to_json(),
                     "scheme": scheme,
+                    "activations": activations,
                     "llvm": variant.llvm,
                     "gpu": variant.gpu,
                     "link": target.link,
@@ -82,6 +85,7 @@ def building(
                         "file": target.library(variant),
                         "device": variant.device,
                         "mcpu": result["mcpu"],
+                        "activations": result["activations"],
                         "cpu_features": list(variant.cpu_features),
                         **({"inspected": result["inspected"]} if "inspected" in result else {}),
                     }

@@ -15,6 +15,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from duomem.compile.kernels.matmul import rounds_input
+from duomem.compile.kernels.storage import STORAGES
 from duomem.compile.kernels.tile import cpu_of
 from duomem.compile.library.target import LLVM_NAMES
 from duomem.compile.library.toolchains.export import export, gpu_target
@@ -23,6 +25,7 @@ from duomem.compile.models import decoder, gpu
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import pipeline
 from duomem.core.files import write_json
+from duomem.device.engine.schemes import EXACT, SCHEMES
 
 METADATA = "_metadata"
 SYSTEM_LIB_PREFIX = "duomem_"
@@ -30,15 +33,19 @@ SYSTEM_LIB_PREFIX = "duomem_"
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Compile what `job` describes (see compile.library.build) to job["library"]; returns {"mcpu": ...}.
+    """Compile what `job` describes (see compile.library.build) to job["library"]; returns {"mcpu", "activations"}.
 
-    For the kinds in INSPECTED also {"inspected": what was found in the library}.
+    The activations are as the kernels for this CPU and scheme take them. For the kinds in INSPECTED there is also {"inspected": what was found in the library}.
     """
     target = resolve_target(job["llvm"])
     executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)
     library, link = Path(job["library"]), job["link"]
     attributes: Any = target.attrs
-    result = {"mcpu": str(attributes.get("mcpu", "")) or "generic"}
+    rounds = not job["gpu"] and rounds_input(STORAGES[SCHEMES[job["scheme"]].storage], cpu_of(target))
+    result = {
+        "mcpu": str(attributes.get("mcpu", "")) or "generic",
+        "activations": job["activations"] if rounds else EXACT,
+    }
     if job["gpu"].get("kind") in INSPECTED:
         result["inspected"] = export(executable, library, link, job["gpu"])
     else:
@@ -49,7 +56,7 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
 def compile_decoder(job: dict[str, Any], target: tvm.target.Target) -> tvm.runtime.Executable:
     """The decoder that `job` describes, compiled for the CPU `target`."""
     config = DecoderConfig(**job["config"])
-    module, params = decoder.export(config, job["scheme"], cpu_of(target), target)
+    module, params = decoder.export(config, job["scheme"], cpu_of(target), job["activations"], target)
     return _compile(with_metadata(module, params, config), job, target, pipeline(target))
 
 

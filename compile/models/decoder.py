@@ -98,10 +98,10 @@ class Decoder(nn.Module):
 class Model(LibraryModel):
     """A library's functions over CPU kernels."""
 
-    def __init__(self, config: DecoderConfig, scheme: str, cpu: Cpu) -> None:
+    def __init__(self, config: DecoderConfig, scheme: str, cpu: Cpu, activations: str) -> None:
         super().__init__()
         self.config, self.cpu = config, cpu
-        matrix = matrix_maker(scheme, cpu)
+        matrix = matrix_maker(scheme, cpu, activations)
         self.model = Decoder(config, matrix)
         if not config.tie_word_embeddings:
             self.lm_head: Matrix = matrix(config.vocab_size, config.hidden_size)
@@ -124,7 +124,7 @@ def _norm(config: DecoderConfig) -> RMSNorm:
 
 
 def export(
-    config: DecoderConfig, scheme: str, cpu: Cpu, target: tvm.target.Target
+    config: DecoderConfig, scheme: str, cpu: Cpu, activations: str, target: tvm.target.Target
 ) -> tuple[tvm.IRModule, list[tuple[str, Any]]]:
     """See `LibraryModel.export_library`."""
-    return Model(config, scheme, cpu).export_library(target)
+    return Model(config, scheme, cpu, activations).export_library(target)

@@ -21,9 +21,9 @@ from duomem.device.engine.schemes import SCHEMES
 class Matrix(nn.Module):
     """A stored matrix [n, k]: multiply by it (`forward`), or take rows of it (`rows`)."""
 
-    def __init__(self, storage: Storage, n: int, k: int, cpu: Cpu) -> None:
+    def __init__(self, storage: Storage, n: int, k: int, cpu: Cpu, activations: str) -> None:
         super().__init__()
-        self.storage, self.n, self.k, self.cpu = storage, n, k, cpu
+        self.storage, self.n, self.k, self.cpu, self.activations = storage, n, k, cpu, activations
         self._arrays: list[str] = []
         for name, shape, dtype in storage.parameters(n, k):
             setattr(self, name, nn.Parameter(shape, dtype))
@@ -32,7 +32,8 @@ class Matrix(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float32 x [1, s, k] -> x @ W.T, float32 [1, s, n]."""
         s = x.shape[1]
-        kernel = matmul(self.storage, self.n, self.k, self.cpu, one_row=isinstance(s, int) and s == 1)
+        one_row = isinstance(s, int) and s == 1
+        kernel = matmul(self.storage, self.n, self.k, self.cpu, one_row, self.activations)
         return self._call(kernel, f"{self.storage.name}_matmul_{self.n}_{self.k}", x, self.n)
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -43,10 +44,13 @@ class Matrix(nn.Module):
         return call_kernel(kernel, name, [x, *(getattr(self, a) for a in self._arrays)], (1, x.shape[1], width))
 
 
-def matrix_maker(scheme: str, cpu: Cpu) -> Callable[[int, int], Matrix]:
-    """What makes the weight matrices [n, k] of a decoder: matrix(n, k), stored in `scheme`, for `cpu`."""
+def matrix_maker(scheme: str, cpu: Cpu, activations: str) -> Callable[[int, int], Matrix]:
+    """What makes the weight matrices [n, k] of a decoder: matrix(n, k), stored in `scheme`, for `cpu`.
+
+    activations: how their inputs are taken, see schemes.ACTIVATIONS.
+    """
     storage = STORAGES[SCHEMES[scheme].storage]
-    return lambda n, k: Matrix(storage, n, k, cpu)
+    return lambda n, k: Matrix(storage, n, k, cpu, activations)
 
 
 def call_expression(expression: Callable[..., Any], name: str, args: list[Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 from duomem.core.errors import BundleError, UserError
 from duomem.core.files import read_json, sha256_file
 from duomem.device.engine.manifest import FOLDERS, MANIFEST, MANIFEST_LIMIT, check_manifest
+from duomem.device.engine.schemes import EXACT
 
 ALL_CHUNK = 64
 """Most tokens whose logits a library gives at once (`prefill_all`)."""
@@ -25,13 +26,15 @@ class Library:
     """A compiled library for one CPU variant, or for GPUs.
 
     file: its path inside the bundle. mcpu: what LLVM tuned it for. cpu_features: what a CPU must have to run it,
-    as Linux names them (see core.cpu). device: where its kernels run, "cpu" or "vulkan".
+    as Linux names them (see core.cpu). device: where its kernels run, "cpu" or "vulkan". activations: how it takes the
+    inputs of its products, one of schemes.ACTIVATIONS.
     """
 
     file: str
     mcpu: str
     cpu_features: frozenset[str]
     device: str = "cpu"
+    activations: str = EXACT
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,13 @@ class Bundle:
     def libraries(self) -> tuple[Library, ...]:
         """The compiled libraries of the bundle's target, best first."""
         return tuple(
-            Library(entry["file"], entry["mcpu"], frozenset(entry["cpu_features"]), entry.get("device", "cpu"))
+            Library(
+                entry["file"],
+                entry["mcpu"],
+                frozenset(entry["cpu_features"]),
+                entry.get("device", "cpu"),
+                entry["activations"],
+            )
             for entry in self.manifest["target"]["libraries"]
         )
 

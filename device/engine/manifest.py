@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 from duomem.core.errors import BundleError
 from duomem.core.files import digest_of, is_sha256, sha256_file
 from duomem.device.engine.cost import DecoderCost
-from duomem.device.engine.schemes import SCHEMES
+from duomem.device.engine.schemes import ACTIVATIONS, SCHEMES
 
 BUNDLE_FORMAT = "duomem-bundle"
-BUNDLE_VERSION = 2
+BUNDLE_VERSION = 3
 MANIFEST = "bundle.json"
 FOLDERS = ("model", "lib", "packs")
 KIT_FOLDERS = ("wheels", "games", "licenses")
@@ -65,6 +65,8 @@ def check_manifest(value: Any, where: Path) -> dict[str, Any]:
             entry.wrong("file", "a path inside lib")
         entry.text("mcpu")
         entry.texts("cpu_features")
+        if entry.text("activations") not in ACTIVATIONS:
+            entry.wrong("activations", f"one of {', '.join(ACTIVATIONS)}")
         if "device" in entry.value:
             entry.text("device")
     DecoderCost.from_json(value.get("cost"), str(where))

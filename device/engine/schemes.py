@@ -93,6 +93,10 @@ SCHEMES = {
 }
 """Every scheme by its name, in the order they are listed to a person."""
 
+EXACT, INT8 = "exact", "int8"
+ACTIVATIONS = (INT8, EXACT)
+"""How a CPU library takes the inputs of its products: rounded to 8 bits a group of 32, or as float32."""
+
 DEFAULT_SCHEME = "q4f32_1"
 """What is compiled unless another is asked for."""
 

@@ -23,8 +23,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, make_model: Any) -> Path:
     model = make_model(folder / "model", max_position_embeddings=8192)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DUOMEM_AARCH64_PYTHON", str(emulator.PYTHON))
-        compile_bundle(model, load_target("aarch64"), "q4f32_1", folder / "b", 8192, min_agreement=0.0)
-        compile_bundle(model, load_target("host"), "q4f32_1", folder / "host", 8192, min_agreement=0.0)
+        compile_bundle(model, load_target("aarch64"), "q4f32_1", folder / "b", 8192, None, 0.0, "exact")
+        compile_bundle(model, load_target("host"), "q4f32_1", folder / "host", 8192, None, 0.0, "exact")
     return folder / "b"
 
 

@@ -19,9 +19,11 @@ from duomem.core.errors import UserError
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.engine.bundle import read_bundle
 
+EXACTLY = ("--activations", "exact")
+
 
 def compile_to(model: Path, out: Path, scheme: str = "q4f32_1", **options: Any) -> bool:
-    return compile_bundle(model, load_target("host"), scheme, out, **options)[1]
+    return compile_bundle(model, load_target("host"), scheme, out, activations="exact", **options)[1]
 
 
 def test_manifest_tells_what_was_compiled(tiny_bundle: Path) -> None:
@@ -61,7 +63,7 @@ def test_variants_pass_the_gate(make_model: Callable[..., Path], tmp_path: Path,
 
 def test_same_inputs_are_compiled_once(tiny_model: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture) -> None:
     before = (tiny_bundle / "bundle.json").stat().st_mtime_ns
-    assert main(["compile", str(tiny_model), "--out", str(tiny_bundle), "--context", "256"]) == 0
+    assert main(["compile", str(tiny_model), "--out", str(tiny_bundle), "--context", "256", *EXACTLY]) == 0
     assert "up to date" in capsys.readouterr().out
     assert (tiny_bundle / "bundle.json").stat().st_mtime_ns == before
 
@@ -97,7 +99,9 @@ def reuse_library(bundle: Path) -> Callable[..., Any]:
     """In place of `building`: the library of a bundle that there is."""
 
     @contextlib.contextmanager
-    def build(checkpoint: Any, scheme: str, target: Any, chunk: int, folder: Path) -> Iterator[Callable[[], list]]:
+    def build(
+        checkpoint: Any, scheme: str, target: Any, chunk: int, activations: str, folder: Path
+    ) -> Iterator[Callable[[], list]]:
         entries = read_bundle(bundle).manifest["target"]["libraries"]
         for entry in entries:
             shutil.copyfile(bundle / entry["file"], folder / entry["file"])

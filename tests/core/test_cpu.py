@@ -32,7 +32,12 @@ def x86_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, amx: bo
 def bundle_of(target_name: str) -> Bundle:
     target = load_target(target_name)
     libraries = [
-        {"file": target.library(variant), "mcpu": "any", "cpu_features": list(variant.cpu_features)}
+        {
+            "file": target.library(variant),
+            "mcpu": "any",
+            "activations": "exact",
+            "cpu_features": list(variant.cpu_features),
+        }
         for variant in target.variants
     ]
     return Bundle(Path("b"), {"target": {"arch": target.arch, "device": target.device, "libraries": libraries}})

@@ -43,7 +43,7 @@ def student(gpu_facts: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.T
     (folder / "model").mkdir()
     host = load_target("host")
     both = dataclasses.replace(host, variants=(*host.variants, *load_target("vulkan").variants))
-    with building(checkpoint, "q4f32_1", both, 512, folder) as finish:
+    with building(checkpoint, "q4f32_1", both, 512, "exact", folder) as finish:
         write_weights(packed_tensors(checkpoint, "q4f32_1", None), folder / "model")
         write_chat_config(checkpoint, "q4f32_1", CONTEXT, 512, folder / "model")
         libraries = finish()

@@ -24,4 +24,4 @@ def test_what_an_aarch64_linux_cannot_load_is_not_run(
 ) -> None:
     monkeypatch.setenv(PYTHON, "/nowhere/python")
     bundle: Any = SimpleNamespace(arch=arch, libraries=[Library(file, "generic", frozenset(), device)])
-    assert check_emulated(bundle, bundle, 1e-3) == {}
+    assert check_emulated(bundle, bundle, 1e-3, 0.1) == {}

@@ -25,8 +25,9 @@ from duomem.compile.library.build import building
 from duomem.compile.library.target import load_target
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.errors import UserError
-from duomem.device.engine.bundle import Bundle, read_bundle
+from duomem.device.engine.bundle import Bundle, Library, read_bundle
 
+PLAIN = Library("lib/a.so", "generic", frozenset())
 CRASH = "__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 0; }"
 
 
@@ -136,7 +137,7 @@ def test_a_library_of_another_model(
 ) -> None:
     other = Checkpoint(tiny_model)
     other.config = dataclasses.replace(other.config, **change)
-    with building(other, "q4f32_1", load_target("host"), copy.prefill_chunk, copy.folder) as finish:
+    with building(other, "q4f32_1", load_target("host"), copy.prefill_chunk, "exact", copy.folder) as finish:
         finish()
     with pytest.raises(UserError, match=r"parity gate: the logits of lib/.*no bundle was written"):
         check(copy)
@@ -272,14 +273,14 @@ def test_forced_tokens_are_no_close_call() -> None:
 def test_no_step_is_no_figure() -> None:
     figures = gate._actions([], Choices(), Choices())
     assert figures["steps"] == 0 and figures["agreement"] is None
-    gate._judge_actions(figures, 1.0)
+    gate._judge_actions(PLAIN, figures, 1.0)
 
 
 @pytest.mark.parametrize(("steps", "share", "passes"), [(100, 0.9, True), (100, 0.89, False), (19, 0.0, True)])
 def test_the_bound(steps: int, share: float, passes: bool) -> None:
     figures = {"clear_steps": steps, "clear_agreement": share}
     if passes:
-        gate._judge_actions(figures, 0.9)
+        gate._judge_actions(PLAIN, figures, 0.9)
     else:
         with pytest.raises(UserError, match=r"on 89\.0% of 100 recorded steps.*bound is 90\.0%"):
-            gate._judge_actions(figures, 0.9)
+            gate._judge_actions(PLAIN, figures, 0.9)

@@ -16,7 +16,7 @@ from duomem.core.errors import UserError
 
 def build(model: Path, folder: Path, code: str, time_limit: float = 60, target: str = "host") -> list[dict[str, Any]]:
     worker = (sys.executable, "-c", code)
-    with building(Checkpoint(model), "q4f32_1", load_target(target), 64, folder, time_limit, worker) as finish:
+    with building(Checkpoint(model), "q4f32_1", load_target(target), 64, "exact", folder, time_limit, worker) as finish:
         return finish()
 
 
@@ -96,7 +96,7 @@ def test_compilers_are_stopped_when_the_rest_fails(tiny_model: Path, tmp_path: P
     worker = (sys.executable, "-c", f"import time, pathlib; time.sleep(2); pathlib.Path({str(mark)!r}).touch()")
     with (
         pytest.raises(ZeroDivisionError),
-        building(Checkpoint(tiny_model), "q4f32_1", load_target("host"), 64, tmp_path, worker=worker),
+        building(Checkpoint(tiny_model), "q4f32_1", load_target("host"), 64, "exact", tmp_path, worker=worker),
     ):
         raise ZeroDivisionError
     time.sleep(2.5)

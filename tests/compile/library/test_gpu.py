@@ -128,6 +128,7 @@ def test_the_library_holds_wgsl_that_small_gpus_take(tmp_path: Path, head_dim: i
         {
             "config": config.to_json(),
             "scheme": "q4f32_1",
+            "activations": "int8",
             "llvm": variant.llvm,
             "gpu": variant.gpu,
             "link": "",

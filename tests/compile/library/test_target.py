@@ -73,7 +73,7 @@ def test_the_code_keeps_to_its_variant(tiny_model: Path, target: str, name: str,
     from duomem.compile.library.worker import compile_decoder, resolve_target
 
     variant = variant_of(target, name)
-    job: dict[str, Any] = {"config": Checkpoint(tiny_model).config.to_json(), "scheme": scheme}
+    job: dict[str, Any] = {"config": Checkpoint(tiny_model).config.to_json(), "scheme": scheme, "activations": "int8"}
     executable = compile_decoder(job | {"prefill_chunk": 64, "all_chunk": 64}, resolve_target(variant.llvm))
     text = assembly(executable.mod)
     assert "decode" in text and len(text) > 100_000
@@ -98,7 +98,7 @@ def test_every_library_this_cpu_runs_computes_the_same(tiny_model: Path, tiny_bu
     target = load_target("x86_64")
     (tmp_path / "lib").mkdir()
     (tmp_path / "model").symlink_to(tiny_bundle / "model")
-    with building(Checkpoint(tiny_model), "q4f32_1", target, 256, tmp_path) as finish:
+    with building(Checkpoint(tiny_model), "q4f32_1", target, 256, "exact", tmp_path) as finish:
         libraries = finish()
     described = {"name": "x86_64", "device": "cpu", "arch": "x86_64", "libraries": libraries}
     bundle = Bundle(tmp_path, {**native.manifest, "target": described})

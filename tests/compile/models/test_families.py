@@ -65,7 +65,7 @@ def compile_model(folder: Path, scheme: str, out: Path) -> Bundle:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "comparing", no_gate)
-        return writer.compile_bundle(folder, load_target("host"), scheme, out, context_length=CONTEXT)[0]
+        return writer.compile_bundle(folder, load_target("host"), scheme, out, CONTEXT, activations="exact")[0]
 
 
 def tokens() -> list[int]:

@@ -15,8 +15,8 @@ from duomem.device.engine import gpu as gpu_module
 from duomem.device.engine.bundle import Library, read_bundle
 from duomem.device.engine.gpu import SOFTWARE, Gpu, choose_gpu, gpus, software_allowed
 
-CPU = {"file": "lib/cpu.so", "mcpu": "generic", "cpu_features": []}
-GPU = {"file": "lib/vulkan.so", "device": "vulkan", "mcpu": "generic", "cpu_features": []}
+CPU = {"file": "lib/cpu.so", "mcpu": "generic", "activations": "exact", "cpu_features": []}
+GPU = {"file": "lib/vulkan.so", "device": "vulkan", "mcpu": "generic", "activations": "exact", "cpu_features": []}
 CHECK: dict[str, Any] = {"tokens": [1, 2, 3, 4], "ids": [0, 299], "logits": [0.5, -2]}
 
 

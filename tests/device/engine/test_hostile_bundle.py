@@ -26,7 +26,7 @@ FILES = {
 }
 MANIFEST: dict[str, Any] = {
     "format": "duomem-bundle",
-    "version": 2,
+    "version": 3,
     "model": {
         "id": "tiny",
         "digest": "0" * 64,
@@ -43,8 +43,13 @@ MANIFEST: dict[str, Any] = {
         "device": "cpu",
         "arch": "x86_64",
         "libraries": [
-            {"file": "lib/cpu-x86_64-avx512_vnni.so", "mcpu": "x86-64-v4", "cpu_features": ["avx2", "avx512_vnni"]},
-            {"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x86-64-v3", "cpu_features": ["avx2"]},
+            {
+                "file": "lib/cpu-x86_64-avx512_vnni.so",
+                "mcpu": "x86-64-v4",
+                "activations": "exact",
+                "cpu_features": ["avx2", "avx512_vnni"],
+            },
+            {"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x86-64-v3", "activations": "exact", "cpu_features": ["avx2"]},
         ],
     },
     "cost": {
@@ -166,10 +171,10 @@ def test_paths_outside_the_folders_are_refused(bundle: Path, name: str) -> None:
     ("path", "value"),
     [
         ("format", "zip"),
-        ("version", 1),
-        ("version", 3),
+        ("version", 2),
+        ("version", 4),
         ("version", True),
-        ("version", "2"),
+        ("version", "3"),
         ("quantization", "q9"),
         ("quantization", 4),
         ("prompt_version", "one"),
@@ -189,12 +194,27 @@ def test_paths_outside_the_folders_are_refused(bundle: Path, name: str) -> None:
         ("target.libraries", []),
         ("target.libraries", ["lib/cpu-x86_64-avx2.so"]),
         ("target.libraries", [{}]),
-        ("target.libraries", [{"file": 3, "mcpu": "x", "cpu_features": []}]),
-        ("target.libraries", [{"file": "model/tokenizer.json", "mcpu": "x", "cpu_features": []}]),
-        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "", "cpu_features": []}]),
-        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": "avx2"}]),
-        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": [2]}]),
-        ("target.libraries", [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "cpu_features": []}] * 33),
+        ("target.libraries", [{"file": 3, "mcpu": "x", "activations": "exact", "cpu_features": []}]),
+        (
+            "target.libraries",
+            [{"file": "model/tokenizer.json", "mcpu": "x", "activations": "exact", "cpu_features": []}],
+        ),
+        (
+            "target.libraries",
+            [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "", "activations": "exact", "cpu_features": []}],
+        ),
+        (
+            "target.libraries",
+            [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "activations": "exact", "cpu_features": "avx2"}],
+        ),
+        (
+            "target.libraries",
+            [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "activations": "exact", "cpu_features": [2]}],
+        ),
+        (
+            "target.libraries",
+            [{"file": "lib/cpu-x86_64-avx2.so", "mcpu": "x", "activations": "exact", "cpu_features": []}] * 33,
+        ),
         ("model.config", []),
         ("cost", None),
         ("cost.weight_bytes", -1),

@@ -80,7 +80,7 @@ def test_an_adapter_from_publish_to_merge(
 def test_a_bundle_is_a_program_and_says_so(
     keeper: Keeper, server: Server, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    library = {"file": "lib/cpu.so", "mcpu": "generic", "cpu_features": []}
+    library = {"file": "lib/cpu.so", "mcpu": "generic", "activations": "exact", "cpu_features": []}
     target = {"name": "any", "device": "cpu", "arch": cpu_arch(), "libraries": [library]}
     bundle = write_bundle(tmp_path / "bundle", target=target)
     publish_student(keeper, bundle, "phone")
@@ -100,7 +100,12 @@ def test_a_bundle_is_a_program_and_says_so(
 def test_a_bundle_of_another_cpu_is_not_downloaded(
     keeper: Keeper, server: Server, tmp_path: Path, change: dict, pattern: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    library = {"file": "lib/cpu.so", "mcpu": "generic", "cpu_features": change.get("cpu_features", [])}
+    library = {
+        "file": "lib/cpu.so",
+        "mcpu": "generic",
+        "activations": "exact",
+        "cpu_features": change.get("cpu_features", []),
+    }
     target = {"name": "any", "device": "cpu", "arch": change.get("arch", cpu_arch()), "libraries": [library]}
     publish_student(keeper, write_bundle(tmp_path / "bundle", target=target), "other")
     _, err = run(capsys, "student", "pull", "other", *at(keeper, server), status=1)

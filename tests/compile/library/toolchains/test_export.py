@@ -116,7 +116,7 @@ def test_no_nvcc_is_said_before_anything_is_compiled(
     monkeypatch.setattr(nvcc, "find_nvcc", lambda: None)
     with (
         pytest.raises(UserError, match="--target jetson: no nvcc: pip install"),
-        building(Checkpoint(tiny_model), "q4f32_1", load_target("jetson"), 64, tmp_path),
+        building(Checkpoint(tiny_model), "q4f32_1", load_target("jetson"), 64, "exact", tmp_path),
     ):
         pass
 
@@ -126,7 +126,7 @@ def test_a_macs_decoders_are_signed_dylibs_one_with_metal_source(tmp_path: Path,
     target = load_target("metal")
     assert load_target("macos").variants == target.variants[1:]
     (tmp_path / "lib").mkdir()
-    with building(Checkpoint(tiny_model), "q4f32_1", target, 64, tmp_path) as finish:
+    with building(Checkpoint(tiny_model), "q4f32_1", target, 64, "exact", tmp_path) as finish:
         gpu, cpu = finish()
     assert (gpu["file"], gpu["device"]) == ("lib/metal-aarch64-macos.dylib", "metal")
     assert (cpu["file"], cpu["device"], cpu["mcpu"]) == ("lib/cpu-aarch64-m1.dylib", "cpu", "apple-m1")
@@ -149,7 +149,7 @@ def test_a_macs_decoders_are_signed_dylibs_one_with_metal_source(tmp_path: Path,
 def test_ios_decoder_as_an_archive_of_a_system_library(tmp_path: Path, tiny_model: Path) -> None:
     target = load_target("ios")
     (tmp_path / "lib").mkdir()
-    with building(Checkpoint(tiny_model), "q4f32_1", target, 64, tmp_path) as finish:
+    with building(Checkpoint(tiny_model), "q4f32_1", target, 64, "exact", tmp_path) as finish:
         (entry,) = finish()
     library = tmp_path / entry["file"]
     data = library.read_bytes()

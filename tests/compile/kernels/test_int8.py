@@ -1,0 +1,96 @@
+"""Matrix kernels with 8-bit inputs: equal to float64 over the rounded inputs, for every storage, variant and count."""
+
+from __future__ import annotations
+
+import emulator
+import numpy as np
+import pytest
+
+pytest.importorskip("tvm")
+
+from test_matmul import X86, build, call, inputs, target_of, weights
+
+from duomem.compile.kernels.int8 import int8_matmul
+from duomem.compile.kernels.matmul import matmul
+from duomem.compile.kernels.storage import STORAGES, Storage
+from duomem.compile.kernels.tile import cpu_of
+from duomem.device.engine.schemes import GROUP, INT8
+
+GROUPED = [storage for storage in STORAGES.values() if storage.grouped]
+SHAPES = {(100, 96): (1, 2, 7, 33), (33, 1536): (1, 100)}
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    """float64 rows [m, k] as the kernels take them: int8 times a step, a group of 32."""
+    groups = x.astype(np.float64).reshape(len(x), -1, GROUP)
+    largest = np.abs(groups).max(2, keepdims=True)
+    step = np.where(largest > 0, largest / 127, 1)
+    return (np.rint((groups / step).astype(np.float32)) * step).reshape(x.shape)
+
+
+def check(y: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
+    """Within float32's error of the rounded product; a rounding on the edge may fall to either side."""
+    near = rounded(x)
+    error = np.abs(y - near @ w.T)
+    edge = (np.abs(x).reshape(len(x), -1, GROUP).max(2) / 127) @ np.abs(w).reshape(len(w), -1, GROUP).max(2).T
+    assert (error <= 4e-6 * (np.abs(near) @ np.abs(w).T) + edge).all()
+    assert np.quantile(error / (np.abs(near) @ np.abs(w).T + 1e-9), 0.9) < 1e-6
+
+
+@pytest.mark.parametrize("storage", GROUPED, ids=lambda s: s.name)
+@pytest.mark.parametrize("variant", [name for name in X86 if name not in ("plain", "avx", "avx512")])
+def test_products_of_rounded_inputs(variant: str, storage: Storage) -> None:
+    target = target_of(variant)
+    for (n, k), counts in SHAPES.items():
+        arrays, w = weights(storage, n, k)
+        many, one = (build(int8_matmul(storage, n, k, cpu_of(target), one_row), target) for one_row in (False, True))
+        for function, m in [(one, 1), *((many, m) for m in counts)]:
+            x, y = inputs(m, k), np.full((1, m, n), np.nan, np.float32)
+            check(call(function, [x[None], *arrays, y])[0], x, w)
+
+
+@pytest.mark.parametrize("storage", GROUPED, ids=lambda s: s.name)
+def test_the_extremes_of_codes_and_inputs_do_not_overflow(storage: Storage) -> None:
+    target = target_of("avx2")
+    n, k = 32, 64
+    arrays, _ = weights(storage, n, k)
+    arrays[0][:] = 0xFFFFFFFF
+    x = np.full((7, k), -1.0, np.float32)
+    x[1::2] = 1.0
+    scale = arrays[1].astype(np.float64) if storage.scale == "float16" else None
+    if scale is None:
+        scale = (arrays[1].astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
+    w = np.repeat(scale[0].T, GROUP, axis=1) * ((1 << storage.bits) - 1 - storage.zero)
+    y = call(
+        build(int8_matmul(storage, n, k, cpu_of(target), False), target),
+        [x[None], *arrays, np.zeros((1, 7, n), np.float32)],
+    )
+    np.testing.assert_allclose(y[0], x @ w.T, rtol=1e-5, atol=1e-5)
+
+
+def test_a_nan_is_not_rounded_away() -> None:
+    target = target_of("avx2")
+    arrays, _ = weights(STORAGES["q4"], 32, 64)
+    x = np.ones((1, 1, 64), np.float32)
+    x[0, 0, 40] = np.nan
+    kernel = build(int8_matmul(STORAGES["q4"], 32, 64, cpu_of(target), True), target)
+    assert np.isnan(call(kernel, [x, *arrays, np.zeros((1, 1, 32), np.float32)])).all()
+
+
+def test_without_byte_products_inputs_stay_exact() -> None:
+    cpu = cpu_of(target_of("plain"))
+    assert matmul(STORAGES["q4"], 32, 64, cpu, False, INT8) is matmul(STORAGES["q4"], 32, 64, cpu, False)
+    assert matmul(STORAGES["f16"], 32, 64, cpu, False, INT8) is matmul(STORAGES["f16"], 32, 64, cpu, False)
+
+
+@pytest.mark.qemu
+@pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or "")
+@pytest.mark.parametrize("storage", [STORAGES[name] for name in ("q4", "q8h")], ids=lambda s: s.name)
+@pytest.mark.parametrize("variant", ["dotprod", "i8mm"])
+def test_products_of_rounded_inputs_on_aarch64(variant: str, storage: Storage) -> None:
+    cpu = cpu_of(emulator.variant_target(variant))
+    arrays, w = weights(storage, 70, 96)
+    for m in (1, 5):
+        x, y = inputs(m, 96), np.zeros((1, m, 70), np.float32)
+        kernel = int8_matmul(storage, 70, 96, cpu, m == 1)
+        check(emulator.run_kernel(kernel, [x[None], *arrays, y], variant)[-1][0], x, w)
