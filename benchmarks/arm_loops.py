@@ -20,9 +20,9 @@ _REFERENCE = re.compile(r"0x([0-9a-f]+) <[^>]*>")
 _BRANCH = re.compile(r"^(b|b\.\w+|cbn?z|tbn?z)\s")
 _TO_FLOAT = re.compile(r"^[su]cvtf\s")
 _INTEGER = {
-    **dict.fromkeys(("sdot", "udot", "usdot"), {"4s": 16, "2s": 8, "s": 16}),
-    **dict.fromkeys(("smmla", "ummla", "usmmla"), {"4s": 32, "s": 32}),
-    **dict.fromkeys(("smlal", "smlal2", "umlal", "umlal2", "smull", "smull2"), {"8h": 8, "4s": 4}),
+    **{name: {"4s": 16, "2s": 8, "s": 16} for name in ("sdot", "udot", "usdot")},
+    **{name: {"4s": 32, "s": 32} for name in ("smmla", "ummla", "usmmla")},
+    **{name: {"8h": 8, "4s": 4} for name in ("smlal", "smlal2", "umlal", "umlal2", "smull", "smull2")},
 }
 _FLOAT = {"fmla": {"4s": 4, "2s": 2, "8h": 8, "s": 4, "h": 8}, "fmadd": {"": 1}}
 _FIRST = re.compile(r"^(\w+)\s+\{?\s*([a-z])\d+(?:\.(\w+))?")
