@@ -44,7 +44,7 @@ class Shares:
     source: str
 
 
-DOCUMENTED = Shares(0.38, 0.62, "2 cores of an AMD EPYC (Zen 3, AVX2), SmolLM2-135M q4f32_1, exact activations")
+DOCUMENTED = Shares(0.39, 0.61, "2 cores of an AMD EPYC (Zen 3, AVX2), SmolLM2-135M q4f32_1, exact activations")
 """Measured on 2026-11-29: tg128 178 and pp512 502 tokens/s; peaks there 35.9 GB/s and 189 GFLOP/s."""
 
 
