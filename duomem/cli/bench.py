@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from duomem.cli.values import COUNT, BundleFolder, Numbers, OutputFile
+from duomem.cli.values import COUNT, BundleFolder, InputFile, Numbers, OutputFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,20 @@ LLAMA_CPP = "llama.cpp"
     show_default="all that hold the bundle's weights",
     help="GGUF types for that engine.",
 )
+@click.option(
+    "--estimate",
+    "devices",
+    metavar="DEVICE[,DEVICE...]",
+    show_default="measure here",
+    help="Measure nothing: print what public figures of these devices, or of all, allow at most.",
+)
+@click.option(
+    "--measured",
+    type=InputFile("bench result"),
+    metavar="FILE",
+    show_default="the documented shares",
+    help="For --estimate: the --json of an earlier bench, whose shares of the peaks are taken as likely.",
+)
 @click.option("--json", "file", type=OutputFile(), metavar="FILE", help="Write the JSON object here too.")
 def bench(
     bundle: Path,
@@ -58,6 +72,8 @@ def bench(
     context: tuple[int, ...] | None,
     vs: str | None,
     vs_quant: str | None,
+    devices: str | None,
+    measured: Path | None,
     file: Path | None,
 ) -> None:
     """Measure the speed of BUNDLE on this machine.
@@ -75,6 +91,10 @@ def bench(
     from duomem.device.bench.report import report
     from duomem.device.engine.bundle import read_bundle
 
+    if measured and not devices:
+        raise click.UsageError("--measured: for what? Give --estimate DEVICE too.")
+    if devices:
+        return _estimate(bundle, devices.split(","), prompt, gen, measured, file)
     if vs_quant and not vs:
         raise click.UsageError("--vs-quant: for which engine? Give --vs llama.cpp too.")
     if vs and find_spec("llama_cpp") is None:
@@ -87,6 +107,25 @@ def bench(
         baselines = _llama_cpp(read, vs_quant, Path(folder)) if vs else ()
         result = run_bench(read, settings, baselines)
     print(report(result))
+    if file:
+        write_json(file, result)
+    print(json.dumps(result, separators=(",", ":")))
+
+
+def _estimate(folder: Path, names: list[str], prompt: int, gen: int, measured: Path | None, file: Path | None) -> None:
+    """Print what the bundle's cost and devices' public figures give."""
+    from duomem.core.files import write_json
+    from duomem.device.bench import estimate as rooflines
+    from duomem.device.engine.bundle import read_bundle
+    from duomem.device.engine.cost import DecoderCost
+
+    devices = rooflines.choose_devices(names, rooflines.read_devices())
+    shares = rooflines.measured_shares(measured) if measured else rooflines.DOCUMENTED
+    bundle = read_bundle(folder)
+    cost = DecoderCost.from_json(bundle.manifest.get("cost"), f"{folder}/bundle.json")
+    estimates = rooflines.estimate(cost, devices, prompt, gen, bundle.prefill_chunk, shares)
+    result = rooflines.estimate_json(estimates, devices, prompt, gen, shares)
+    print(rooflines.estimate_lines(estimates, devices, prompt, gen, shares))
     if file:
         write_json(file, result)
     print(json.dumps(result, separators=(",", ":")))

@@ -1,4 +1,4 @@
-"""Students and targets as data: a new student or target is a new TOML file here.
+"""Students, targets and devices as data: a new student or target is a new TOML file, a device an entry of devices.toml.
 
 They are read from wherever the package is installed; only the kit's installer ever runs from a zip, and it reads none.
 """
@@ -17,6 +17,11 @@ def student_files() -> dict[str, Path]:
 def target_files() -> dict[str, Path]:
     """The target files by name, sorted."""
     return _toml_files("targets")
+
+
+def devices_file() -> Path:
+    """The public figures of devices that are not here."""
+    return Path(str(files(__name__) / "devices.toml"))
 
 
 def _toml_files(folder: str) -> dict[str, Path]:

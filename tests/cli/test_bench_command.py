@@ -105,3 +105,29 @@ def test_a_gguf_type_that_does_not_hold_the_weights(tiny_bundle: Path, capfd: py
     pytest.importorskip("gguf", reason="gguf is not installed")
     assert main(["bench", str(tiny_bundle), *QUICK, "--vs", "llama.cpp", "--vs-quant", "Q4_0,Q6_K"]) == 1
     assert "--vs-quant Q6_K: weights in q4f32_1 can become Q4_0 or Q4_1" in capfd.readouterr().err
+
+
+def test_an_estimate_measures_nothing(tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "estimate.json"
+    names = "raspberry-pi-5,apple-m1"
+    assert main(["bench", str(tiny_bundle), "--estimate", names, "--json", str(file)]) == 0
+    out, err = capfd.readouterr()
+    result = json.loads(out.splitlines()[-1])
+    assert result == json.loads(file.read_text()) and err == "" and out.startswith("ESTIMATES")
+    assert [device["device"] for device in result["devices"]] == names.split(",")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--estimate", "fridge"], 1, "--estimate fridge: no such device: use all, or some of raspberry-pi-5"),
+        (["--measured", __file__], 2, "--measured: for what? Give --estimate DEVICE too"),
+        (["--estimate", "all", "--measured", __file__], 1, "test_bench_command.py: bench result"),
+    ],
+)
+def test_a_mistake_in_an_estimate_is_one_line(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], status: int, said: str
+) -> None:
+    assert main(["bench", str(tiny_bundle), *arguments]) == status
+    out, err = capfd.readouterr()
+    assert out == "" and said in err and err.count("\n") == 1
