@@ -28,6 +28,10 @@ _DAMPING = 0.01
 """Share of the Hessian's mean diagonal that is added to its diagonal."""
 
 
+_ROWS = 16384
+"""Rows of a matrix rounded at once: a head of a large vocabulary is never copied whole."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """episodes: token ids, an episode each; record: where they come from, as bundle.json tells it (JSON)."""
@@ -138,12 +142,25 @@ def gptq(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, n
     group's scale is chosen when it is reached, for the weights as they are by then, with an error counted by
     how large its column's inputs are.
     """
-    import torch
-
     n, k = w.shape
     importance = np.diagonal(hessian)
     order = _order(importance)
     feedback = _feedback(hessian[np.ix_(order, order)])
+    codes = np.empty((n, k // GROUP * SCHEMES[scheme].bits), np.uint32)
+    scale = np.empty((n, k // GROUP), np.float32)
+    for row in range(0, n, _ROWS):
+        rows = slice(row, row + _ROWS)
+        codes[rows], scale[rows] = _gptq_rows(w[rows], order, importance, feedback, scheme)
+    return codes, scale
+
+
+def _gptq_rows(
+    w: np.ndarray, order: np.ndarray, importance: np.ndarray, feedback: torch.Tensor, scheme: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """`gptq` of some rows, whose columns are rounded in this order [K] with this feedback [K, K]."""
+    import torch
+
+    n, k = w.shape
     rest = torch.from_numpy(np.ascontiguousarray(w[:, order], np.float32))
     codes = np.empty((n, k), np.float32)
     scale = np.empty((n, k // GROUP), np.float32)

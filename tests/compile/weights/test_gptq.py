@@ -195,6 +195,7 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
         yield lambda: entries
 
     monkeypatch.setattr(writer, "building", reuse)
+    monkeypatch.setenv("DUOMEM_HOME", str(tmp_path / "home"))
     pack, out = tmp_path / "p.dmpack", tmp_path / "b"
     build_pack(played, pack, "p")
     arguments = [tiny_model, "--context", 256, "--calibrate", played, "--out", out]
