@@ -75,8 +75,8 @@ def _write_shard(file: Path, tensors: dict[str, tuple[int, ...]], random: np.ran
     with open(file, "wb") as f:
         f.write(len(text).to_bytes(8, "little") + text)
         for shape in tensors.values():
-            for _ in range(shape[0] if len(shape) > 1 else 1):
-                *_, width = shape
+            rows, width = (shape[0], shape[1]) if len(shape) == 2 else (1, shape[0])
+            for _ in range(rows):
                 values = random.standard_normal(width, np.float32) * np.float32(SPREAD)
                 if len(shape) == 1:
                     values = np.ones(width, np.float32)

@@ -76,7 +76,7 @@ def _parts(checkpoint: Checkpoint, rounded: Rounded) -> Iterator[memoryview]:
     for weight in checkpoint.config.weights():
         if weight.is_matrix:
             for array, kind in zip(rounded[weight.name], ("<u4", "<f4"), strict=True):
-                yield memoryview(np.ascontiguousarray(array, kind)).cast("B")
+                yield np.ascontiguousarray(array, kind).data.cast("B")
 
 
 def _read(file: Path, checkpoint: Checkpoint, scheme: str) -> Rounded | None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +31,7 @@ def equal(one: Rounded, other: Rounded) -> bool:
 
 
 def test_the_same_student_is_rounded_once(tiny_model: Path, calls: list[str]) -> None:
-    arguments: tuple[Any, ...] = Checkpoint(tiny_model), Calibration((tuple(range(60)),), {"method": "gptq"})
+    arguments = Checkpoint(tiny_model), Calibration((tuple(range(60)),), {"method": "gptq"})
     first = rounded_once(*arguments, "q4f32_1")
     assert equal(first, rounded_once(*arguments, "q4f32_1")) and len(calls) == 1
     rounded_once(arguments[0], Calibration((tuple(range(59)),), {"method": "gptq"}), "q4f32_1")
@@ -42,7 +41,7 @@ def test_the_same_student_is_rounded_once(tiny_model: Path, calls: list[str]) ->
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
 def test_a_damaged_file_is_made_anew(tiny_model: Path, tmp_path: Path, calls: list[str], damage: str) -> None:
-    arguments: tuple[Any, ...] = Checkpoint(tiny_model), Calibration((tuple(range(60)),), {}), "q4f32_1"
+    arguments = Checkpoint(tiny_model), Calibration((tuple(range(60)),), {}), "q4f32_1"
     first = rounded_once(*arguments)
     (file,) = (tmp_path / "home").rglob("*.gptq")
     data = bytearray(file.read_bytes())
@@ -53,7 +52,9 @@ def test_a_damaged_file_is_made_anew(tiny_model: Path, tmp_path: Path, calls: li
     assert len(calls) == 2
 
 
-def test_the_oldest_go_first(tiny_model: Path, tmp_path: Path, calls: list[str], monkeypatch: Any) -> None:
+def test_the_oldest_go_first(
+    tiny_model: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_KEPT_BYTES", 1)
     for n in (50, 60):
         rounded_once(Checkpoint(tiny_model), Calibration((tuple(range(n)),), {}), "q4f32_1")
