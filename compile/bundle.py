@@ -21,9 +21,10 @@ from duomem.compile.library.gpu_limits import check_gpu
 from duomem.compile.library.target import Target, load_target
 from duomem.compile.models.accounting import decoder_cost
 from duomem.compile.weights.checkpoint import Checkpoint, model_id
-from duomem.compile.weights.gptq import Calibration, quantize_calibrated
+from duomem.compile.weights.gptq import Calibration
 from duomem.compile.weights.mlc_layout import write_chat_config, write_weights
 from duomem.compile.weights.quantize import PackedTensor, check_scheme, store, store_quantized
+from duomem.compile.weights.rounded import rounded_once
 from duomem.core.claim import Claim, claimed
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import CompileError
@@ -238,7 +239,7 @@ def _describe(target: Target, libraries: list[dict[str, Any]]) -> dict[str, Any]
 
 def packed_tensors(checkpoint: Checkpoint, scheme: str, calibration: Calibration | None) -> Iterator[PackedTensor]:
     """The model's tensors as `scheme` stores them, in MLC's names."""
-    rounded = {} if calibration is None else quantize_calibrated(checkpoint, calibration, scheme)
+    rounded = {} if calibration is None else rounded_once(checkpoint, calibration, scheme)
     weights = list(checkpoint.config.weights())
     for weight in progress(weights, f"weights to {scheme}", unit="matrix"):
         if weight.name in rounded:

@@ -5,6 +5,7 @@ Reads the job (see gate); writes original.npy, expected.npy and JOB.result.json 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from duomem.compile.gate.job import run_job
 from duomem.compile.gate.steps import Choices, RecordedEpisode
 from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.layered import EMBEDDING, LayeredModel, Read
 from duomem.compile.weights.quantize import load_stored
-from duomem.compile.weights.reference import load_reference, set_weight
+from duomem.compile.weights.reference import split
 from duomem.core.errors import GateError
 from duomem.device.engine.schemes import GROUP
 from duomem.device.engine.weights import read_tensor_cache
@@ -37,35 +39,75 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     Raises GateError if transformers cannot load the model, or a stored weight is not the model's.
     """
     checkpoint = Checkpoint(Path(job["checkpoint"]))
-    model = load_reference(checkpoint)
-    np.save(folder / "original.npy", np.concatenate([_logits(model, tokens) for tokens in job["prompts"]]))
+    model = LayeredModel(checkpoint)
+    episodes = [RecordedEpisode.from_json(value) for value in job["episodes"]]
+    prompts = job["prompts"]
+    texts = [*prompts, *(episode.tokens for episode in episodes)]
+    rows = [range(len(tokens)) for tokens in prompts] + [episode.rows for episode in episodes]
     choices = Choices()
-    for episode in map(RecordedEpisode.from_json, job["episodes"]):
-        logits = _logits(model, episode.tokens, episode.rows)
-        for step in episode.steps:
+    original = []
+    for i, logits in enumerate(_logits(model, checkpoint.tensor, texts, rows)):
+        if i < len(prompts):
+            original.append(logits)
+            continue
+        for step in episodes[i - len(prompts)].steps:
             choices.add(step, logits[: len(step.allowed)])
             logits = logits[len(step.allowed) :]
-    records = read_tensor_cache(Path(job["model_dir"]))
-    for weight in checkpoint.config.weights():
-        array = load_stored(weight, records, job["scheme"])
-        check_stored(weight, array, checkpoint.matrix(weight))
-        set_weight(model, checkpoint.config, weight, array)
-    np.save(folder / "expected.npy", np.concatenate([_logits(model, tokens) for tokens in job["prompts"]]))
+    np.save(folder / "original.npy", np.concatenate(original))
+    del original
+    stored = _Stored(checkpoint, Path(job["model_dir"]), job["scheme"])
+    expected = list(_logits(model, stored.tensor, prompts, rows[: len(prompts)]))
+    np.save(folder / "expected.npy", np.concatenate(expected))
     return {
         "name": f"transformers {transformers.__version__}, torch {torch.__version__}, float32",
         "choices": vars(choices),
     }
 
 
-def _logits(model: Any, tokens: Any, rows: list[int] | None = None) -> np.ndarray:
-    """float32 logits [n, vocab], n all tokens or those at `rows`."""
-    keep = 0 if rows is None else torch.tensor(rows)
+class _Stored:
+    """The weights as stored, each checked against the model's when it is first read."""
+
+    def __init__(self, checkpoint: Checkpoint, folder: Path, scheme: str) -> None:
+        self._checkpoint, self._scheme = checkpoint, scheme
+        self._records = read_tensor_cache(folder)
+        self._weights = {source: weight for weight in checkpoint.config.weights() for source in weight.sources}
+        self._read: dict[str, np.ndarray] = {}
+
+    def tensor(self, source: str) -> np.ndarray:
+        """The value of the model folder's tensor `source`, read once from what is stored. Raises GateError."""
+        if source not in self._read:
+            weight = self._weights[source]
+            array = load_stored(weight, self._records, self._scheme)
+            check_stored(weight, array, self._checkpoint.blocks(weight))
+            self._read |= split(self._checkpoint.config, weight, array)
+        return self._read.pop(source)
+
+
+def _logits(model: LayeredModel, read: Read, texts: Sequence[Any], rows: Sequence[Any]) -> Iterator[np.ndarray]:
+    """float32 logits [n, vocab] of each text at its n `rows`: token ids, all of them layer by layer."""
     with torch.inference_mode():
-        return model(torch.tensor([list(tokens)]), logits_to_keep=keep, use_cache=False).logits[0].numpy()
+        table = read(EMBEDDING)
+        hidden = [model.embed(tokens, table) for tokens in texts]
+        del table
+        for i in range(len(model)):
+            with model.layer(i, read) as layer:
+                hidden = [model.forward(i, layer, h) for h in hidden]
+        head = read(model.head_source)
+        norm = read("model.norm.weight")
+        for h, kept in zip(hidden, rows, strict=True):
+            yield model.logits(h[:, list(kept)], norm, head).numpy()
 
 
-def check_stored(weight: Weight, array: np.ndarray, original: np.ndarray) -> None:
-    """Raise GateError unless `array`, as stored, is a rounding of `original`."""
+def check_stored(weight: Weight, array: np.ndarray, original: Iterable[np.ndarray]) -> None:
+    """Raise GateError unless `array`, as stored, is a rounding of `original`, which comes in blocks of rows."""
+    row = 0
+    for block in original:
+        _check_rows(weight, array[row : row + len(block)], block, row)
+        row += len(block)
+
+
+def _check_rows(weight: Weight, array: np.ndarray, original: np.ndarray, first: int) -> None:
+    """`check_stored` of some rows, the first of which is row `first`."""
     groups = [x.reshape(-1, GROUP if x.shape[-1] % GROUP == 0 else x.shape[-1]) for x in (array - original, original)]
     by_group = [np.einsum("gk,gk->g", x, x) for x in groups]
     per_row = original.shape[-1] // groups[0].shape[1]
@@ -75,7 +117,7 @@ def check_stored(weight: Weight, array: np.ndarray, original: np.ndarray) -> Non
         bad = np.flatnonzero(~(error <= bound**2 * norm))
         if bad.size:
             raise GateError(
-                f"parity gate: {weight.name}, row {bad[0] // a_row}: what is stored is no rounding of the "
+                f"parity gate: {weight.name}, row {first + bad[0] // a_row}: what is stored is no rounding of the "
                 "model's weight, so no bundle was written: report this"
             )
 

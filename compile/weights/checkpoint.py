@@ -76,20 +76,32 @@ class Checkpoint:
     def blocks(self, weight: Weight) -> Iterator[np.ndarray]:
         """The rows of `matrix(weight)`, float32 [r, ...], at most 16 MiB (or a row) at a time."""
         for source in weight.sources:
-            path, dtype, shape, offset = self._tensors[source]
-            row = int(np.prod(shape[1:], dtype=np.int64))
-            stored = np.dtype(_STORED[dtype])
-            with open(path, "rb") as f:
-                f.seek(offset)
-                left = shape[0]
-                while left:
-                    rows = min(left, max(1, _BLOCK_VALUES // row))
-                    raw = np.fromfile(f, stored, rows * row)
-                    if raw.size != rows * row:
-                        raise ModelError(f"{path}: {source} ends early: copy the model again")
-                    values = _widen(raw).reshape(rows, *shape[1:])
-                    yield values + np.float32(weight.offset) if weight.offset else values
-                    left -= rows
+            for values in self._source_blocks(source):
+                yield values + np.float32(weight.offset) if weight.offset else values
+
+    def tensor(self, source: str) -> np.ndarray:
+        """The tensor `source` of the folder, float32, as it is there."""
+        whole = np.empty(self._tensors[source][2], np.float32)
+        row = 0
+        for block in self._source_blocks(source):
+            whole[row : row + len(block)] = block
+            row += len(block)
+        return whole
+
+    def _source_blocks(self, source: str) -> Iterator[np.ndarray]:
+        path, dtype, shape, offset = self._tensors[source]
+        row = int(np.prod(shape[1:], dtype=np.int64))
+        stored = np.dtype(_STORED[dtype])
+        with open(path, "rb") as f:
+            f.seek(offset)
+            left = shape[0]
+            while left:
+                rows = min(left, max(1, _BLOCK_VALUES // row))
+                raw = np.fromfile(f, stored, rows * row)
+                if raw.size != rows * row:
+                    raise ModelError(f"{path}: {source} ends early: copy the model again")
+                yield _widen(raw).reshape(rows, *shape[1:])
+                left -= rows
 
     def _index(self) -> dict[str, tuple[Path, str, tuple[int, ...], int]]:
         """name, as the family's decoder calls it -> (file, stored dtype, shape, offset of its first byte)."""

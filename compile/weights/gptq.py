@@ -1,7 +1,7 @@
 """Calibrated rounding: GPTQ (Frantar et al., arXiv 2210.17323) into the codes and scales of a scheme.
 
 The layout is that of `quantize`; the codes and scales keep the outputs on the student's own episodes near the
-original, not the weights themselves. Holds the whole model in float32.
+original, not the weights themselves. One decoder layer is in memory at a time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 
 from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.layered import EMBEDDING, LayeredModel
 from duomem.compile.weights.quantize import dequantize, group_scales, pack, quantize
-from duomem.compile.weights.reference import load_reference, set_weight
+from duomem.compile.weights.reference import set_weight
 from duomem.core.errors import CompileError
 from duomem.core.progress import progress
 from duomem.device.engine.schemes import GROUP, SCHEMES
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 _DAMPING = 0.01
 """Share of the Hessian's mean diagonal that is added to its diagonal."""
+
+
+_ROWS = 16384
+"""Rows of a matrix rounded at once: a head of a large vocabulary is never copied whole."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +56,31 @@ def quantize_calibrated(
         )
     run = _Run(checkpoint, scheme)
     with torch.no_grad():
-        run.run([torch.tensor([tokens]) for tokens in calibration.episodes])
+        run.run(calibration.episodes)
     return run.stored
 
 
 class _Run:
-    """One pass over the layers; `model` holds the dequantized values of what is `stored`."""
+    """One pass over the layers, each loaded when it is reached; `stored` are the matrices rounded so far."""
 
     def __init__(self, checkpoint: Checkpoint, scheme: str) -> None:
         self.checkpoint, self.scheme = checkpoint, scheme
-        self.model = load_reference(checkpoint)
+        self.model = LayeredModel(checkpoint)
         self.weights = {source: weight for weight in checkpoint.config.weights() for source in weight.sources}
         self.stored: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def run(self, episodes: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Quantize every matrix; `episodes` are token ids [1, n]. What reaches the head, [1, n, hidden] each."""
-        core = self.model.model
-        table = self.weights["model.embed_tokens.weight"]
-        self._keep(table, *quantize(self.checkpoint.matrix(table), self.scheme))
-        hidden = [core.embed_tokens(tokens) for tokens in episodes]
-        for i, layer in enumerate(progress(core.layers, "calibrated rounding", unit="layer")):
-            hidden = self._layer(i, layer, hidden)
-        outputs = [core.norm(h) for h in hidden]
-        self._round(["lm_head.weight" if "lm_head.weight" in self.weights else "model.embed_tokens.weight"], outputs)
+    def run(self, episodes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Quantize every matrix; `episodes` are token ids. What reaches the head, [1, n, hidden] each."""
+        table = self.weights[EMBEDDING]
+        matrix = self._keep(table, *quantize(self.checkpoint.matrix(table), self.scheme))
+        hidden = [self.model.embed(tokens, matrix) for tokens in episodes]
+        del matrix
+        for i in progress(range(len(self.model)), "calibrated rounding", unit="layer"):
+            with self.model.layer(i, self.checkpoint.tensor) as layer:
+                hidden = self._layer(i, layer, hidden)
+        with self.model.norm(self.checkpoint.tensor) as norm:
+            outputs = [norm(h) for h in hidden]
+        self._round(None, "", [self.model.head_source], outputs)
         return outputs
 
     def _layer(self, i: int, layer: Any, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -89,44 +96,32 @@ class _Run:
             before_mlp, after_attention = layer.pre_feedforward_layernorm, layer.post_attention_layernorm
             after_mlp = layer.post_feedforward_layernorm
         inputs = [layer.input_layernorm(h) for h in hidden]
-        self._round([f"{name}self_attn.{x}_proj.weight" for x in "qkv"], inputs)
+        self._round(layer, name, [f"{name}self_attn.{x}_proj.weight" for x in "qkv"], inputs)
         out, attention.o_proj = attention.o_proj, torch.nn.Identity()
-        mixed = [attention(x, **self._positions(i, x))[0] for x in inputs]
+        mixed = [attention(x, **self.model.positions(i, x.shape[1]))[0] for x in inputs]
         attention.o_proj = out
-        self._round([name + "self_attn.o_proj.weight"], mixed)
+        self._round(layer, name, [name + "self_attn.o_proj.weight"], mixed)
         hidden = [h + after_attention(out(x)) for h, x in zip(hidden, mixed, strict=True)]
         inputs = [before_mlp(h) for h in hidden]
-        self._round([name + "mlp.gate_proj.weight", name + "mlp.up_proj.weight"], inputs)
+        self._round(layer, name, [name + "mlp.gate_proj.weight", name + "mlp.up_proj.weight"], inputs)
         inner = [mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x) for x in inputs]
-        self._round([name + "mlp.down_proj.weight"], inner)
+        self._round(layer, name, [name + "mlp.down_proj.weight"], inner)
         return [h + after_mlp(mlp.down_proj(x)) for h, x in zip(hidden, inner, strict=True)]
 
-    def _positions(self, i: int, x: torch.Tensor) -> dict[str, Any]:
-        """What layer i's attention takes beside its inputs x [1, n, hidden]: its rotation and its mask.
-
-        Without sliding layers transformers' own causal mask serves; with them it is written out, [1, 1, n, n].
+    def _round(self, layer: Any, prefix: str, sources: Sequence[str], inputs: Sequence[torch.Tensor]) -> None:
+        """Quantize the stored weights that hold the matrices `sources`, which share their inputs, and set them in
+        `layer`, whose names begin with `prefix`; None sets them nowhere.
         """
-        import torch
-
-        core, config = self.model.model, self.checkpoint.config
-        rows = torch.arange(x.shape[1])
-        local = (core.config.layer_types[i],) if config.local_rope_theta else ()
-        mask = None
-        if any(config.sliding_layers):
-            behind = rows[:, None] - rows
-            hidden = (behind < 0) | (behind >= (config.window(i) or len(rows)))
-            mask = torch.zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[None, None]
-        return {"position_embeddings": core.rotary_emb(x, rows[None], *local), "attention_mask": mask}
-
-    def _round(self, sources: Sequence[str], inputs: Sequence[torch.Tensor]) -> None:
-        """Quantize the stored weights that hold the matrices `sources`, which share their inputs."""
         total = hessian(inputs)
         for weight in dict.fromkeys(self.weights[source] for source in sources):
-            self._keep(weight, *gptq(self.checkpoint.matrix(weight), total, self.scheme))
+            rounded = self._keep(weight, *gptq(self.checkpoint.matrix(weight), total, self.scheme))
+            if layer is not None:
+                set_weight(layer, prefix, self.checkpoint.config, weight, rounded)
 
-    def _keep(self, weight: Weight, q: np.ndarray, scale: np.ndarray) -> None:
+    def _keep(self, weight: Weight, q: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Store the codes; the values they stand for."""
         self.stored[weight.name] = q, scale
-        set_weight(self.model, self.checkpoint.config, weight, dequantize(q, scale))
+        return dequantize(q, scale)
 
 
 def hessian(inputs: Sequence[torch.Tensor]) -> np.ndarray:
@@ -147,12 +142,25 @@ def gptq(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, n
     group's scale is chosen when it is reached, for the weights as they are by then, with an error counted by
     how large its column's inputs are.
     """
-    import torch
-
     n, k = w.shape
     importance = np.diagonal(hessian)
     order = _order(importance)
     feedback = _feedback(hessian[np.ix_(order, order)])
+    codes = np.empty((n, k // GROUP * SCHEMES[scheme].bits), np.uint32)
+    scale = np.empty((n, k // GROUP), np.float32)
+    for row in range(0, n, _ROWS):
+        rows = slice(row, row + _ROWS)
+        codes[rows], scale[rows] = _gptq_rows(w[rows], order, importance, feedback, scheme)
+    return codes, scale
+
+
+def _gptq_rows(
+    w: np.ndarray, order: np.ndarray, importance: np.ndarray, feedback: torch.Tensor, scheme: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """`gptq` of some rows, whose columns are rounded in this order [K] with this feedback [K, K]."""
+    import torch
+
+    n, k = w.shape
     rest = torch.from_numpy(np.ascontiguousarray(w[:, order], np.float32))
     codes = np.empty((n, k), np.float32)
     scale = np.empty((n, k // GROUP), np.float32)

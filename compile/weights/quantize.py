@@ -143,11 +143,15 @@ def dequantize(q: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """The inverse, bits told by the shapes: (uint32 [N, K * bits / 32], [N, K / 32]) -> float32 [N, K]."""
     bits = q.shape[1] // scale.shape[1]
     shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    codes = ((q[:, :, None] >> shifts) & np.uint32((1 << bits) - 1)).astype(np.float32)
-    codes += 1 - (1 << (bits - 1))
-    groups = codes.reshape(*scale.shape, GROUP)
-    groups *= scale.astype(np.float32)[:, :, None]
-    return groups.reshape(len(q), -1)
+    values = np.empty((*scale.shape, GROUP), np.float32)
+    rows = max(1, _BLOCK // (scale.shape[1] * GROUP))
+    for i in range(0, len(q), rows):
+        part = slice(i, i + rows)
+        codes = ((q[part, :, None] >> shifts) & np.uint32((1 << bits) - 1)).astype(np.float32)
+        codes += 1 - (1 << (bits - 1))
+        scales = scale[part].astype(np.float32)[:, :, None]
+        np.multiply(codes.reshape(*scales.shape[:2], GROUP), scales, out=values[part])
+    return values.reshape(len(q), -1)
 
 
 def pack(codes: np.ndarray, scheme: str) -> np.ndarray:

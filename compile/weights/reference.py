@@ -5,6 +5,7 @@ Imports torch inside its functions: the command reads a checkpoint before it loa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,23 @@ def load_reference(checkpoint: Checkpoint) -> Any:
     return text
 
 
-def set_weight(model: Any, config: DecoderConfig, weight: Weight, array: np.ndarray) -> None:
-    """Make `array`, float32 of `weight.shape`, the model's value of `weight`, source by source."""
+def set_weight(model: Any, prefix: str, config: DecoderConfig, weight: Weight, array: np.ndarray) -> None:
+    """Make `array`, float32 of `weight.shape`, the value of `weight` in `model`, source by source.
+
+    prefix: what the sources' names begin with that the model's own do not ("" for a whole model).
+    """
     import torch
 
-    row = 0
     with torch.no_grad():
-        for source in weight.sources:
-            rows = config.source_rows(source)
-            part = array[row : row + rows] - np.float32(weight.offset)
-            model.get_parameter(source).copy_(torch.from_numpy(part))
-            row += rows
+        for source, part in split(config, weight, array):
+            model.get_parameter(source.removeprefix(prefix)).copy_(torch.from_numpy(part))
+
+
+def split(config: DecoderConfig, weight: Weight, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The sources of `weight` and their values, float32, of `array`, its own."""
+    row = 0
+    for source in weight.sources:
+        rows = config.source_rows(source)
+        part = array[row : row + rows]
+        yield source, part - np.float32(weight.offset) if weight.offset else part
+        row += rows

@@ -22,6 +22,11 @@ def config_folder() -> Path:
     return _folder("XDG_CONFIG_HOME", ".config")
 
 
+def cache_folder() -> Path:
+    """$DUOMEM_HOME/cache, else the platform's folder for what can be made again. Raises as data_folder does."""
+    return _folder("XDG_CACHE_HOME", ".cache") / "cache"
+
+
 def _folder(variable: str, below_home: str) -> Path:
     if os.environ.get(HOME):
         return Path(os.environ[HOME])

@@ -14,9 +14,11 @@ import pytest
 from families import GEMMA3_ROPE, LLAMA3, SIZES, VARIANTS, WINDOW, text_model
 
 from duomem.compile import bundle as writer
+from duomem.compile.gate import reference
 from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq
 from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.layered import LayeredModel
 from duomem.compile.weights.quantize import dequantize, load_stored, quantize
 from duomem.compile.weights.reference import load_reference, set_weight
 from duomem.device.engine.bundle import Bundle
@@ -111,9 +113,9 @@ def differences(bundle: Bundle, reference: np.ndarray) -> dict[str, float]:
 def test_logits_are_those_of_transformers(
     variant: str, compiled: Callable[[str, str], Bundle], family_model: Callable[[str], Path]
 ) -> None:
-    reference = logits(load_reference(Checkpoint(family_model(variant))))
-    assert reference.std() > 0.5
-    worst = differences(compiled(variant, "q0f32"), reference)
+    expected = logits(load_reference(Checkpoint(family_model(variant))))
+    assert expected.std() > 0.5
+    worst = differences(compiled(variant, "q0f32"), expected)
     assert all(value < BOUND for value in worst.values()), worst
 
 
@@ -172,8 +174,8 @@ def test_set_weight_undoes_reading(variant: str, family_model: Callable[[str], P
     for weight in checkpoint.config.weights():
         array = checkpoint.matrix(weight)
         assert array.shape == weight.shape
-        set_weight(model, checkpoint.config, weight, np.zeros_like(array))
-        set_weight(model, checkpoint.config, weight, array)
+        set_weight(model, "", checkpoint.config, weight, np.zeros_like(array))
+        set_weight(model, "", checkpoint.config, weight, array)
     assert np.abs(logits(model) - before).max() < 1e-5
 
 
@@ -184,13 +186,25 @@ def test_calibration_walks_the_layers_as_transformers_does(
     """With nothing rounded, what reaches the head is transformers' own hidden state."""
     import torch
 
-    run = gptq._Run(Checkpoint(family_model(variant)), "q4f32_1")
-    monkeypatch.setattr(run, "_keep", lambda *_: None)
-    ids = torch.tensor([tokens()])
+    checkpoint = Checkpoint(family_model(variant))
+    run = gptq._Run(checkpoint, "q4f32_1")
+    monkeypatch.setattr(run, "_keep", lambda weight, *_: checkpoint.matrix(weight))
     with torch.no_grad():
-        (found,) = run.run([ids])
-        expected = run.model.model(ids).last_hidden_state
+        (found,) = run.run([tokens()])
+        expected = load_reference(checkpoint).model(torch.tensor([tokens()])).last_hidden_state
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_gate_walks_the_layers_as_transformers_does(variant: str, family_model: Callable[[str], Path]) -> None:
+    """Logits of chosen rows, layer by layer, are the whole model's."""
+    checkpoint = Checkpoint(family_model(variant))
+    texts = [tokens(), tokens()[:9]]
+    rows = [[0, 50, PROMPT], range(9)]
+    found = list(reference._logits(LayeredModel(checkpoint), checkpoint.tensor, texts, rows))
+    whole = logits(load_reference(checkpoint))
+    assert np.abs(found[0] - whole[rows[0]]).max() < 1e-5
+    assert np.abs(found[1] - whole[:9]).max() < 1e-5
 
 
 @pytest.mark.slow
@@ -217,10 +231,10 @@ def test_stored_weights_are_what_is_computed_with(
     original = logits(model)
     records = read_tensor_cache(bundle.model_dir)
     for weight in checkpoint.config.weights():
-        set_weight(model, checkpoint.config, weight, load_stored(weight, records, scheme))
-    reference = logits(model)
-    drift = float(np.abs(reference - original).max())
-    worst = differences(bundle, reference)
+        set_weight(model, "", checkpoint.config, weight, load_stored(weight, records, scheme))
+    expected = logits(model)
+    drift = float(np.abs(expected - original).max())
+    worst = differences(bundle, expected)
     bound = drift / 100 if SCHEMES[scheme].is_quantized else BOUND
     assert drift > BOUND and all(value < bound for value in worst.values()), (drift, worst)
 

@@ -20,6 +20,7 @@ from duomem.compile.weights import gptq as module
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
 from duomem.compile.weights.quantize import dequantize, quantize, round_scale, to_bfloat16
+from duomem.compile.weights.reference import load_reference
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Trajectory
@@ -138,11 +139,11 @@ def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: p
 
     checkpoint = Checkpoint(tiny_model)
     run = module._Run(checkpoint, "q4f32_1")
-    monkeypatch.setattr(run, "_keep", lambda *_: None)
-    tokens = torch.tensor([calibration(checkpoint).episodes[0]])
+    monkeypatch.setattr(run, "_keep", lambda weight, *_: checkpoint.matrix(weight))
+    tokens = calibration(checkpoint).episodes[0]
     with torch.no_grad():
         (found,) = run.run([tokens])
-        expected = run.model.model(tokens).last_hidden_state
+        expected = load_reference(checkpoint).model(torch.tensor([tokens])).last_hidden_state
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
 
 
@@ -194,6 +195,7 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
         yield lambda: entries
 
     monkeypatch.setattr(writer, "building", reuse)
+    monkeypatch.setenv("DUOMEM_HOME", str(tmp_path / "home"))
     pack, out = tmp_path / "p.dmpack", tmp_path / "b"
     build_pack(played, pack, "p")
     arguments = [tiny_model, "--context", 256, "--calibrate", played, "--out", out]
