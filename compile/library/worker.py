@@ -35,7 +35,8 @@ SYSTEM_LIB_PREFIX = "duomem_"
 def build(job: dict[str, Any]) -> dict[str, Any]:
     """Compile what `job` describes (see compile.library.build) to job["library"]; returns {"mcpu", "activations"}.
 
-    The activations are as the kernels for this CPU and scheme take them. For the kinds in INSPECTED there is also {"inspected": what was found in the library}.
+    The activations are as the kernels for this CPU and scheme take them. For the kinds in INSPECTED there is also
+    {"inspected": what was found in the library}.
     """
     target = resolve_target(job["llvm"])
     executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)

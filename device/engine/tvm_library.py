@@ -15,6 +15,7 @@ from duomem.core.memory import available_memory
 from duomem.device.engine import cuda
 from duomem.device.engine.bundle import Bundle, Library
 from duomem.device.engine.gpu import choose_gpu
+from duomem.device.engine.huge_pages import use_huge_pages
 from duomem.device.engine.preflight import check_memory, gpu_memory, memory_need
 from duomem.device.engine.tvm_runtime import import_tvm_runtime, tvm_message
 from duomem.device.engine.weights import library_weight, read_tensor_cache
@@ -123,6 +124,9 @@ def load_library(bundle: Bundle, library: Library, size: CacheSize, software: bo
         params = tvm.runtime.convert(_load_params(tvm, device, bundle, metadata))
     except (RuntimeError, MemoryError) as e:
         raise DeviceError(f"{where}: the device takes no weights ({tvm_message(e)}): use another device") from None
+    use_huge_pages(touched=True)
+    cache = _create_cache(tvm, machine, bundle, size)
+    use_huge_pages(touched=False)
     return LoadedLibrary(
         bundle,
         library,
@@ -130,7 +134,7 @@ def load_library(bundle: Bundle, library: Library, size: CacheSize, software: bo
         device,
         {name: machine[name] for name in ("prefill", "prefill_all", "decode")},
         params,
-        _create_cache(tvm, machine, bundle, size),
+        cache,
         {name: tvm.get_global_func(f"vm.builtin.kv_state_{name}") for name in _KV_FUNCTIONS},
         tvm.get_global_func("vm.builtin.attention_kv_cache_get_num_available_pages"),
         tvm.runtime.tensor,
