@@ -27,7 +27,7 @@ from duomem.device.bench.worker import Worker
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.cost import DecoderCost
 
-BENCH_VERSION = 1
+BENCH_VERSION = 2
 OURS = "duomem"
 _SEED = 0
 _CHECKED = 128
@@ -47,17 +47,20 @@ _MEMORY = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure. threads: one set of tests for each; contexts: depths at which to time decoding."""
+    """What to measure. prompts: one prefill test for each length; threads: one set of tests for each; contexts: depths
+    at which to time decoding; library: file of the bundle's library to time, by default the best this CPU can run.
+    """
 
-    prompt: int = 512
+    prompts: tuple[int, ...] = (512,)
     gen: int = 128
     repetitions: int = 5
     threads: tuple[int, ...] = (1,)
     contexts: tuple[int, ...] = ()
+    library: str | None = None
 
     def needed(self, contexts: Sequence[int]) -> int:
         """Tokens the context must hold."""
-        return max(self.prompt, self.gen, _CHECKED, *(depth + self.gen for depth in contexts))
+        return max(*self.prompts, self.gen, _CHECKED, *(depth + self.gen for depth in contexts))
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,10 @@ def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] 
     Raises DeviceError if the bundle's context is too short for the tests, if an engine fails, or if a baseline
     does not compute the same model.
     """
-    if max(settings.prompt, settings.gen) > bundle.context_length:
+    longest = max(settings.prompts)
+    if max(longest, settings.gen) > bundle.context_length:
         raise DeviceError(
-            f"{bundle.folder}: holds {bundle.context_length} tokens, --prompt {settings.prompt} and --gen "
+            f"{bundle.folder}: holds {bundle.context_length} tokens, --prompt {longest} and --gen "
             f"{settings.gen} need more: give smaller ones, or compile with a larger --context"
         )
     contexts = [depth for depth in settings.contexts if depth + settings.gen <= bundle.context_length]
@@ -90,7 +94,7 @@ def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] 
         if depth not in contexts
     ]
     cost = DecoderCost.from_json(bundle.manifest.get("cost"), f"{bundle.folder}/bundle.json")
-    steps = 3 + (settings.repetitions + 1) * (2 + len(contexts)) * max(1, 2 * len(baselines))
+    steps = 3 + (settings.repetitions + 1) * (len(settings.prompts) + 1 + len(contexts)) * max(1, 2 * len(baselines))
     with progress(None, "bench", total=len(settings.threads) * steps, unit="run") as bar:
         runs = [
             _Run(bundle, settings, baselines, contexts, threads, cost, bar.update).result()
@@ -147,8 +151,9 @@ class _Run:
             agreement = {worker.name: self._agreement(ours, worker) for worker in baselines}
             tokens = np.random.default_rng(_SEED).integers(0, self.bundle.vocab_size, self.length).tolist()
             start["warm_prefill_seconds"] = ours.prefill(self.agent_prompt)
-            prompt, new = tokens[: self.settings.prompt], tokens[: self.settings.gen]
-            self._test(f"pp{len(prompt)}", len(prompt), None, [ours, *baselines], lambda w: lambda: w.prefill(prompt))
+            for length in self.settings.prompts:
+                self._prefill_test(tokens[:length], [ours, *baselines])
+            new = tokens[: self.settings.gen]
             self._test(f"tg{len(new)}", len(new), 0, [ours, *baselines], lambda w: lambda: w.decode(new))
             depth = 0
             for context in sorted(set(self.contexts)):
@@ -180,6 +185,8 @@ class _Run:
 
     def _ours(self) -> Worker:
         options = {"folder": str(self.bundle.folder), "device": self.bundle.device, "context_length": self.length}
+        if self.settings.library:
+            options["library"] = self.settings.library
         return Worker(OURS, "duomem.device.bench.tvm_bench_engine", options, self.threads)
 
     def _baseline(self, baseline: Baseline) -> Worker:
@@ -217,6 +224,9 @@ class _Run:
                 f"{_LARGEST_KL} is rounding): the two do not compute the same model, nothing was timed"
             )
         return {"tokens": len(tokens), "mean_kl": kl, "same_best": float((a.argmax(1) == b.argmax(1)).mean())}
+
+    def _prefill_test(self, prompt: Sequence[int], workers: Sequence[Worker]) -> None:
+        self._test(f"pp{len(prompt)}", len(prompt), None, workers, lambda w: lambda: w.prefill(prompt))
 
     def _test(
         self,

@@ -24,7 +24,15 @@ LLAMA_CPP = "llama.cpp"
 
 @click.command(short_help="Measure a bundle's speed on this machine.")
 @click.argument("bundle", type=BundleFolder())
-@click.option("--prompt", type=COUNT, default=512, metavar="TOKENS", help="Length of the prompt test, pp.")
+@click.option(
+    "--prompt",
+    "prompts",
+    type=Numbers(1),
+    default=(512,),
+    show_default="512",
+    metavar="TOKENS[,...]",
+    help="Lengths of the prompt tests, pp, for example 16,32,64,512.",
+)
 @click.option("--gen", type=COUNT, default=128, metavar="TOKENS", help="Length of the generation test, tg.")
 @click.option("--repetitions", type=COUNT, default=5, metavar="N", help="Number of runs of a test, after a warm-up.")
 @click.option(
@@ -36,6 +44,12 @@ LLAMA_CPP = "llama.cpp"
     metavar="TOKENS[,...]",
     show_default="not measured",
     help="Time decoding after so many tokens too, for example 0,512,1024,2048,4096.",
+)
+@click.option(
+    "--library",
+    metavar="FILE",
+    show_default="the best this CPU can run",
+    help="Time this library of the bundle, for example lib/cpu-x86_64-avx2.so.",
 )
 @click.option(
     "--vs",
@@ -51,11 +65,12 @@ LLAMA_CPP = "llama.cpp"
 @click.option("--json", "file", type=OutputFile(), metavar="FILE", help="Write the JSON object here too.")
 def bench(
     bundle: Path,
-    prompt: int,
+    prompts: tuple[int, ...],
     gen: int,
     repetitions: int,
     threads: tuple[int, ...] | None,
     context: tuple[int, ...] | None,
+    library: str | None,
     vs: str | None,
     vs_quant: str | None,
     file: Path | None,
@@ -81,7 +96,7 @@ def bench(
         from duomem.compile.export.llama_cpp import HOW_TO_GET_IT
 
         raise CompileError(f"--vs {LLAMA_CPP}: {HOW_TO_GET_IT}")
-    settings = Settings(prompt, gen, repetitions, threads or (usable_cores(),), context or ())
+    settings = Settings(prompts, gen, repetitions, threads or (usable_cores(),), context or (), library)
     read = read_bundle(bundle)
     with tempfile.TemporaryDirectory(prefix="duomem-bench-") as folder:
         baselines = _llama_cpp(read, vs_quant, Path(folder)) if vs else ()
