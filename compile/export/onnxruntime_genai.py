@@ -18,7 +18,7 @@ from duomem.core.errors import CompileError
 from duomem.core.process import Process, python_module
 from duomem.device.bench.worker import serve
 
-HOW_TO_GET_IT = "the packages onnxruntime-genai, onnx and onnx-ir are missing: pip install onnxruntime-genai onnx onnx-ir (docs/bench.md)"
+HOW_TO_GET_IT = "packages are missing: pip install onnxruntime-genai onnx onnx-ir torch transformers (docs/bench.md)"
 WEIGHTS = "int4 of its own model builder, groups of 32, accuracy level 4 (8-bit activations)"
 _OPTIONS = ("int4_block_size=32", "int4_accuracy_level=4", "prune_lm_head=true")
 _BUILD_SECONDS = 1800.0

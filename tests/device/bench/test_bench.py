@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,13 @@ def test_the_schema_is_version_2(result: dict[str, Any]) -> None:
         "warm_prefill_seconds": "number",
     }
     assert _keys(run["peak_rss"]) == dict.fromkeys(names, "number")
-    assert _keys(run["agreement"]["first"]) == dict.fromkeys(("tokens", "mean_kl", "same_best"), "number")
+    assert _keys(run["agreement"]["first"]) == {
+        "tokens": "number",
+        "same_weights": "bool",
+        "mean_kl": "number",
+        "largest_kl": "number",
+        "same_best": "number",
+    }
     assert _keys(test) == {
         "test": "str",
         "tokens": "number",
@@ -143,7 +150,13 @@ def test_achieved_rates_follow_from_cost_and_speed(result: dict[str, Any], bundl
 
 def test_the_twin_agrees(result: dict[str, Any]) -> None:
     for run in result["runs"]:
-        assert run["agreement"]["first"] == {"tokens": 128, "mean_kl": 0, "same_best": 1}
+        assert run["agreement"]["first"] == {
+            "tokens": 128,
+            "same_weights": True,
+            "mean_kl": 0,
+            "largest_kl": 0.1,
+            "same_best": 1,
+        }
         assert run["engines"]["first"]["twin"] is True
         assert 2e7 < run["peak_rss"][OURS] < 4e9
 
@@ -167,6 +180,14 @@ def test_an_engine_of_another_model_is_not_timed(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(UserError, match=r"^liar: its logits are not this bundle's"):
         run_bench(bundle, Settings((8,), 4, 1), [twin(bundle, "liar", "liar")])
+
+
+def test_other_weights_have_a_bound_of_their_own_and_are_named(bundle: Bundle) -> None:
+    other = replace(twin(bundle, "other"), facts={"weights": "rounded elsewhere"}, same_weights=False)
+    found = run_bench(bundle, Settings((8,), 4, 1), [other])
+    agreement = found["runs"][0]["agreement"]["other"]
+    assert agreement["same_weights"] is False and agreement["largest_kl"] == 1.0
+    assert "other: rounded elsewhere; mean KL" in report(found)
 
 
 @pytest.mark.parametrize("settings", [Settings(prompts=(8, 257)), Settings(prompts=(8,), gen=257)])
