@@ -5,6 +5,7 @@ Its own model builder makes the ONNX model from a Hugging Face folder, so the 4-
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import time
@@ -41,7 +42,7 @@ class OnnxRuntimeGenaiEngine:
     def __init__(self, folder: str, context_length: int, threads: int) -> None:
         """Load the model in `folder` with room for `context_length` tokens. Raises CompileError."""
         try:
-            import onnxruntime_genai as api  # pyright: ignore[reportMissingImports]
+            api = importlib.import_module("onnxruntime_genai")
         except ImportError:
             raise CompileError(HOW_TO_GET_IT) from None
         options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
