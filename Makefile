@@ -12,7 +12,7 @@ TWO := -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-host demo demo-full test test-all fuzz lint clean host phone jetson mac \
-	bench-phone bench-jetson device-named
+	bench-phone bench-jetson device-named bench-peers
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
@@ -74,6 +74,9 @@ bench-phone: device-named phone  ## HOST=ssh://user@device or adb: deploy dist/p
 
 bench-jetson: device-named jetson  ## the same for dist/jetson; DEPLOY: more options for duomem deploy push
 	$(BIN)/duomem deploy push "$(HOST)" dist/jetson --bench dist/bench $(DEPLOY)
+
+bench-peers:  ## BUNDLE=DIR MODEL=DIR: time it against llama.cpp and onnxruntime-genai; VARIANT=avx2 on AVX2 alone
+	BUNDLE="$(BUNDLE)" MODEL="$(MODEL)" VARIANT="$(VARIANT)" PYTHON="$(PYTHON)" scripts/bench_peers.sh
 
 device-named:
 	@test -n "$(HOST)" || { echo "which device? give HOST=ssh://user@device or HOST=adb" >&2; exit 2; }

@@ -27,11 +27,14 @@ from duomem.device.bench.worker import Worker
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.cost import DecoderCost
 
-BENCH_VERSION = 1
+BENCH_VERSION = 2
 OURS = "duomem"
 _SEED = 0
 _CHECKED = 128
-_LARGEST_KL = 0.1
+SAME_WEIGHTS_KL = 0.1
+"""Nats between two engines on the same weights: only rounding may tell them apart."""
+OTHER_WEIGHTS_KL = 1.0
+"""Nats between two 4-bit models of the same checkpoint, each rounded in its own way."""
 _INTRO = (
     "You are in the middle of a room. Looking quickly around you, you see a cabinet 6, a cabinet 5, a cabinet 4, "
     "a cabinet 3, a cabinet 2, a cabinet 1, a coffeemachine 1, a countertop 2, a countertop 1, a drawer 3, a drawer 2, "
@@ -47,29 +50,35 @@ _MEMORY = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure. threads: one set of tests for each; contexts: depths at which to time decoding."""
+    """What to measure. prompts: one prefill test for each length; threads: one set of tests for each; contexts: depths
+    at which to time decoding; library: file of the bundle's library to time, by default the best this CPU can run.
+    """
 
-    prompt: int = 512
+    prompts: tuple[int, ...] = (512,)
     gen: int = 128
     repetitions: int = 5
     threads: tuple[int, ...] = (1,)
     contexts: tuple[int, ...] = ()
+    library: str | None = None
 
     def needed(self, contexts: Sequence[int]) -> int:
         """Tokens the context must hold."""
-        return max(self.prompt, self.gen, _CHECKED, *(depth + self.gen for depth in contexts))
+        return max(*self.prompts, self.gen, _CHECKED, *(depth + self.gen for depth in contexts))
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Another engine on the same weights: `module` is run as a worker with `options`, a context length and a
-    number of threads. `facts` is what the result says of it beside what the engine says itself.
+    """Another engine: `module` is run as a worker with `options`, a context length and a number of threads.
+
+    facts: what the result says of it beside what the engine says itself; same_weights: whether its weights are the
+    bundle's, value for value, else they are another rounding of the same model.
     """
 
     name: str
     module: str
     options: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
+    same_weights: bool = True
 
 
 def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] = ()) -> dict[str, Any]:
@@ -78,9 +87,10 @@ def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] 
     Raises DeviceError if the bundle's context is too short for the tests, if an engine fails, or if a baseline
     does not compute the same model.
     """
-    if max(settings.prompt, settings.gen) > bundle.context_length:
+    longest = max(settings.prompts)
+    if max(longest, settings.gen) > bundle.context_length:
         raise DeviceError(
-            f"{bundle.folder}: holds {bundle.context_length} tokens, --prompt {settings.prompt} and --gen "
+            f"{bundle.folder}: holds {bundle.context_length} tokens, --prompt {longest} and --gen "
             f"{settings.gen} need more: give smaller ones, or compile with a larger --context"
         )
     contexts = [depth for depth in settings.contexts if depth + settings.gen <= bundle.context_length]
@@ -90,7 +100,7 @@ def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] 
         if depth not in contexts
     ]
     cost = DecoderCost.from_json(bundle.manifest.get("cost"), f"{bundle.folder}/bundle.json")
-    steps = 3 + (settings.repetitions + 1) * (2 + len(contexts)) * max(1, 2 * len(baselines))
+    steps = 3 + (settings.repetitions + 1) * (len(settings.prompts) + 1 + len(contexts)) * max(1, 2 * len(baselines))
     with progress(None, "bench", total=len(settings.threads) * steps, unit="run") as bar:
         runs = [
             _Run(bundle, settings, baselines, contexts, threads, cost, bar.update).result()
@@ -144,11 +154,15 @@ class _Run:
         with ExitStack() as stack:
             ours = stack.enter_context(self._ours())
             baselines = [stack.enter_context(self._baseline(baseline)) for baseline in self.baselines]
-            agreement = {worker.name: self._agreement(ours, worker) for worker in baselines}
+            agreement = {
+                worker.name: self._agreement(ours, worker, baseline.same_weights)
+                for worker, baseline in zip(baselines, self.baselines, strict=True)
+            }
             tokens = np.random.default_rng(_SEED).integers(0, self.bundle.vocab_size, self.length).tolist()
             start["warm_prefill_seconds"] = ours.prefill(self.agent_prompt)
-            prompt, new = tokens[: self.settings.prompt], tokens[: self.settings.gen]
-            self._test(f"pp{len(prompt)}", len(prompt), None, [ours, *baselines], lambda w: lambda: w.prefill(prompt))
+            for length in self.settings.prompts:
+                self._prefill_test(tokens[:length], [ours, *baselines])
+            new = tokens[: self.settings.gen]
             self._test(f"tg{len(new)}", len(new), 0, [ours, *baselines], lambda w: lambda: w.decode(new))
             depth = 0
             for context in sorted(set(self.contexts)):
@@ -180,6 +194,8 @@ class _Run:
 
     def _ours(self) -> Worker:
         options = {"folder": str(self.bundle.folder), "device": self.bundle.device, "context_length": self.length}
+        if self.settings.library:
+            options["library"] = self.settings.library
         return Worker(OURS, "duomem.device.bench.tvm_bench_engine", options, self.threads)
 
     def _baseline(self, baseline: Baseline) -> Worker:
@@ -206,17 +222,27 @@ class _Run:
             "first_token_seconds": statistics.median(a + b for a, b in zip(load, prefill, strict=True)),
         }
 
-    def _agreement(self, ours: Worker, baseline: Worker) -> dict[str, float]:
+    def _agreement(self, ours: Worker, baseline: Worker, same_weights: bool) -> dict[str, Any]:
         """Whether the baseline computes the same model: mean KL(ours || baseline) in nats, equal best tokens."""
         tokens = self.agent_prompt[:_CHECKED]
         a, b = (log_softmax(worker.logits(tokens)) for worker in (ours, baseline))
         kl = float((np.exp(a) * (a - b)).sum(axis=1).mean())
-        if not kl <= _LARGEST_KL:
+        bound = SAME_WEIGHTS_KL if same_weights else OTHER_WEIGHTS_KL
+        if not kl <= bound:
             raise DeviceError(
                 f"{baseline.name}: its logits are not this bundle's (mean KL {kl:.3g} nats, at most "
-                f"{_LARGEST_KL} is rounding): the two do not compute the same model, nothing was timed"
+                f"{bound} is rounding): the two do not compute the same model, nothing was timed"
             )
-        return {"tokens": len(tokens), "mean_kl": kl, "same_best": float((a.argmax(1) == b.argmax(1)).mean())}
+        return {
+            "tokens": len(tokens),
+            "same_weights": same_weights,
+            "mean_kl": kl,
+            "largest_kl": bound,
+            "same_best": float((a.argmax(1) == b.argmax(1)).mean()),
+        }
+
+    def _prefill_test(self, prompt: Sequence[int], workers: Sequence[Worker]) -> None:
+        self._test(f"pp{len(prompt)}", len(prompt), None, workers, lambda w: lambda: w.prefill(prompt))
 
     def _test(
         self,

@@ -6,10 +6,13 @@ Never at once. What is compared is each run with the one right after it, not two
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 TimedRun = Callable[[], float]
+_SETTLE = 0.2
+"""Seconds between runs of two engines: the threads of the one that ended spin for more work, on the other's core."""
 
 
 def interleave(
@@ -22,6 +25,8 @@ def interleave(
     seconds: list[list[float]] = [[] for _ in timed_runs]
     for warm_up in (True, *[False] * repetitions):
         for timed_run, taken in zip(timed_runs, seconds, strict=True):
+            if len(timed_runs) > 1:
+                time.sleep(_SETTLE)
             value = timed_run()
             if not warm_up:
                 taken.append(value)

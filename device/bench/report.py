@@ -78,8 +78,9 @@ def _run_lines(run: dict[str, Any]) -> list[str]:
         )
     for baseline in baselines:
         same = run["agreement"][baseline]
+        weights = "the same weights" if same["same_weights"] else run["engines"][baseline]["weights"]
         lines.append(
-            f"{baseline}: the same weights; mean KL {same['mean_kl']:.1e} nats, same best token "
+            f"{baseline}: {weights}; mean KL {same['mean_kl']:.1e} nats, same best token "
             f"{same['same_best']:.1%} of {same['tokens']}"
         )
     if baselines:

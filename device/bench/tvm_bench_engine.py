@@ -16,9 +16,9 @@ from duomem.device.engine.tvm_engine import TvmEngine
 class TvmBenchEngine:
     """A bundle on the TVM engine (keeps `device.bench.bench_engine.BenchEngine`)."""
 
-    def __init__(self, folder: Path, device: str, context_length: int) -> None:
+    def __init__(self, folder: Path, device: str, context_length: int, library: str | None = None) -> None:
         """Load the bundle in `folder` with room for `context_length` tokens. Raises DeviceError."""
-        self._engine = TvmEngine.load(folder, device, context_length, max_sessions=1)
+        self._engine = TvmEngine.load(folder, device, context_length, max_sessions=1, library=library)
         self._session = self._engine.session()
 
     def facts(self) -> dict[str, Any]:
@@ -50,8 +50,8 @@ class TvmBenchEngine:
 
 
 def load(options: dict[str, Any]) -> TvmBenchEngine:
-    """The engine that `options` (folder, device, context_length) describe."""
-    return TvmBenchEngine(Path(options["folder"]), options["device"], options["context_length"])
+    """The engine that `options` (folder, device, context_length and, where one is forced, library) describe."""
+    return TvmBenchEngine(Path(options["folder"]), options["device"], options["context_length"], options.get("library"))
 
 
 if __name__ == "__main__":

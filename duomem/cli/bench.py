@@ -1,4 +1,4 @@
-"""`duomem bench`: how fast a bundle is here, how close to this machine's peaks, and against llama.cpp.
+"""`duomem bench`: how fast a bundle is here, how close to this machine's peaks, and against other runtimes.
 
 A table for people, then one JSON line for programs.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.values import COUNT, BundleFolder, InputFile, Numbers, OutputFile
+from duomem.cli.values import COUNT, BundleFolder, InputFile, ModelFolder, Numbers, OutputFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +20,34 @@ if TYPE_CHECKING:
     from duomem.device.engine.bundle import Bundle
 
 LLAMA_CPP = "llama.cpp"
+ONNXRUNTIME_GENAI = "onnxruntime-genai"
+
+
+class Engines(click.ParamType):
+    """A comma list of other runtimes."""
+
+    name = "ENGINE[,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        known = (LLAMA_CPP, ONNXRUNTIME_GENAI)
+        names = tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
+        for name in names:
+            if name not in known:
+                self.fail(f"{name!r} is none of {', '.join(known)}", param, ctx)
+        return names
 
 
 @click.command(short_help="Measure a bundle's speed on this machine.")
 @click.argument("bundle", type=BundleFolder())
-@click.option("--prompt", type=COUNT, default=512, metavar="TOKENS", help="Length of the prompt test, pp.")
+@click.option(
+    "--prompt",
+    "prompts",
+    type=Numbers(1),
+    default=(512,),
+    show_default="512",
+    metavar="TOKENS[,...]",
+    help="Lengths of the prompt tests, pp, for example 16,32,64,512.",
+)
 @click.option("--gen", type=COUNT, default=128, metavar="TOKENS", help="Length of the generation test, tg.")
 @click.option("--repetitions", type=COUNT, default=5, metavar="N", help="Number of runs of a test, after a warm-up.")
 @click.option(
@@ -38,15 +61,30 @@ LLAMA_CPP = "llama.cpp"
     help="Time decoding after so many tokens too, for example 0,512,1024,2048,4096.",
 )
 @click.option(
+    "--library",
+    metavar="FILE",
+    show_default="the best this CPU can run",
+    help="Time this library of the bundle, for example lib/cpu-x86_64-avx2.so.",
+)
+@click.option(
     "--vs",
-    type=click.Choice((LLAMA_CPP,)),
-    help="Time this engine too, on the same weights, in interleaved runs.",
+    type=Engines(),
+    default=(),
+    show_default="none",
+    metavar="ENGINE[,...]",
+    help="Time these engines too, in interleaved runs: llama.cpp, onnxruntime-genai.",
 )
 @click.option(
     "--vs-quant",
     metavar="TYPE[,TYPE...]",
     show_default="all that hold the bundle's weights",
-    help="GGUF types for that engine.",
+    help="GGUF types for llama.cpp.",
+)
+@click.option(
+    "--model",
+    type=ModelFolder(),
+    metavar="FOLDER",
+    help="The folder the bundle was compiled from: onnxruntime-genai makes its model of it.",
 )
 @click.option(
     "--estimate",
@@ -65,15 +103,17 @@ LLAMA_CPP = "llama.cpp"
 @click.option("--json", "file", type=OutputFile(), metavar="FILE", help="Write the JSON object here too.")
 def bench(
     bundle: Path,
-    prompt: int,
+    prompts: tuple[int, ...],
     gen: int,
     repetitions: int,
     threads: tuple[int, ...] | None,
     context: tuple[int, ...] | None,
-    vs: str | None,
+    library: str | None,
+    vs: tuple[str, ...],
     vs_quant: str | None,
     devices: str | None,
     measured: Path | None,
+    model: Path | None,
     file: Path | None,
 ) -> None:
     """Measure the speed of BUNDLE on this machine.
@@ -82,10 +122,8 @@ def bench(
     then all of it as one JSON line.
     """
     import tempfile
-    from importlib.util import find_spec
 
     from duomem.core.cpu import usable_cores
-    from duomem.core.errors import CompileError
     from duomem.core.files import write_json
     from duomem.device.bench.bench import Settings, run_bench
     from duomem.device.bench.report import report
@@ -94,17 +132,22 @@ def bench(
     if measured and not devices:
         raise click.UsageError("--measured: for what? Give --estimate DEVICE too.")
     if devices:
-        return _estimate(bundle, devices.split(","), prompt, gen, measured, file)
-    if vs_quant and not vs:
+        return _estimate(bundle, devices.split(","), max(prompts), gen, measured, file)
+    if vs_quant and LLAMA_CPP not in vs:
         raise click.UsageError("--vs-quant: for which engine? Give --vs llama.cpp too.")
-    if vs and find_spec("llama_cpp") is None:
-        from duomem.compile.export.llama_cpp import HOW_TO_GET_IT
-
-        raise CompileError(f"--vs {LLAMA_CPP}: {HOW_TO_GET_IT}")
-    settings = Settings(prompt, gen, repetitions, threads or (usable_cores(),), context or ())
+    if model and ONNXRUNTIME_GENAI not in vs:
+        raise click.UsageError("--model: for which engine? Give --vs onnxruntime-genai too.")
+    if ONNXRUNTIME_GENAI in vs and not model:
+        raise click.UsageError("--vs onnxruntime-genai: of which model? Give --model, the folder compiled from.")
+    _check_installed(vs)
+    settings = Settings(prompts, gen, repetitions, threads or (usable_cores(),), context or (), library)
     read = read_bundle(bundle)
     with tempfile.TemporaryDirectory(prefix="duomem-bench-") as folder:
-        baselines = _llama_cpp(read, vs_quant, Path(folder)) if vs else ()
+        baselines: list[Baseline] = []
+        if LLAMA_CPP in vs:
+            baselines += _llama_cpp(read, vs_quant, Path(folder))
+        if model:
+            baselines.append(_onnxruntime_genai(model, Path(folder)))
         result = run_bench(read, settings, baselines)
     print(report(result))
     if file:
@@ -129,6 +172,33 @@ def _estimate(folder: Path, names: list[str], prompt: int, gen: int, measured: P
     if file:
         write_json(file, result)
     print(json.dumps(result, separators=(",", ":")))
+
+
+def _check_installed(vs: Sequence[str]) -> None:
+    """Raises CompileError with a line for each engine whose packages are missing."""
+    from importlib.util import find_spec
+
+    from duomem.compile.export import llama_cpp, onnxruntime_genai
+    from duomem.core.errors import CompileError
+
+    packages = {
+        LLAMA_CPP: (("llama_cpp",), llama_cpp.HOW_TO_GET_IT),
+        ONNXRUNTIME_GENAI: (("onnxruntime_genai", "onnx", "onnx_ir"), onnxruntime_genai.HOW_TO_GET_IT),
+    }
+    missing = [name for name in vs if any(find_spec(package) is None for package in packages[name][0])]
+    if missing:
+        raise CompileError("\n".join(f"--vs {name}: {packages[name][1]}" for name in missing))
+
+
+def _onnxruntime_genai(model: Path, folder: Path) -> Baseline:
+    """An onnxruntime-genai on a 4-bit model of its own, written to `folder`."""
+    from duomem.compile.export.onnxruntime_genai import WEIGHTS, build_onnx
+    from duomem.device.bench.bench import Baseline
+
+    onnx = folder / "onnx"
+    build_onnx(model, onnx)
+    module = "duomem.compile.export.onnxruntime_genai"
+    return Baseline(ONNXRUNTIME_GENAI, module, {"folder": str(onnx)}, {"weights": WEIGHTS}, same_weights=False)
 
 
 def _llama_cpp(bundle: Bundle, quants: str | None, folder: Path) -> Sequence[Baseline]:

@@ -32,6 +32,8 @@ def test_a_table_then_one_json_line(tiny_bundle: Path, tmp_path: Path, capfd: py
         (["absent"], 1, "absent: no such bundle folder"),
         (["BUNDLE", "--prompt", "300"], 1, "holds 256 tokens, --prompt 300"),
         (["BUNDLE", "--vs-quant", "Q4_0"], 2, "--vs-quant: for which engine? Give --vs llama.cpp too"),
+        (["BUNDLE", "--model", "."], 1, ".: no config.json in it"),
+        (["BUNDLE", "--vs", "llama.cpp,onnxruntime-genai"], 2, "of which model? Give --model"),
         (["BUNDLE", "--json", "."], 1, ".: is a folder, a file is to be written there"),
     ],
 )
@@ -63,6 +65,7 @@ def test_a_mistake_is_one_line(
         ["b", "--prompt", "0"],
         ["b", "--repetitions", "0"],
         ["b", "--vs", "ollama"],
+        ["b", "--vs", "llama.cpp,,"],
     ],
 )
 def test_wrong_usage(tiny_bundle: Path, arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +88,19 @@ def test_without_llama_cpp_one_line_says_how_to_get_it(
     assert main(["bench", str(tiny_bundle), *QUICK, "--vs", "llama.cpp"]) == 1
     err = capfd.readouterr().err
     assert "pip install --no-binary llama-cpp-python llama-cpp-python gguf" in err and err.count("\n") == 1
+
+
+def test_each_missing_engine_has_its_line(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    absent = ("llama_cpp", "onnxruntime_genai")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in absent else find(name, *rest))
+    (tmp_path / "config.json").write_text("{}")
+    vs = ["--vs", "llama.cpp,onnxruntime-genai", "--model", str(tmp_path)]
+    assert main(["bench", str(tiny_bundle), *QUICK, *vs]) == 1
+    err = capfd.readouterr().err
+    assert "--vs llama.cpp: " in err and "--vs onnxruntime-genai: " in err and "pip install onnxruntime-genai" in err
 
 
 def test_against_llama_cpp(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:

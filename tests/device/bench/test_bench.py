@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from duomem.device.bench.report import report
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.cost import DecoderCost
 
-SETTINGS = Settings(prompt=70, gen=8, repetitions=2, threads=(1, 2), contexts=(0, 40, 249))
+SETTINGS = Settings(prompts=(70, 16), gen=8, repetitions=2, threads=(1, 2), contexts=(0, 40, 249))
 LIAR = """
 import sys
 import numpy as np
@@ -59,10 +60,10 @@ def _keys(value: Any) -> Any:
     return "number" if type(value) in (int, float) else type(value).__name__
 
 
-def test_the_schema_is_version_1(result: dict[str, Any]) -> None:
+def test_the_schema_is_version_2(result: dict[str, Any]) -> None:
     """A change here is a new BENCH_VERSION."""
     found = json.loads(json.dumps(result))
-    assert (found["benchmark"], found["version"]) == ("duomem", 1)
+    assert (found["benchmark"], found["version"]) == ("duomem", 2)
     rates = {name: "number" for name in ("mean", "sd", "median", "min", "max")} | {"seconds": ["number"]}
     versus = {"median": "number", "pairs": ["number"]}
     names = (OURS, "first", "second")
@@ -88,7 +89,13 @@ def test_the_schema_is_version_1(result: dict[str, Any]) -> None:
         "warm_prefill_seconds": "number",
     }
     assert _keys(run["peak_rss"]) == dict.fromkeys(names, "number")
-    assert _keys(run["agreement"]["first"]) == dict.fromkeys(("tokens", "mean_kl", "same_best"), "number")
+    assert _keys(run["agreement"]["first"]) == {
+        "tokens": "number",
+        "same_weights": "bool",
+        "mean_kl": "number",
+        "largest_kl": "number",
+        "same_best": "number",
+    }
     assert _keys(test) == {
         "test": "str",
         "tokens": "number",
@@ -110,7 +117,7 @@ def test_the_schema_is_version_1(result: dict[str, Any]) -> None:
 def test_every_test_ran_for_every_number_of_threads(result: dict[str, Any]) -> None:
     assert [run["threads"] for run in result["runs"]] == [1, 2]
     for run in result["runs"]:
-        assert [test["test"] for test in run["tests"]] == ["pp70", "tg8", "tg8@0", "tg8@40"]
+        assert [test["test"] for test in run["tests"]] == ["pp70", "pp16", "tg8", "tg8@0", "tg8@40"]
         for test in run["tests"]:
             assert len(test["engines"][OURS]["seconds"]) == 4, "two repetitions in turns with each of two baselines"
             assert len(test["engines"]["first"]["seconds"]) == 2
@@ -130,7 +137,7 @@ def test_ratios_are_of_the_pairs_that_were_timed(result: dict[str, Any]) -> None
 def test_achieved_rates_follow_from_cost_and_speed(result: dict[str, Any], bundle: Bundle) -> None:
     cost = DecoderCost.from_json(bundle.manifest["cost"], "bundle.json")
     run = result["runs"][0]
-    prefill, _, _, deep = run["tests"]
+    prefill, _, decode, _, deep = run["tests"]
     speed = prefill["engines"][OURS]["mean"]
     assert prefill["cost"]["flops_per_second"] == pytest.approx(cost.prefill_flops(70) * speed / 70)
     assert prefill["cost"]["flop_utilisation"] == pytest.approx(
@@ -138,12 +145,18 @@ def test_achieved_rates_follow_from_cost_and_speed(result: dict[str, Any], bundl
     )
     moved = sum(cost.decode_bytes(40 + i) for i in range(8))
     assert deep["cost"]["bytes_per_second"] == pytest.approx(moved * deep["engines"][OURS]["mean"] / 8)
-    assert deep["cost"]["bytes"] > run["tests"][1]["cost"]["bytes"]
+    assert deep["cost"]["bytes"] > decode["cost"]["bytes"]
 
 
 def test_the_twin_agrees(result: dict[str, Any]) -> None:
     for run in result["runs"]:
-        assert run["agreement"]["first"] == {"tokens": 128, "mean_kl": 0, "same_best": 1}
+        assert run["agreement"]["first"] == {
+            "tokens": 128,
+            "same_weights": True,
+            "mean_kl": 0,
+            "largest_kl": 0.1,
+            "same_best": 1,
+        }
         assert run["engines"]["first"]["twin"] is True
         assert 2e7 < run["peak_rss"][OURS] < 4e9
 
@@ -166,10 +179,18 @@ def test_an_engine_of_another_model_is_not_timed(
     (tmp_path / "liar.py").write_text(LIAR)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(UserError, match=r"^liar: its logits are not this bundle's"):
-        run_bench(bundle, Settings(8, 4, 1), [twin(bundle, "liar", "liar")])
+        run_bench(bundle, Settings((8,), 4, 1), [twin(bundle, "liar", "liar")])
 
 
-@pytest.mark.parametrize("settings", [Settings(prompt=257), Settings(prompt=8, gen=257)])
+def test_other_weights_have_a_bound_of_their_own_and_are_named(bundle: Bundle) -> None:
+    other = replace(twin(bundle, "other"), facts={"weights": "rounded elsewhere"}, same_weights=False)
+    found = run_bench(bundle, Settings((8,), 4, 1), [other])
+    agreement = found["runs"][0]["agreement"]["other"]
+    assert agreement["same_weights"] is False and agreement["largest_kl"] == 1.0
+    assert "other: rounded elsewhere; mean KL" in report(found)
+
+
+@pytest.mark.parametrize("settings", [Settings(prompts=(8, 257)), Settings(prompts=(8,), gen=257)])
 def test_a_test_that_does_not_fit_the_context(bundle: Bundle, settings: Settings) -> None:
     with pytest.raises(UserError, match=r"holds 256 tokens, --prompt .* and --gen .* need more"):
         run_bench(bundle, settings)
@@ -178,4 +199,12 @@ def test_a_test_that_does_not_fit_the_context(bundle: Bundle, settings: Settings
 def test_a_bundle_without_its_cost(bundle: Bundle) -> None:
     manifest = {name: value for name, value in bundle.manifest.items() if name != "cost"}
     with pytest.raises(UserError, match=r"bundle.json: field cost.attention is missing"):
-        run_bench(Bundle(bundle.folder, manifest), Settings(8, 4, 1))
+        run_bench(Bundle(bundle.folder, manifest), Settings((8,), 4, 1))
+
+
+def test_the_library_asked_for_is_the_one_timed(bundle: Bundle) -> None:
+    file = bundle.manifest["target"]["libraries"][-1]["file"]
+    found = run_bench(bundle, Settings((8,), 4, 1, library=file))
+    assert found["runs"][0]["engines"][OURS]["library"] == file and found["settings"]["library"] == file
+    with pytest.raises(UserError, match=r"absent\.so"):
+        run_bench(bundle, Settings((8,), 4, 1, library="lib/absent.so"))
