@@ -121,7 +121,9 @@ def _write(job: _Job, claim: Claim) -> dict[str, Any]:
     """Make the bundle in the claimed folder; its manifest. Raises RoundingError if exact activations may do better."""
     checkpoint, target, scheme, length = job.checkpoint, job.target, job.scheme, job.length
     chunk = min(PREFILL_CHUNK, length)
-    rounds = job.activations != EXACT and SCHEMES[scheme].is_quantized
+    on_cpu = any(variant.device == "cpu" for variant in target.variants)
+    rounds = job.activations != EXACT and SCHEMES[scheme].is_quantized and on_cpu
+    activations = job.activations if rounds else EXACT
     proxy = _proxy_target(target)
     with claim.folder() as work:
         for name in FOLDERS:
@@ -131,8 +133,8 @@ def _write(job: _Job, claim: Claim) -> dict[str, Any]:
             def start(target: Target, activations: str) -> Callable[[], list[dict[str, Any]]]:
                 return running.enter_context(building(checkpoint, scheme, target, chunk, activations, work))
 
-            finish = start(target, job.activations)
-            finish_proxy = start(proxy, job.activations) if proxy is not None else list
+            finish = start(target, activations)
+            finish_proxy = start(proxy, activations) if proxy is not None else list
             finish_proof = start(_proof_target(), EXACT) if rounds else list
             write_weights(packed_tensors(checkpoint, scheme, job.calibration), work / "model")
             write_chat_config(checkpoint, scheme, length, chunk, work / "model")
@@ -153,12 +155,14 @@ def _write(job: _Job, claim: Claim) -> dict[str, Any]:
             if file.startswith("lib/"):
                 (work / file).unlink()
                 del manifest["files"][file]
-        for kind, ran in ((EXACT, gate["libraries"]), (INT8, gate["int8"]["mean_kl"])):
-            gate["proxy_libraries"] = gate.get("proxy_libraries", {}) | {
-                f: ran.pop(f) for f in [*ran] if f not in files
-            }
+        int8 = gate["int8"]
+        for kind, ran, there, name in (
+            (EXACT, gate["libraries"], gate, "proxy_libraries"),
+            (INT8, int8["mean_kl"], int8, "proxy_mean_kl"),
+        ):
+            there[name] = {file: ran.pop(file) for file in [*ran] if file not in files}
             ran |= {file: far for file, far in emulated.items() if files[file] == kind}
-        gate["unchecked"] = [f for f in files if f not in gate["libraries"] and f not in gate["int8"]["mean_kl"]]
+        gate["unchecked"] = [f for f in files if f not in gate["libraries"] and f not in int8["mean_kl"]]
         manifest["gate"] = gate
         write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
     return manifest

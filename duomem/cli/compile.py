@@ -71,8 +71,8 @@ def compile_command(model: ModelChoice, target: str, min_agreement: float | None
     )
     if gate.get("unchecked"):
         print(f"not run on this machine: {', '.join(gate['unchecked'])}")
-    if gate.get("proxy_libraries"):
-        print(f"checked here through libraries of the same weights: {', '.join(gate['proxy_libraries'])}")
+    if proxies := {**gate["proxy_libraries"], **gate["int8"]["proxy_mean_kl"]}:
+        print(f"checked here through libraries of the same weights: {', '.join(proxies)}")
     for entry in bundle.manifest["target"]["libraries"]:
         if "inspected" in entry:
             print(f"{entry['file']}: compiled and inspected ({entry['inspected']}), not executed")
@@ -80,9 +80,10 @@ def compile_command(model: ModelChoice, target: str, min_agreement: float | None
 
 def _rounding(int8: dict[str, Any]) -> str:
     """A line on the libraries with 8-bit inputs, if any ran here."""
-    if not int8["mean_kl"]:
+    measured = [*int8["mean_kl"].values(), *int8["proxy_mean_kl"].values()]
+    if not measured:
         return ""
-    return f"inputs rounded to 8 bits: mean KL {max(int8['mean_kl'].values()):.1e} nats (bound {int8['bound']:g})\n"
+    return f"inputs rounded to 8 bits: mean KL {max(measured):.1e} nats (bound {int8['bound']:g})\n"
 
 
 def _actions(actions: dict[str, Any]) -> str:

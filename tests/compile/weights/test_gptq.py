@@ -188,7 +188,9 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextlib.contextmanager
-    def reuse(checkpoint: Any, scheme: str, target: Any, chunk: int, folder: Path) -> Iterator[Callable[[], list]]:
+    def reuse(
+        checkpoint: Any, scheme: str, target: Any, chunk: int, activations: str, folder: Path
+    ) -> Iterator[Callable[[], list]]:
         entries = read_bundle(tiny_bundle).manifest["target"]["libraries"]
         for entry in entries:
             shutil.copyfile(tiny_bundle / entry["file"], folder / entry["file"])
@@ -198,7 +200,7 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
     monkeypatch.setenv("DUOMEM_HOME", str(tmp_path / "home"))
     pack, out = tmp_path / "p.dmpack", tmp_path / "b"
     build_pack(played, pack, "p")
-    arguments = [tiny_model, "--context", 256, "--calibrate", played, "--out", out]
+    arguments = [tiny_model, "--context", 256, "--calibrate", played, "--activations", "exact", "--out", out]
     command(*arguments, "--calibrate-pack", pack)
     manifest = read_bundle(out).manifest
     record = manifest["calibration"]
@@ -212,7 +214,10 @@ def test_the_bundle_tells_what_it_was_calibrated_on(
 
 def test_another_calibration_is_another_bundle(tiny_model: Path, tiny_bundle: Path, played: Path) -> None:
     checkpoint = Checkpoint(tiny_model)
-    digest = lambda record: writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record, None)  # noqa: E731
+
+    def digest(record: dict[str, Any] | None) -> str:
+        return writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record, None, "exact")
+
     records = [None, *(sample_episodes(played, None, tiny_model)[1] | {"tokens": n} for n in (1, 2))]
     assert len({digest(record) for record in records}) == 3
     assert read_bundle(tiny_bundle).manifest["inputs"] == digest(None)
