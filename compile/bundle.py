@@ -28,8 +28,8 @@ from duomem.compile.weights.rounded import rounded_once
 from duomem.core.claim import Claim, claimed
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import CompileError
-from duomem.core.files import digest_of, sha256_file, write_json
-from duomem.core.package import own_files
+from duomem.core.files import digest_of, write_json
+from duomem.core.package import own_digests
 from duomem.core.progress import progress
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.engine.bundle import Bundle, existing_bundle
@@ -42,7 +42,7 @@ from duomem.device.engine.manifest import (
     check_manifest,
     list_files,
 )
-from duomem.device.engine.schemes import ACTIVATIONS, DEFAULT_SCHEME, EXACT, INT8, SCHEMES
+from duomem.device.engine.schemes import DEFAULT_SCHEME, EXACT, INT8, SCHEMES
 
 PREFILL_CHUNK = 512
 PAGE_SIZE = 16
@@ -65,17 +65,17 @@ def compile_bundle(
     scheme: how weights are stored ("q4f32_1"; see device.engine.schemes.SCHEMES). out: folder to write.
     context_length: KV budget in tokens, by default the model's own but at most 4096.
     calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is rounded by itself, one
-    in memory at a time. min_agreement: see gate.check_parity. activations: one of schemes.ACTIVATIONS; by default the
-    first that passes the gate, where falling back takes one line on stderr.
+    in memory at a time. min_agreement: see gate.check_parity. activations: one of schemes.ACTIVATIONS; by default
+    int8, or exact, and a line on stderr, if that fails the gate.
 
     A target without a CPU library for this machine is checked through proxy libraries (see _proxies) too, which do
     not go into the bundle, and where there is an emulator for it there (see emulated). The manifest's `gate` lists
     the libraries that ran nowhere as `unchecked`. A valid bundle of the same inputs in `out` is left alone.
 
-    Returns (bundle, whether it is new).
     A bundle whose CPU libraries round their inputs is proved right by an exact library for this machine, which does not
     go into it either.
 
+    Returns (bundle, whether it is new).
     Raises ConfigError for an unknown target; ModelError on a model folder that is incomplete or of an unknown kind;
     CompileError on a scheme, context or calibration that does not fit, or that a GPU's kernels do not compute, if
     `out` holds something else than a bundle, and if the compiler fails; GateError if the parity gate does.
@@ -87,19 +87,21 @@ def compile_bundle(
         check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)
     record = calibration.record if calibration is not None else None
     inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement, activations)
-    tried = ACTIVATIONS if activations is None else (activations,)
+
+    def write(activations: str) -> tuple[Bundle, bool]:
+        job = _Job(checkpoint, target, scheme, length, calibration, min_agreement, activations, inputs)
+        return Bundle(out, _write(job, claim)), True
+
     with claimed(out) as claim:
         if (existing := existing_bundle(out, lambda manifest: manifest["inputs"] == inputs)) is not None:
             return existing, False
-        for i, one in enumerate(tried):
-            try:
-                job = _Job(checkpoint, target, scheme, length, calibration, min_agreement, one, inputs)
-                return Bundle(out, _write(job, claim)), True
-            except RoundingError as e:
-                if i + 1 == len(tried):
-                    raise
-                print(f"{e}; going on with that", file=sys.stderr)
-    raise AssertionError("there is always one to try")
+        if activations is not None:
+            return write(activations)
+        try:
+            return write(INT8)
+        except RoundingError as e:
+            print(f"{e}; going on with that", file=sys.stderr)
+        return write(EXACT)
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,15 @@ class _Job:
     activations: str
     inputs: str
 
+    @property
+    def chunk(self) -> int:
+        """Most tokens a prefill call takes."""
+        return min(PREFILL_CHUNK, self.length)
+
 
 def _write(job: _Job, claim: Claim) -> dict[str, Any]:
     """Make the bundle in the claimed folder; its manifest. Raises RoundingError if exact activations may do better."""
     checkpoint, target, scheme, length = job.checkpoint, job.target, job.scheme, job.length
-    chunk = min(PREFILL_CHUNK, length)
     on_cpu = any(variant.device == "cpu" for variant in target.variants)
     rounds = job.activations != EXACT and SCHEMES[scheme].is_quantized and on_cpu
     activations = job.activations if rounds else EXACT
@@ -131,13 +137,13 @@ def _write(job: _Job, claim: Claim) -> dict[str, Any]:
         with contextlib.ExitStack() as running:
 
             def start(target: Target, activations: str) -> Callable[[], list[dict[str, Any]]]:
-                return running.enter_context(building(checkpoint, scheme, target, chunk, activations, work))
+                return running.enter_context(building(checkpoint, scheme, target, job.chunk, activations, work))
 
             finish = start(target, activations)
             finish_proxy = start(proxy, activations) if proxy is not None else list
             finish_proof = start(_proof_target(), EXACT) if rounds else list
             write_weights(packed_tensors(checkpoint, scheme, job.calibration), work / "model")
-            write_chat_config(checkpoint, scheme, length, chunk, work / "model")
+            write_chat_config(checkpoint, scheme, length, job.chunk, work / "model")
             judge = running.enter_context(comparing(checkpoint, work / "model", scheme, length))
             described = _describe(target, finish())
             own = described["libraries"] if target.arch == cpu_arch() else []
@@ -155,14 +161,11 @@ def _write(job: _Job, claim: Claim) -> dict[str, Any]:
             if file.startswith("lib/"):
                 (work / file).unlink()
                 del manifest["files"][file]
-        int8 = gate["int8"]
-        for kind, ran, there, name in (
-            (EXACT, gate["libraries"], gate, "proxy_libraries"),
-            (INT8, int8["mean_kl"], int8, "proxy_mean_kl"),
-        ):
-            there[name] = {file: ran.pop(file) for file in [*ran] if file not in files}
+        exact, rounded = gate["libraries"], gate["int8"]["mean_kl"]
+        for kind, ran, proxies in ((EXACT, exact, "proxy_libraries"), (INT8, rounded, "proxy_mean_kl")):
+            gate[proxies] = {file: ran.pop(file) for file in [*ran] if file not in files}
             ran |= {file: far for file, far in emulated.items() if files[file] == kind}
-        gate["unchecked"] = [f for f in files if f not in gate["libraries"] and f not in int8["mean_kl"]]
+        gate["unchecked"] = [f for f in files if f not in exact and f not in rounded]
         manifest["gate"] = gate
         write_json(work / MANIFEST, check_manifest(manifest, work / MANIFEST))
     return manifest
@@ -187,7 +190,7 @@ def _manifest(job: _Job, described: dict[str, Any]) -> dict[str, Any]:
         "prompt_version": PROMPT_VERSION,
         "context": {
             "length": job.length,
-            "prefill_chunk": min(PREFILL_CHUNK, job.length),
+            "prefill_chunk": job.chunk,
             "page_size": PAGE_SIZE,
             "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
         },
@@ -272,11 +275,6 @@ def _inputs_digest(
             "context": length,
             "prompt_version": PROMPT_VERSION,
             "tools": tool_versions(target),
-            "sources": _source_digests(),
+            "sources": own_digests("compile", "device/engine"),
         }
     )
-
-
-def _source_digests() -> dict[str, str]:
-    """SHA-256 of the code that makes a bundle's bytes: a changed kernel is a changed bundle."""
-    return {name: sha256_file(path) for name, path in own_files("compile", "device/engine").items()}

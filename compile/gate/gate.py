@@ -188,6 +188,7 @@ def runnable_here(bundle: Bundle) -> list[Library]:
     """The bundle's libraries that this machine can run, best first, a software rasterizer counted as a device."""
     features = cpu_features()
     devices = [name for name in bundle.devices if name == "cpu" or (name == "vulkan" and has_gpu())]
+    # Where the system does not tell, what was compiled here asks for nothing.
     if features is None and (plain := [e for e in bundle.libraries if e.device == "cpu" and not e.cpu_features]):
         return plain
     return [library for name in reversed(devices) for library in bundle.runnable(features, name)]

@@ -17,9 +17,8 @@ from duomem.compile.gate.job import run_job
 from duomem.compile.gate.steps import Choices, RecordedEpisode
 from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.layered import EMBEDDING, LayeredModel, Read
+from duomem.compile.weights.layered import EMBEDDING, LayeredModel, Read, split
 from duomem.compile.weights.quantize import load_stored
-from duomem.compile.weights.reference import split
 from duomem.core.errors import GateError
 from duomem.device.engine.schemes import GROUP
 from duomem.device.engine.weights import read_tensor_cache

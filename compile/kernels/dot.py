@@ -25,7 +25,6 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
     """PrimFunc y[1, m, n] = x[1, m, k] @ W.T, float32, for m = 1 (any m is right, and slow)."""
     blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
     parts = COLUMNS // lanes
-    order = [8 * (w // 2) + 2 * b + w % 2 if bits == 4 else 4 * w + b for w in range(_WORDS) for b in range(4)]
     dot = ByteDot(cpu, bits)
     zero, sums = dot.zero(storage.zero), dot.lanes
 
@@ -44,7 +43,7 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
             for p in T.unroll(_PLANES):
                 plane[T.ramp(0, 1, GROUP)] = T.Cast(f"int8x{GROUP}", rest[T.ramp(0, 1, GROUP)])
                 words[g, p, T.ramp(0, 1, _WORDS)] = T.reinterpret(
-                    f"int32x{_WORDS}", T.Shuffle([plane[T.ramp(0, 1, GROUP)]], order)
+                    f"int32x{_WORDS}", T.Shuffle([plane[T.ramp(0, 1, GROUP)]], dot.order)
                 )
                 offset[g, p] = sum_lanes(T.Cast(f"int32x{GROUP}", plane[T.ramp(0, 1, GROUP)])) * (-zero)
                 rest[T.ramp(0, 1, GROUP)] = T.shift_right(

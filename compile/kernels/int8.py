@@ -9,12 +9,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.simd import (
-    ByteDot,
-    largest_magnitude,
-    sum_lanes,
-    to_int,
-)
+from duomem.compile.kernels.simd import ByteDot, largest_magnitude, sum_lanes, to_int
 from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS, Cpu
 from duomem.device.engine.schemes import GROUP
@@ -31,7 +26,6 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     passes tiles of rows over them; the rows left over pass one by one.
     """
     blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
-    order = [8 * (w // 2) + 2 * b + w % 2 if bits == 4 else 4 * w + b for w in range(_WORDS) for b in range(4)]
     dot = ByteDot(cpu, bits)
     sums = dot.lanes
     each_row = T.serial if one_row else T.parallel
@@ -49,7 +43,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                 f"int8x{GROUP}", to_int(x[0, r, T.ramp(g * GROUP, 1, GROUP)] * T.broadcast(scale[0], GROUP), GROUP)
             )
             words[r, g, T.ramp(0, 1, _WORDS)] = T.reinterpret(
-                f"int32x{_WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], order)
+                f"int32x{_WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], dot.order)
             )
             offset[r, g] = sum_lanes(T.Cast(f"int32x{GROUP}", level[T.ramp(0, 1, GROUP)])) * (-dot.zero(storage.zero))
 

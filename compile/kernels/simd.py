@@ -9,6 +9,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from duomem.compile.kernels.tile import Cpu
+from duomem.device.engine.schemes import GROUP
 
 _ROUND = 12582912.0
 _ROUND_BITS = 0x4B400000
@@ -42,6 +43,13 @@ class ByteDot:
     def zero(self, stored: int) -> int:
         """The code of a weight that is 0, as `codes` gives it, where it is `stored` in memory."""
         return stored if self.bits == 4 or self.cpu.dot == "vnni" else stored - 128
+
+    @property
+    def order(self) -> list[int]:
+        """Where the inputs of a group of GROUP come from, put in the order in which `codes` gives their weights."""
+        if self.bits == 8:
+            return list(range(GROUP))
+        return [8 * (w // 2) + 2 * b + w % 2 for w in range(GROUP // 4) for b in range(4)]
 
     def nothing(self) -> Any:
         """What a sum begins with."""

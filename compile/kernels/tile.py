@@ -47,9 +47,9 @@ class Cpu:
 
     @property
     def int8_tile(self) -> tuple[int, int]:
-        """(rows, columns) of a tile of 8-bit inputs: of those that fit the registers the fastest, measured on Zen 4.
+        """(rows, columns) of a tile of 8-bit inputs: one whose sums fit the registers.
 
-        AVX-512 gets 4 x 32, AVX2 6 x 8, NEON 4 x 16.
+        AVX-512 gets 4 x 32 and AVX2 6 x 8, the fastest on Zen 4; NEON 4 x 16, not measured.
         """
         if self.vector_bits == 512:
             return 4, 2 * self.lanes

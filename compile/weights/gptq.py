@@ -14,9 +14,8 @@ import numpy as np
 
 from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.layered import EMBEDDING, LayeredModel
+from duomem.compile.weights.layered import EMBEDDING, LayeredModel, set_weight
 from duomem.compile.weights.quantize import dequantize, group_scales, pack, quantize
-from duomem.compile.weights.reference import set_weight
 from duomem.core.errors import CompileError
 from duomem.core.progress import progress
 from duomem.device.engine.schemes import GROUP, SCHEMES

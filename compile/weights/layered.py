@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.errors import CompileError
 
@@ -150,3 +151,25 @@ def _recorder() -> Any:
             return hidden
 
     return Recorder()
+
+
+def set_weight(model: Any, prefix: str, config: DecoderConfig, weight: Weight, array: np.ndarray) -> None:
+    """Make `array`, float32 of `weight.shape`, the value of `weight` in `model`, source by source.
+
+    prefix: what the sources' names begin with that the model's own do not ("" for a whole model).
+    """
+    import torch
+
+    with torch.no_grad():
+        for source, part in split(config, weight, array):
+            model.get_parameter(source.removeprefix(prefix)).copy_(torch.from_numpy(part))
+
+
+def split(config: DecoderConfig, weight: Weight, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The sources of `weight` and their values, float32, of `array`, its own."""
+    row = 0
+    for source in weight.sources:
+        rows = config.source_rows(source)
+        part = array[row : row + rows]
+        yield source, part - np.float32(weight.offset) if weight.offset else part
+        row += rows

@@ -16,8 +16,8 @@ import numpy as np
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.gptq import Calibration, quantize_calibrated
 from duomem.core.claim import claimed
-from duomem.core.files import digest_of, open_regular, sha256_file
-from duomem.core.package import own_files
+from duomem.core.files import digest_of, open_regular
+from duomem.core.package import own_digests
 from duomem.core.user_folders import cache_folder
 from duomem.device.engine.schemes import GROUP, SCHEMES
 
@@ -51,14 +51,13 @@ def rounded_once(checkpoint: Checkpoint, calibration: Calibration, scheme: str) 
 
 
 def _key(checkpoint: Checkpoint, calibration: Calibration, scheme: str) -> str:
-    sources = own_files("compile/weights", "compile/models", "device/engine")
     return digest_of(
         {
             "model": checkpoint.digest,
             "scheme": scheme,
             "calibration": calibration.record,
             "episodes": calibration.episodes,
-            "sources": {name: sha256_file(path) for name, path in sources.items()},
+            "sources": own_digests("compile/weights", "compile/models", "device/engine"),
             "tools": {name: version(name) for name in ("numpy", "torch", "transformers")},
         }
     )

@@ -124,9 +124,11 @@ def load_library(bundle: Bundle, library: Library, size: CacheSize, software: bo
         params = tvm.runtime.convert(_load_params(tvm, device, bundle, metadata))
     except (RuntimeError, MemoryError) as e:
         raise DeviceError(f"{where}: the device takes no weights ({tvm_message(e)}): use another device") from None
-    use_huge_pages(touched=True)
+    if library.device == "cpu":
+        use_huge_pages(touched=True)
     cache = _create_cache(tvm, machine, bundle, size)
-    use_huge_pages(touched=False)
+    if library.device == "cpu":
+        use_huge_pages(touched=False)
     return LoadedLibrary(
         bundle,
         library,

@@ -65,25 +65,25 @@ def compile_command(model: ModelChoice, target: str, min_agreement: float | None
         f"{model.out}: {bundle.quantization} for {bundle.manifest['target']['name']}, {size / 1e6:.1f} MB, "
         f"context {bundle.context_length}\n"
         f"parity with transformers: max |diff| {gate['max_abs_diff']:.1e} (bound {gate['bound']:g})\n"
-        f"{_rounding(gate['int8'])}"
+        f"{_rounding(gate)}"
         f"drift from float32: mean KL {drift['mean_kl']:.2e}, same best token {drift['top1_agreement']:.1%}\n"
         f"{_actions(actions)}"
     )
     if gate.get("unchecked"):
         print(f"not run on this machine: {', '.join(gate['unchecked'])}")
-    if proxies := {**gate["proxy_libraries"], **gate["int8"]["proxy_mean_kl"]}:
+    if proxies := {**gate["proxy_libraries"], **gate["proxy_mean_kl"]}:
         print(f"checked here through libraries of the same weights: {', '.join(proxies)}")
     for entry in bundle.manifest["target"]["libraries"]:
         if "inspected" in entry:
             print(f"{entry['file']}: compiled and inspected ({entry['inspected']}), not executed")
 
 
-def _rounding(int8: dict[str, Any]) -> str:
+def _rounding(gate: dict[str, Any]) -> str:
     """A line on the libraries with 8-bit inputs, if any ran here."""
-    measured = [*int8["mean_kl"].values(), *int8["proxy_mean_kl"].values()]
+    measured = [*gate["int8"]["mean_kl"].values(), *gate["proxy_mean_kl"].values()]
     if not measured:
         return ""
-    return f"inputs rounded to 8 bits: mean KL {max(measured):.1e} nats (bound {int8['bound']:g})\n"
+    return f"inputs rounded to 8 bits: mean KL {max(measured):.1e} nats (bound {gate['int8']['bound']:g})\n"
 
 
 def _actions(actions: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
+from duomem.core.files import sha256_file
+
 _SUFFIXES = (".py", ".toml", ".jsonl", ".sh", ".typed", ".lock")
 
 
@@ -24,3 +26,8 @@ def own_files(*folders: str) -> dict[str, Path]:
                 if name.endswith(_SUFFIXES) or path.parent.name == "starters":
                     found[path.relative_to(root).as_posix()] = path
     return found
+
+
+def own_digests(*folders: str) -> dict[str, str]:
+    """The SHA-256 of each of `own_files(*folders)`: changed code is a changed product of it."""
+    return {name: sha256_file(path) for name, path in own_files(*folders).items()}

@@ -17,7 +17,7 @@ from typing import Any
 from duomem.core.claim import Claim, claimed
 from duomem.core.errors import BundleError
 from duomem.core.files import digest_of, sha256_file, write_json
-from duomem.core.package import own_files
+from duomem.core.package import own_digests
 from duomem.deploy.readme import readme, write_licences
 from duomem.deploy.repack import duomem_wheel, repack
 from duomem.deploy.wheels import PYTHONS, Platform, fetch_wheels, pins
@@ -82,7 +82,7 @@ def make_kit(source: Path, kit: Kit, out: Path) -> tuple[Bundle, bool]:
             "games": {str(name): sha256_file(path) for name, path in games.items()},
             "added": [(path.name, sha256_file(path)) for path in (*kit.packs, *kit.wheels)],
             "trusts": {folder.name: list_files(folder) for folder in kit.trusts},
-            "code": {name: sha256_file(path) for name, path in own_files().items()},
+            "code": own_digests(),
         }
     )
     with claimed(out) as claim:

@@ -149,7 +149,7 @@ def test_a_phones_libraries_are_checked_through_ones_for_this_machine(
         f"lib/{device}.so" for device in (f"cpu-{cpu_arch()}-exact", f"vulkan-{cpu_arch()}-f32")
     }
     assert all(0 < difference < 1e-3 for difference in gate["proxy_libraries"].values())
-    assert list(gate["int8"]["proxy_mean_kl"]) == [f"lib/cpu-{cpu_arch()}-native.so"]
+    assert list(gate["proxy_mean_kl"]) == [f"lib/cpu-{cpu_arch()}-native.so"]
 
 
 def test_a_software_rasteriser_is_not_chosen_unasked(

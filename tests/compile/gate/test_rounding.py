@@ -11,6 +11,7 @@ import pytest
 from duomem.compile import bundle as writer
 from duomem.compile.bundle import compile_bundle
 from duomem.compile.gate import gate
+from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.core.errors import GateError
 from duomem.device.engine.bundle import Library, read_bundle
 from duomem.device.engine.schemes import EXACT, INT8
@@ -72,8 +73,6 @@ def test_the_bound_of_rounded_inputs(kl: float, passes: bool) -> None:
 
 
 def test_nothing_is_shown_without_an_exact_library(rounding: Path, tiny_model: Path, tmp_path: Path) -> None:
-    from duomem.compile.weights.checkpoint import Checkpoint
-
     copied = read_bundle(shutil.copytree(rounding, tmp_path / "copy"))
     with pytest.raises(GateError, match="no exact library"):
         gate.check_parity(copied, Checkpoint(tiny_model), 0.0)

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from test_matmul import X86, build, call, inputs, target_of, weights
+from test_matmul import X86, build, call, inputs, products, target_of, weights
 
 from duomem.compile.kernels.int8 import int8_matmul
 from duomem.compile.kernels.matmul import matmul
@@ -17,7 +17,6 @@ from duomem.compile.kernels.tile import cpu_of
 from duomem.device.engine.schemes import GROUP, INT8
 
 GROUPED = [storage for storage in STORAGES.values() if storage.grouped]
-SHAPES = {(100, 96): (1, 2, 7, 33), (33, 1536): (1, 100)}
 
 
 def rounded(x: np.ndarray) -> np.ndarray:
@@ -40,13 +39,8 @@ def check(y: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
 @pytest.mark.parametrize("storage", GROUPED, ids=lambda s: s.name)
 @pytest.mark.parametrize("variant", [name for name in X86 if name not in ("plain", "avx", "avx512")])
 def test_products_of_rounded_inputs(variant: str, storage: Storage) -> None:
-    target = target_of(variant)
-    for (n, k), counts in SHAPES.items():
-        arrays, w = weights(storage, n, k)
-        many, one = (build(int8_matmul(storage, n, k, cpu_of(target), one_row), target) for one_row in (False, True))
-        for function, m in [(one, 1), *((many, m) for m in counts)]:
-            x, y = inputs(m, k), np.full((1, m, n), np.nan, np.float32)
-            check(call(function, [x[None], *arrays, y])[0], x, w)
+    for y, x, w, _ in products(int8_matmul, variant, storage):
+        check(y[0], x, w)
 
 
 @pytest.mark.parametrize("storage", GROUPED, ids=lambda s: s.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import emulator
@@ -94,16 +95,24 @@ def check_product(y: np.ndarray, x: np.ndarray, w: np.ndarray, dot: bool) -> Non
     assert (np.abs(y[0] - x.astype(np.float64) @ w.T) <= product_bound(x.astype(np.float64), w, dot)).all()
 
 
-@pytest.mark.parametrize("storage", STORAGES.values(), ids=lambda s: s.name)
-@pytest.mark.parametrize("variant", X86)
-def test_products(variant: str, storage: Storage) -> None:
+def products(
+    kernel: Callable[..., Any], variant: str, storage: Storage
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, bool]]:
+    """(y [1, m, n], x [m, k], w [n, k], whether by the kernel for one row) of kernel(storage, n, k, cpu, one_row)."""
     target = target_of(variant)
     for (n, k), counts in SHAPES.items():
         arrays, w = weights(storage, n, k)
-        many, one = (build(matmul(storage, n, k, cpu_of(target), one_row), target) for one_row in (False, True))
+        many, one = (build(kernel(storage, n, k, cpu_of(target), one_row), target) for one_row in (False, True))
         for function, m in [(one, 1), *((many, m) for m in counts)]:
             x, y = inputs(m, k), np.full((1, m, n), np.nan, np.float32)
-            check_product(call(function, [x[None], *arrays, y]), x, w, function is one)
+            yield call(function, [x[None], *arrays, y]), x, w, function is one
+
+
+@pytest.mark.parametrize("storage", STORAGES.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("variant", X86)
+def test_products(variant: str, storage: Storage) -> None:
+    for y, x, w, one_row in products(matmul, variant, storage):
+        check_product(y, x, w, one_row)
 
 
 def test_odd_depths_of_float_weights() -> None:

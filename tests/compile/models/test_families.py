@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from families import GEMMA3_ROPE, LLAMA3, SIZES, VARIANTS, WINDOW, text_model
+from whole_model import load_reference
 
 from duomem.compile import bundle as writer
 from duomem.compile.gate import reference
 from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.layered import LayeredModel
+from duomem.compile.weights.layered import LayeredModel, set_weight
 from duomem.compile.weights.quantize import dequantize, load_stored, quantize
-from duomem.compile.weights.reference import load_reference, set_weight
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession

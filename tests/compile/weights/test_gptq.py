@@ -11,6 +11,7 @@ from typing import Any
 import episodes
 import numpy as np
 import pytest
+from whole_model import load_reference
 
 from duomem.cli.main import main
 from duomem.compile import bundle as writer
@@ -20,7 +21,6 @@ from duomem.compile.weights import gptq as module
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
 from duomem.compile.weights.quantize import dequantize, quantize, round_scale, to_bfloat16
-from duomem.compile.weights.reference import load_reference
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Trajectory
