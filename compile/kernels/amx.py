@@ -52,8 +52,8 @@ def amx_matmul(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
     @T.macro
     def split_input(x, tile, row, m, d, parts):
         with T.sblock("split"):
-            rest = T.sblock_alloc_buffer((DEPTH,), "float32", scope="local")
-            upper = T.sblock_alloc_buffer((DEPTH,), "int32", scope="local")
+            rest = T.sblock_alloc_buffer((DEPTH,), "float32")
+            upper = T.sblock_alloc_buffer((DEPTH,), "int32")
             rest[T.ramp(0, 1, DEPTH)] = x[0, T.min(tile * _SIDE + row, m - 1), T.ramp(d * DEPTH, 1, DEPTH)]
             for p in T.unroll(_PARTS):
                 upper[T.ramp(0, 1, DEPTH)] = upper_half(rest[T.ramp(0, 1, DEPTH)], DEPTH)
@@ -72,8 +72,8 @@ def amx_matmul(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
             for h in T.unroll(halves):
                 for i in T.unroll(4):
                     with T.sblock("weights"):
-                        even = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-                        odd = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
+                        even = T.sblock_alloc_buffer((lanes,), "float32")
+                        odd = T.sblock_alloc_buffer((lanes,), "float32")
                         even[T.ramp(0, 1, lanes)] = storage.values(w, scale, b, j * 8 + i * 2, h * _SIDE, lanes)
                         odd[T.ramp(0, 1, lanes)] = storage.values(w, scale, b, j * 8 + i * 2 + 1, h * _SIDE, lanes)
                         for p in T.unroll(weight_parts):

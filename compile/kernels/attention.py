@@ -7,6 +7,7 @@ kernels have the signatures TVM's cache calls; rotary_mode, rope_* and what else
 """
 
 # No postponed annotations here: TVMScript evaluates them while it parses.
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +25,27 @@ MASKED = -5e4
 _FLOOR = -100.0
 """Exponent of what is masked: weighs nothing, and times a value is no denormal, which would be slow."""
 _SPARE_REGISTERS = 8
+_STRETCH = 16
+"""Elements of a head between two requests for memory ahead: within a loop that has one, sums would go to memory."""
+_AHEAD = 2
+"""Pages between the keys that are read and those that memory is asked for."""
+_LINE = 64
+"""Bytes of a cache line."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What attention kernels are generated for. softcap: 0 for none, see `score_factor`."""
+    """What attention kernels are generated for. softcap: 0 for none, see `score_factor`.
+
+    dtype: of queries, keys, values and the output, "float32" or "float16"; sums are float32 in either case.
+    """
 
     heads: int
     kv_heads: int
     head_dim: int
     softcap: float
     cpu: Cpu
+    dtype: str
 
     @property
     def group(self) -> int:
@@ -54,6 +65,12 @@ class Shape:
         return next((part for part in parts if -(-part // self.cpu.lanes) <= budget), 1)
 
 
+    def pages(self, rows: int) -> int:
+        """Pages whose scores are added up at once: two if the registers hold their sums, keys and queries."""
+        vectors = -(-PAGE // self.cpu.lanes)
+        return 2 if 2 * rows * vectors + rows + vectors <= self.cpu.vector_registers else 1
+
+
 def score_factor(scale: float, softcap: float) -> float:
     """What queries are multiplied by before they reach these kernels, for scores scale * q.k.
 
@@ -71,70 +88,86 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
     top [rows], weight [rows, PAGE] and mixed [rows, d] are set to the largest score in base 2, the lanes of the
     sum of 2**(score - top), and the values weighted so.
     """
-    head_dim, softcap, columns = shape.head_dim, shape.softcap, shape.columns(rows)
+    head_dim, softcap, columns, width = shape.head_dim, shape.softcap, shape.columns(rows), shape.pages(rows)
+    stretch = math.gcd(head_dim, _STRETCH)
+    per_line = _LINE // (2 if shape.dtype == "float16" else 4)
+    lines = max(1, stretch * PAGE // per_line)
 
     @T.macro
     def attend(queries, low, high, first_page, end_page, end, place, key, value, top, weight, mixed):
-        scores = T.sblock_alloc_buffer((rows, CHUNK, PAGE), "float32", scope="local")
-        total = T.sblock_alloc_buffer((rows, 2, PAGE), "float32", scope="local")
-        lanes = T.sblock_alloc_buffer((rows, PAGE), "float32", scope="local")
-        whole = T.sblock_alloc_buffer((PAGE,), "float32", scope="local")
-        part = T.sblock_alloc_buffer((PAGE,), "float32", scope="local")
-        sums = T.sblock_alloc_buffer((rows, columns), "float32", scope="local")
-        places = T.sblock_alloc_buffer((2,), "int32", scope="local")
-        following = T.sblock_alloc_buffer((2,), "int32", scope="local")
-        factor = T.sblock_alloc_buffer((rows,), "float32", scope="local")
+        scores = T.sblock_alloc_buffer((rows, CHUNK, PAGE), "float32")
+        total = T.sblock_alloc_buffer((rows, width, PAGE), "float32")
+        lanes = T.sblock_alloc_buffer((rows, PAGE), "float32")
+        whole = T.sblock_alloc_buffer((PAGE,), "float32")
+        part = T.sblock_alloc_buffer((PAGE,), "float32")
+        sums = T.sblock_alloc_buffer((rows, columns), "float32")
+        places = T.sblock_alloc_buffer((width,), "int32")
+        following = T.sblock_alloc_buffer((width,), "int32")
+        factor = T.sblock_alloc_buffer((rows,), "float32")
+        bound = T.sblock_alloc_buffer((4,), "int32")  # an expression would be computed for each lane
+        bound[0] = first_page
+        bound[1] = end_page
+        bound[2] = end
         for r in T.unroll(rows):
             top[r] = T.float32(MASKED)
             for c in T.vectorized(PAGE):
                 weight[r, c] = T.float32(0)
             for i in T.vectorized(head_dim):
                 mixed[r, i] = T.float32(0)
-        for chunk in T.serial((end_page - first_page + CHUNK - 1) // CHUNK):
-            base = T.meta_var(first_page + chunk * CHUNK)
-            pages = T.meta_var(T.min(CHUNK, end_page - base))
+        for chunk in T.serial((bound[1] - bound[0] + CHUNK - 1) // CHUNK):
+            bound[3] = bound[0] + chunk * CHUNK
+            base = T.meta_var(bound[3])
+            pages = T.meta_var(T.min(CHUNK, bound[1] - base))
             for r in T.unroll(rows):
                 for c in T.vectorized(PAGE):
                     lanes[r, c] = T.float32(MASKED)
-            for pair in T.serial((pages + 1) // 2):
-                for half in T.unroll(2):
+            for run in T.serial((pages + width - 1) // width):
+                for h in T.unroll(width):
                     for r in T.unroll(rows):
                         for c in T.vectorized(PAGE):
-                            total[r, half, c] = T.float32(0)
-                    places[half] = place(T.min(base + 2 * pair + half, end_page - 1))
+                            total[r, h, c] = T.float32(0)
+                    places[h] = place(T.min(base + run * width + h, bound[1] - 1))
                     if fetch:
-                        following[half] = place(T.min(base + 2 * pair + half + 2, end_page - 1))
-                for i in T.serial(head_dim):
-                    for half in T.unroll(2):
-                        if fetch:
-                            T.evaluate(prefetch(key(following[half], i, 0), 3))
-                            T.evaluate(prefetch(value(places[half], i * PAGE // head_dim, i * PAGE % head_dim), 2))
-                        for r in T.unroll(rows):
-                            for c in T.vectorized(PAGE):
-                                total[r, half, c] = total[r, half, c] + key(places[half], i, c) * queries[r, i]
-                for half in T.unroll(2):
+                        following[h] = place(T.min(base + run * width + h + _AHEAD, (bound[2] - 1) // PAGE))
+                for block in T.serial(head_dim // stretch):
+                    if fetch:
+                        for h in T.unroll(width):
+                            for line in T.unroll(lines):
+                                at = T.meta_var((block * lines + line) * per_line)
+                                T.evaluate(prefetch(key(following[h], at // PAGE, at % PAGE), 3))
+                                T.evaluate(prefetch(value(places[h], at // head_dim, at % head_dim), 2))
+                    for i in T.serial(stretch):
+                        for h in T.unroll(width):
+                            for r in T.unroll(rows):
+                                for c in T.vectorized(PAGE):
+                                    total[r, h, c] = (
+                                        total[r, h, c]
+                                        + T.Cast("float32", key(places[h], block * stretch + i, c))
+                                        * queries[r, block * stretch + i]
+                                    )
+                for h in T.unroll(width):
                     for r in T.unroll(rows):
                         if softcap > 0:
                             for c in T.vectorized(PAGE):
-                                part[c] = T.max(T.min(total[r, half, c], T.float32(-_FLOOR)), T.float32(_FLOOR))
+                                part[c] = T.max(T.min(total[r, h, c], T.float32(-_FLOOR)), T.float32(_FLOOR))
                             exp2_lanes(part, whole, PAGE)
                             for c in T.vectorized(PAGE):
-                                total[r, half, c] = T.float32(softcap * LOG2_E) * (
+                                total[r, h, c] = T.float32(softcap * LOG2_E) * (
                                     T.float32(1) - T.float32(2) / (T.float32(1) + part[c])
                                 )
                         for c in T.vectorized(PAGE):
-                            total[r, half, c] = T.Select(
+                            total[r, h, c] = T.Select(
                                 T.And(
-                                    (base + 2 * pair + half) * PAGE + c >= low[r],
-                                    (base + 2 * pair + half) * PAGE + c < high[r],
+                                    (base + run * width + h) * PAGE + c >= low[r],
+                                    (base + run * width + h) * PAGE + c < high[r],
                                 ),
-                                total[r, half, c],
+                                total[r, h, c],
                                 T.float32(MASKED),
                             )
                         for c in T.vectorized(PAGE):
-                            scores[r, 2 * pair + half, c] = total[r, half, c]
+                            scores[r, run * width + h, c] = total[r, h, c]
                         for c in T.vectorized(PAGE):
-                            lanes[r, c] = T.max(lanes[r, c], total[r, half, c])
+                            lanes[r, c] = T.max(lanes[r, c], total[r, h, c])
             for r in T.unroll(rows):
                 factor[r] = top[r]
                 for c in T.unroll(4):
@@ -144,7 +177,7 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
                 factor[r] = power_of_two(factor[r] - top[r])
                 for c in T.vectorized(PAGE):
                     weight[r, c] = weight[r, c] * factor[r]
-                for page in T.serial((pages + 1) // 2 * 2):
+                for page in T.serial((pages + width - 1) // width * width):
                     for c in T.vectorized(PAGE):
                         part[c] = T.max(scores[r, page, c] - top[r], T.float32(_FLOOR))
                     exp2_lanes(part, whole, PAGE)
@@ -158,11 +191,13 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
                         sums[r, i] = mixed[r, piece * columns + i] * factor[r]
                 for page in T.serial(pages):
                     places[0] = place(base + page)
-                    for token in T.serial(T.min(PAGE, end - (base + page) * PAGE)):
+                    for token in T.serial(T.min(PAGE, bound[2] - (base + page) * PAGE)):
                         for r in T.unroll(rows):
                             for i in T.vectorized(columns):
                                 sums[r, i] = (
-                                    sums[r, i] + value(places[0], token, piece * columns + i) * scores[r, page, token]
+                                    sums[r, i]
+                                    + T.Cast("float32", value(places[0], token, piece * columns + i))
+                                    * scores[r, page, token]
                                 )
                 for r in T.unroll(rows):
                     for i in T.vectorized(columns):
@@ -197,21 +232,22 @@ def tile_macro(shape: Shape) -> Any:
         with T.sblock("tile"):
             T.reads()
             T.writes()
-            queries = T.sblock_alloc_buffer((rows, head_dim), "float32", scope="local")
-            low = T.sblock_alloc_buffer((rows,), "int32", scope="local")
-            high = T.sblock_alloc_buffer((rows,), "int32", scope="local")
-            top = T.sblock_alloc_buffer((rows,), "float32", scope="local")
-            weight = T.sblock_alloc_buffer((rows, PAGE), "float32", scope="local")
-            mixed = T.sblock_alloc_buffer((rows, head_dim), "float32", scope="local")
+            queries = T.sblock_alloc_buffer((rows, head_dim), "float32")
+            low = T.sblock_alloc_buffer((rows,), "int32")
+            high = T.sblock_alloc_buffer((rows,), "int32")
+            top = T.sblock_alloc_buffer((rows,), "float32")
+            weight = T.sblock_alloc_buffer((rows, PAGE), "float32")
+            mixed = T.sblock_alloc_buffer((rows, head_dim), "float32")
             r0 = T.meta_var(number * rows)
             last = T.meta_var(count * group - 1)
             for r in T.unroll(rows):
                 low[r] = T.max(behind + T.min(r0 + r, last) // group - window + 1, 0)
                 high[r] = visible + T.min(r0 + r, last) // group * causal
                 for i in T.vectorized(head_dim):
-                    queries[r, i] = q[
-                        first + T.min(r0 + r, last) // group, head * group + T.min(r0 + r, last) % group, i
-                    ]
+                    queries[r, i] = T.Cast(
+                        "float32",
+                        q[first + T.min(r0 + r, last) // group, head * group + T.min(r0 + r, last) % group, i],
+                    )
             attend(
                 queries,
                 low,
@@ -232,8 +268,8 @@ def tile_macro(shape: Shape) -> Any:
                 weight[r, 0] = T.max(weight[r, 0], T.float32(1e-30))
                 if r0 + r <= last:
                     for i in T.vectorized(head_dim):
-                        output[first + (r0 + r) // group, head * group + (r0 + r) % group, i] = (
-                            mixed[r, i] / weight[r, 0]
+                        output[first + (r0 + r) // group, head * group + (r0 + r) % group, i] = T.Cast(
+                            shape.dtype, mixed[r, i] / weight[r, 0]
                         )
                     lse[first + (r0 + r) // group, head * group + (r0 + r) % group] = top[r] + T.log2(weight[r, 0])
 
@@ -272,11 +308,11 @@ def ragged_prefill(shape: Shape) -> Any:
     ):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         bounds, n, offset = T.int32(), T.int32(), T.int32()
-        q = T.match_buffer(q_handle, (n, heads, head_dim), "float32")
+        q = T.match_buffer(q_handle, (n, heads, head_dim), shape.dtype)
         q_indptr = T.match_buffer(q_indptr_handle, (bounds,), "int32", elem_offset=offset)
-        k = T.match_buffer(k_handle, (n, kv_heads, head_dim), "float32")
-        v = T.match_buffer(v_handle, (n, kv_heads, head_dim), "float32")
-        output = T.match_buffer(output_handle, (n, heads, head_dim), "float32")
+        k = T.match_buffer(k_handle, (n, kv_heads, head_dim), shape.dtype)
+        v = T.match_buffer(v_handle, (n, kv_heads, head_dim), shape.dtype)
+        output = T.match_buffer(output_handle, (n, heads, head_dim), shape.dtype)
         lse = T.match_buffer(lse_handle, (n, heads), "float32")
         for b in T.serial(bounds - 1):
             with T.sblock("sequence"):
@@ -290,9 +326,9 @@ def ragged_prefill(shape: Shape) -> Any:
                 for task in T.parallel(kv_heads * pages):
                     for i in T.serial(head_dim):
                         for c in T.vectorized(PAGE):
-                            keys[task // pages, task % pages, i, c] = k[
-                                first + T.min(task % pages * PAGE + c, count - 1), task // pages, i
-                            ]
+                            keys[task // pages, task % pages, i, c] = T.Cast(
+                                "float32", k[first + T.min(task % pages * PAGE + c, count - 1), task // pages, i]
+                            )
                 for task in T.parallel(kv_heads * tiles):
                     tile(
                         q,

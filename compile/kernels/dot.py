@@ -31,9 +31,9 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
     @T.macro
     def round_group(x, r, g, words, step, offset):
         with T.sblock("round"):
-            rest = T.sblock_alloc_buffer((GROUP,), "int32", scope="local")
-            largest = T.sblock_alloc_buffer((1,), "float32", scope="local")
-            plane = T.sblock_alloc_buffer((GROUP,), "int8", scope="local")
+            rest = T.sblock_alloc_buffer((GROUP,), "int32")
+            largest = T.sblock_alloc_buffer((1,), "float32")
+            plane = T.sblock_alloc_buffer((GROUP,), "int8")
             largest[0] = largest_magnitude(x[0, r, T.ramp(g * GROUP, 1, GROUP)], GROUP)
             step[g] = largest[0] * T.float32(1 / _LARGEST)
             largest[0] = T.float32(_LARGEST) / T.max(largest[0], T.float32(1e-30))
@@ -60,10 +60,10 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
                 round_group(x, r, g, words, step, offset)
             for b in T.parallel(blocks):
                 with T.sblock("block"):
-                    total = T.sblock_alloc_buffer((COLUMNS,), "float32", scope="local")
-                    sum_ = T.sblock_alloc_buffer((_PLANES, parts * sums), dot.dtype, scope="local")
-                    part = T.sblock_alloc_buffer((_PLANES, COLUMNS), "int32", scope="local")
-                    level = T.sblock_alloc_buffer((COLUMNS,), "int32", scope="local")
+                    total = T.sblock_alloc_buffer((COLUMNS,), "float32")
+                    sum_ = T.sblock_alloc_buffer((_PLANES, parts * sums), dot.dtype)
+                    part = T.sblock_alloc_buffer((_PLANES, COLUMNS), "int32")
+                    level = T.sblock_alloc_buffer((COLUMNS,), "int32")
                     for c in T.unroll(parts):
                         total[T.ramp(c * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
                     for g in T.serial(groups):

@@ -23,7 +23,7 @@ def fma_matmul(storage: Storage, n: int, k: int, cpu: Cpu, rows: int) -> Any:
     def multiply(x, w, source, b, y, m):
         for t in T.serial((m + rows - 1) // rows):
             with T.sblock("tile"):
-                total = T.sblock_alloc_buffer((rows, COLUMNS), "float32", scope="local")
+                total = T.sblock_alloc_buffer((rows, COLUMNS), "float32")
                 for r in T.unroll(rows):
                     for c in T.vectorized(COLUMNS):
                         total[r, c] = T.float32(0)

@@ -19,8 +19,8 @@ _WORDS = GROUP // 4
 
 
 @functools.cache
-def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> Any:
-    """PrimFunc y[1, m, n] = round(x)[1, m, k] @ W.T, float32, m dynamic; `one_row` when m is always 1.
+def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool, x_dtype: str = "float32") -> Any:
+    """PrimFunc y[1, m, n] = round(x)[1, m, k] @ W.T, m dynamic; `one_row` when m is always 1. y is float32.
 
     x is rounded to int8 times a step, 1/127 of the largest of its group of 32. Each thread takes blocks of columns, and
     passes tiles of rows over them; the rows left over pass one by one.
@@ -34,13 +34,15 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     @T.macro
     def round_group(x, r, g, words, step, offset):
         with T.sblock("round"):
-            scale = T.sblock_alloc_buffer((1,), "float32", scope="local")
-            level = T.sblock_alloc_buffer((GROUP,), "int8", scope="local")
-            scale[0] = largest_magnitude(x[0, r, T.ramp(g * GROUP, 1, GROUP)], GROUP)
+            scale = T.sblock_alloc_buffer((1,), "float32")
+            value = T.sblock_alloc_buffer((GROUP,), "float32")
+            level = T.sblock_alloc_buffer((GROUP,), "int8")
+            value[T.ramp(0, 1, GROUP)] = T.Cast(f"float32x{GROUP}", x[0, r, T.ramp(g * GROUP, 1, GROUP)])
+            scale[0] = largest_magnitude(value[T.ramp(0, 1, GROUP)], GROUP)
             step[r, g] = scale[0] * T.float32(1 / _LARGEST)
             scale[0] = T.float32(_LARGEST) / T.max(scale[0], T.float32(1e-30))
             level[T.ramp(0, 1, GROUP)] = T.Cast(
-                f"int8x{GROUP}", to_int(x[0, r, T.ramp(g * GROUP, 1, GROUP)] * T.broadcast(scale[0], GROUP), GROUP)
+                f"int8x{GROUP}", to_int(value[T.ramp(0, 1, GROUP)] * T.broadcast(scale[0], GROUP), GROUP)
             )
             words[r, g, T.ramp(0, 1, _WORDS)] = T.reinterpret(
                 f"int32x{_WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], dot.order)
@@ -54,10 +56,10 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         @T.macro
         def tile(words, step, offset, q, scale, y, b, first, row):
             with T.sblock("tile"):
-                total = T.sblock_alloc_buffer((rows, columns), "float32", scope="local")
-                sum_ = T.sblock_alloc_buffer((rows, parts * sums), dot.dtype, scope="local")
-                level = T.sblock_alloc_buffer((columns,), "int32", scope="local")
-                factor = T.sblock_alloc_buffer((columns,), "float32", scope="local")
+                total = T.sblock_alloc_buffer((rows, columns), "float32")
+                sum_ = T.sblock_alloc_buffer((rows, parts * sums), dot.dtype)
+                level = T.sblock_alloc_buffer((columns,), "int32")
+                factor = T.sblock_alloc_buffer((columns,), "float32")
                 for r in T.unroll(rows):
                     for c in T.unroll(parts):
                         total[r, T.ramp(c * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
@@ -113,4 +115,4 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                 for r in T.serial(m % rows):
                     single(words, step, offset, q, scale, y, b, 0, m // rows * rows + r)
 
-    return over_weights(storage, n, k, body, k, "float32", n)
+    return over_weights(storage, n, k, body, k, x_dtype, n)

@@ -15,7 +15,7 @@ _LANES = 32
 
 @functools.cache
 def rms_norm(size: int, epsilon: float, add: bool, loop: Any) -> Any:
-    """PrimFunc: x, weight [size] -> y = x / sqrt(mean(x * x) + epsilon) * weight; x and y [n, size].
+    """PrimFunc: x, weight [size] -> y = x / sqrt(mean(x * x) + epsilon) * weight; x and y [1, n, size].
 
     With `add`: x, residual, weight -> total = x + residual, and y of the total. `loop` runs over the rows:
     T.serial or T.parallel.
@@ -32,27 +32,27 @@ def rms_norm(size: int, epsilon: float, add: bool, loop: Any) -> Any:
     ):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         n = T.int32()
-        x = T.match_buffer(x_handle, (n, size), "float32")
-        residual = T.match_buffer(residual_handle, (n, size), "float32")
+        x = T.match_buffer(x_handle, (1, n, size), "float32")
+        residual = T.match_buffer(residual_handle, (1, n, size), "float32")
         weight = T.match_buffer(weight_handle, (size,), "float32")
-        y = T.match_buffer(y_handle, (n, size), "float32")
-        total = T.match_buffer(total_handle, (n, size), "float32")
+        y = T.match_buffer(y_handle, (1, n, size), "float32")
+        total = T.match_buffer(total_handle, (1, n, size), "float32")
         for row in loop(n):
             with T.sblock("row"):
-                squares = T.sblock_alloc_buffer((_LANES,), "float32", scope="local")
-                value = T.sblock_alloc_buffer((_LANES,), "float32", scope="local")
-                power = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                squares = T.sblock_alloc_buffer((_LANES,), "float32")
+                value = T.sblock_alloc_buffer((_LANES,), "float32")
+                power = T.sblock_alloc_buffer((1,), "float32")
                 for c in T.vectorized(_LANES):
                     squares[c] = T.float32(0)
                 for block in T.serial(blocks):
                     for c in T.vectorized(_LANES):
-                        value[c] = x[row, T.min(block * _LANES + c, size - 1)]
+                        value[c] = x[0, row, T.min(block * _LANES + c, size - 1)]
                     if add:
                         for c in T.vectorized(_LANES):
-                            value[c] = value[c] + residual[row, T.min(block * _LANES + c, size - 1)]
+                            value[c] = value[c] + residual[0, row, T.min(block * _LANES + c, size - 1)]
                         for c in T.vectorized(_LANES):
                             if block * _LANES + c < size:
-                                total[row, block * _LANES + c] = value[c]
+                                total[0, row, block * _LANES + c] = value[c]
                     for c in T.vectorized(_LANES):
                         squares[c] = squares[c] + T.Select(block * _LANES + c < size, value[c] * value[c], T.float32(0))
                 power[0] = T.float32(0)
@@ -63,12 +63,12 @@ def rms_norm(size: int, epsilon: float, add: bool, loop: Any) -> Any:
                     for c in T.vectorized(_LANES):
                         if block * _LANES + c < size:
                             if add:
-                                y[row, block * _LANES + c] = (
-                                    total[row, block * _LANES + c] * power[0] * weight[block * _LANES + c]
+                                y[0, row, block * _LANES + c] = (
+                                    total[0, row, block * _LANES + c] * power[0] * weight[block * _LANES + c]
                                 )
                             else:
-                                y[row, block * _LANES + c] = (
-                                    x[row, block * _LANES + c] * power[0] * weight[block * _LANES + c]
+                                y[0, row, block * _LANES + c] = (
+                                    x[0, row, block * _LANES + c] * power[0] * weight[block * _LANES + c]
                                 )
 
     kernel = rms_norm_kernel

@@ -44,17 +44,17 @@ def paged_prefill(shape: Shape) -> Any:
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         batch, n, used, pool = T.int32(), T.int32(), T.int32(), T.int32()
         offsets = [T.int32() for _ in range(6)]
-        q = T.match_buffer(q_handle, (n, heads, head_dim), "float32")
+        q = T.match_buffer(q_handle, (n, heads, head_dim), shape.dtype)
         q_indptr = T.match_buffer(q_indptr_handle, (batch + 1,), "int32", elem_offset=offsets[0])
-        pages = T.match_buffer(pages_handle, (pool, 2, kv_heads, PAGE, head_dim), "float32")
+        pages = T.match_buffer(pages_handle, (pool, 2, kv_heads, PAGE, head_dim), shape.dtype)
         page_indptr = T.match_buffer(page_indptr_handle, (batch + 1,), "int32", elem_offset=offsets[1])
         page_ids = T.match_buffer(page_ids_handle, (used,), "int32", elem_offset=offsets[2])
         last_page = T.match_buffer(length_info_handle, (batch,), "int32", elem_offset=offsets[3])
         key_start = T.match_buffer(k_offset_handle, (batch,), "int32", elem_offset=offsets[4])
         position = T.match_buffer(q_position_handle, (n,), "int32", elem_offset=offsets[5])
-        output = T.match_buffer(output_handle, (n, heads, head_dim), "float32")
+        output = T.match_buffer(output_handle, (n, heads, head_dim), shape.dtype)
         lse = T.match_buffer(lse_handle, (n, heads), "float32")
-        keys = T.decl_buffer((pool, 2, kv_heads, head_dim, PAGE), "float32", data=pages.data)
+        keys = T.decl_buffer((pool, 2, kv_heads, head_dim, PAGE), shape.dtype, data=pages.data)
         for b in T.serial(batch):
             with T.sblock("sequence"):
                 T.reads()
@@ -106,16 +106,16 @@ def paged_decode(shape: Shape) -> Any:
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         batch, used, pool = T.int32(), T.int32(), T.int32()
         offsets = [T.int32() for _ in range(5)]
-        q = T.match_buffer(q_handle, (batch, heads, head_dim), "float32")
-        pages = T.match_buffer(pages_handle, (pool, 2, kv_heads, PAGE, head_dim), "float32")
+        q = T.match_buffer(q_handle, (batch, heads, head_dim), shape.dtype)
+        pages = T.match_buffer(pages_handle, (pool, 2, kv_heads, PAGE, head_dim), shape.dtype)
         page_indptr = T.match_buffer(page_indptr_handle, (batch + 1,), "int32", elem_offset=offsets[0])
         page_ids = T.match_buffer(page_ids_handle, (used,), "int32", elem_offset=offsets[1])
         last_page = T.match_buffer(length_info_handle, (batch,), "int32", elem_offset=offsets[2])
         key_start = T.match_buffer(k_offset_handle, (batch,), "int32", elem_offset=offsets[3])
         position = T.match_buffer(q_position_handle, (batch,), "int32", elem_offset=offsets[4])
-        output = T.match_buffer(output_handle, (batch, heads, head_dim), "float32")
+        output = T.match_buffer(output_handle, (batch, heads, head_dim), shape.dtype)
         lse = T.match_buffer(lse_handle, (batch, heads), "float32")
-        keys = T.decl_buffer((pool, 2, kv_heads, head_dim, PAGE), "float32", data=pages.data)
+        keys = T.decl_buffer((pool, 2, kv_heads, head_dim, PAGE), shape.dtype, data=pages.data)
         for b in T.serial(batch):
             with T.sblock("sequence"):
                 T.reads()
@@ -123,29 +123,37 @@ def paged_decode(shape: Shape) -> Any:
                 tops = T.sblock_alloc_buffer((SEGMENTS, heads), "float32")
                 weights = T.sblock_alloc_buffer((SEGMENTS, heads), "float32")
                 parts = T.sblock_alloc_buffer((SEGMENTS, heads, head_dim), "float32")
-                length = T.meta_var(cached_tokens(page_indptr, last_page, b))
-                start = T.meta_var(T.max(position[b] - key_start[b] - window_of(sm_scale) + 1, 0))
-                begin = T.meta_var(start // PAGE)
-                span = T.meta_var(T.max((length + PAGE - 1) // PAGE - begin, 0))
-                segments = T.meta_var(T.min(SEGMENTS, T.max(span // 2, 1)))
+                bound = T.sblock_alloc_buffer((5,), "int32")  # an expression would be computed wherever it is used
+                length = T.meta_var(bound[0])
+                start = T.meta_var(bound[1])
+                begin = T.meta_var(bound[2])
+                span = T.meta_var(bound[3])
+                segments = T.meta_var(bound[4])
+                bound[0] = cached_tokens(page_indptr, last_page, b)
+                bound[1] = T.max(position[b] - key_start[b] - window_of(sm_scale) + 1, 0)
+                bound[2] = start // PAGE
+                bound[3] = T.max((length + PAGE - 1) // PAGE - begin, 0)
+                bound[4] = T.min(SEGMENTS, T.max(span // 4, 1))
                 for task in T.parallel(segments * kv_heads):
                     for tile in T.serial((group + rows - 1) // rows):
                         with T.sblock("segment"):
                             T.reads()
                             T.writes()
-                            head = T.meta_var(task % kv_heads)
-                            segment = T.meta_var(task // kv_heads)
-                            queries = T.sblock_alloc_buffer((rows, head_dim), "float32", scope="local")
-                            low = T.sblock_alloc_buffer((rows,), "int32", scope="local")
-                            high = T.sblock_alloc_buffer((rows,), "int32", scope="local")
-                            top = T.sblock_alloc_buffer((rows,), "float32", scope="local")
-                            weight = T.sblock_alloc_buffer((rows, PAGE), "float32", scope="local")
-                            mixed = T.sblock_alloc_buffer((rows, head_dim), "float32", scope="local")
+                            head = T.meta_var(task // segments)
+                            segment = T.meta_var(task % segments)
+                            queries = T.sblock_alloc_buffer((rows, head_dim), "float32")
+                            low = T.sblock_alloc_buffer((rows,), "int32")
+                            high = T.sblock_alloc_buffer((rows,), "int32")
+                            top = T.sblock_alloc_buffer((rows,), "float32")
+                            weight = T.sblock_alloc_buffer((rows, PAGE), "float32")
+                            mixed = T.sblock_alloc_buffer((rows, head_dim), "float32")
                             for r in T.unroll(rows):
                                 low[r] = start
                                 high[r] = T.min(length, (begin + (segment + 1) * span // segments) * PAGE)
                                 for i in T.vectorized(head_dim):
-                                    queries[r, i] = q[b, head * group + T.min(tile * rows + r, group - 1), i]
+                                    queries[r, i] = T.Cast(
+                                        "float32", q[b, head * group + T.min(tile * rows + r, group - 1), i]
+                                    )
                             attend(
                                 queries,
                                 low,
@@ -170,10 +178,10 @@ def paged_decode(shape: Shape) -> Any:
                                         parts[segment, head * group + tile * rows + r, i] = mixed[r, i]
                 for head in T.serial(heads):
                     with T.sblock("merge"):
-                        highest = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                        share = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                        whole = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                        sums = T.sblock_alloc_buffer((head_dim,), "float32", scope="local")
+                        highest = T.sblock_alloc_buffer((1,), "float32")
+                        share = T.sblock_alloc_buffer((1,), "float32")
+                        whole = T.sblock_alloc_buffer((1,), "float32")
+                        sums = T.sblock_alloc_buffer((head_dim,), "float32")
                         highest[0] = T.float32(MASKED)
                         for segment in T.serial(segments):
                             highest[0] = T.max(highest[0], tops[segment, head])
@@ -187,7 +195,7 @@ def paged_decode(shape: Shape) -> Any:
                                 sums[i] = sums[i] + parts[segment, head, i] * share[0]
                         whole[0] = T.max(whole[0], T.float32(1e-30))
                         for i in T.vectorized(head_dim):
-                            output[b, head, i] = sums[i] / whole[0]
+                            output[b, head, i] = T.Cast(shape.dtype, sums[i] / whole[0])
                         lse[b, head] = highest[0] + T.log2(whole[0])
 
     return attention_decode

@@ -61,11 +61,19 @@ def angles(head_dim: int) -> Any:
 
 @functools.cache
 def rotate(
-    heads: int, kv_heads: int, head_dim: int, scale: float, epsilon: float, bias: bool, norm: bool, loop: Any
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    scale: float,
+    epsilon: float,
+    bias: bool,
+    norm: bool,
+    loop: Any,
+    dtype: str,
 ) -> Any:
-    """PrimFunc: x [n, heads + 2 kv, d], angles [n, d], vectors -> like x, ready for the cache.
+    """PrimFunc: x [1, n, (heads + 2 kv) d], angles [n, d], vectors -> y [n, heads + 2 kv, d] of `dtype`, for the cache.
 
-    The vectors are a bias [heads + 2 kv, d] with `bias`, then weights [d] for queries and for keys with `norm`.
+    The vectors are a bias [(heads + 2 kv) d] with `bias`, then weights [d] for queries and for keys with `norm`.
     The bias is added; queries and keys are RMS-normed over d, and their elements i and i + d/2 rotated as a
     pair, as transformers does; queries are multiplied by `scale` at last. `loop` runs over the tokens: T.serial
     or T.parallel.
@@ -76,14 +84,14 @@ def rotate(
     def turn(x, angle, bias_vector, weight, y, token, first, count, factor):
         for h in T.serial(count):
             with T.sblock("head"):
-                part = T.sblock_alloc_buffer((head_dim,), "float32", scope="local")
-                squares = T.sblock_alloc_buffer((_LANES,), "float32", scope="local")
-                power = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                part = T.sblock_alloc_buffer((head_dim,), "float32")
+                squares = T.sblock_alloc_buffer((_LANES,), "float32")
+                power = T.sblock_alloc_buffer((1,), "float32")
                 for i in T.vectorized(head_dim):
-                    part[i] = x[token, first + h, i]
+                    part[i] = x[0, token, (first + h) * head_dim + i]
                 if bias:
                     for i in T.vectorized(head_dim):
-                        part[i] = part[i] + bias_vector[first + h, i]
+                        part[i] = part[i] + bias_vector[(first + h) * head_dim + i]
                 if norm:
                     for c in T.vectorized(_LANES):
                         squares[c] = T.float32(0)
@@ -102,13 +110,15 @@ def rotate(
                     for i in T.vectorized(head_dim):
                         part[i] = part[i] * power[0] * weight[i]
                 for i in T.vectorized(half):
-                    y[token, first + h, i] = (
-                        part[i] * angle[token, i] - part[half + i] * angle[token, half + i]
-                    ) * T.float32(factor)
+                    y[token, first + h, i] = T.Cast(
+                        dtype,
+                        (part[i] * angle[token, i] - part[half + i] * angle[token, half + i]) * T.float32(factor),
+                    )
                 for i in T.vectorized(half):
-                    y[token, first + h, half + i] = (
-                        part[half + i] * angle[token, i] + part[i] * angle[token, half + i]
-                    ) * T.float32(factor)
+                    y[token, first + h, half + i] = T.Cast(
+                        dtype,
+                        (part[half + i] * angle[token, i] + part[i] * angle[token, half + i]) * T.float32(factor),
+                    )
 
     @T.prim_func(private=True, s_tir=True)
     def rope_rotate(
@@ -121,24 +131,25 @@ def rotate(
     ):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         n = T.int32()
-        x = T.match_buffer(x_handle, (n, total, head_dim), "float32")
+        x = T.match_buffer(x_handle, (1, n, total * head_dim), "float32")
         angle = T.match_buffer(angle_handle, (n, head_dim), "float32")
-        bias_vector = T.match_buffer(bias_handle, (total, head_dim), "float32")
+        bias_vector = T.match_buffer(bias_handle, (total * head_dim,), "float32")
         q_weight = T.match_buffer(q_weight_handle, (head_dim,), "float32")
         k_weight = T.match_buffer(k_weight_handle, (head_dim,), "float32")
-        y = T.match_buffer(y_handle, (n, total, head_dim), "float32")
+        y = T.match_buffer(y_handle, (n, total, head_dim), dtype)
         for token in loop(n):
             turn(x, angle, bias_vector, q_weight, y, token, 0, heads, scale)
             turn(x, angle, bias_vector, k_weight, y, token, heads, kv_heads, 1.0)
             for h in T.serial(kv_heads):
                 with T.sblock("value"):
+                    part = T.sblock_alloc_buffer((head_dim,), "float32")
                     for i in T.vectorized(head_dim):
-                        y[token, heads + kv_heads + h, i] = x[token, heads + kv_heads + h, i]
+                        part[i] = x[0, token, (heads + kv_heads + h) * head_dim + i]
                     if bias:
                         for i in T.vectorized(head_dim):
-                            y[token, heads + kv_heads + h, i] = (
-                                y[token, heads + kv_heads + h, i] + bias_vector[heads + kv_heads + h, i]
-                            )
+                            part[i] = part[i] + bias_vector[(heads + kv_heads + h) * head_dim + i]
+                    for i in T.vectorized(head_dim):
+                        y[token, heads + kv_heads + h, i] = T.Cast(dtype, part[i])
 
     x, angle, bias_vector, q_weight, k_weight, y = rope_rotate.params
     vectors = [bias_vector] * bias + [q_weight, k_weight] * norm
@@ -146,8 +157,8 @@ def rotate(
 
 
 @functools.cache
-def split(heads: int, kv_heads: int, head_dim: int) -> Any:
-    """PrimFunc: qkv [n, heads + 2 kv, d] -> q [n, heads, d], k and v [n, kv, d].
+def split(heads: int, kv_heads: int, head_dim: int, dtype: str) -> Any:
+    """PrimFunc: qkv [n, heads + 2 kv, d] -> q [n, heads, d], k and v [n, kv, d], all of `dtype`.
 
     TVM's cache calls it to rotate too; positions and `apply_rope` are not looked at.
     """
@@ -163,10 +174,10 @@ def split(heads: int, kv_heads: int, head_dim: int) -> Any:
     ):
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         n = T.int32()
-        qkv = T.match_buffer(qkv_handle, (n, heads + 2 * kv_heads, head_dim), "float32")
-        q = T.match_buffer(q_handle, (n, heads, head_dim), "float32")
-        k = T.match_buffer(k_handle, (n, kv_heads, head_dim), "float32")
-        v = T.match_buffer(v_handle, (n, kv_heads, head_dim), "float32")
+        qkv = T.match_buffer(qkv_handle, (n, heads + 2 * kv_heads, head_dim), dtype)
+        q = T.match_buffer(q_handle, (n, heads, head_dim), dtype)
+        k = T.match_buffer(k_handle, (n, kv_heads, head_dim), dtype)
+        v = T.match_buffer(v_handle, (n, kv_heads, head_dim), dtype)
         for token in T.serial(n):
             with T.sblock("split"):
                 for h in T.serial(heads):

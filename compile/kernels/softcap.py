@@ -28,8 +28,8 @@ def softcap(size: int, cap: float) -> Any:
             for block in T.parallel((size + _WIDTH - 1) // _WIDTH):
                 with T.sblock("softcap"):
                     r, b = T.axis.remap("SS", [row, block])
-                    part = T.sblock_alloc_buffer((_WIDTH,), "float32", scope="local")
-                    whole = T.sblock_alloc_buffer((_WIDTH,), "float32", scope="local")
+                    part = T.sblock_alloc_buffer((_WIDTH,), "float32")
+                    whole = T.sblock_alloc_buffer((_WIDTH,), "float32")
                     for c in T.vectorized(_WIDTH):
                         part[c] = x[r, T.min(b * _WIDTH + c, size - 1)] * T.float32(2 * LOG2_E / cap)
                     for c in T.vectorized(_WIDTH):

@@ -42,9 +42,9 @@ def swiglu(size: int, activation: str = "silu") -> Any:
             for block in T.serial((size + _WIDTH - 1) // _WIDTH):
                 with T.sblock("swiglu"):
                     r, b = T.axis.remap("SS", [row, block])
-                    part = T.sblock_alloc_buffer((_WIDTH,), "float32", scope="local")
-                    whole = T.sblock_alloc_buffer((_WIDTH,), "float32", scope="local")
-                    gate = T.sblock_alloc_buffer((_WIDTH,), "float32", scope="local")
+                    part = T.sblock_alloc_buffer((_WIDTH,), "float32")
+                    whole = T.sblock_alloc_buffer((_WIDTH,), "float32")
+                    gate = T.sblock_alloc_buffer((_WIDTH,), "float32")
                     for c in T.vectorized(_WIDTH):
                         gate[c] = x[0, r, T.min(b * _WIDTH + c, size - 1)]
                     for c in T.vectorized(_WIDTH):

@@ -49,11 +49,11 @@ class Cpu:
     def int8_tile(self) -> tuple[int, int]:
         """(rows, columns) of a tile of 8-bit inputs: one whose sums fit the registers.
 
-        AVX-512 gets 4 x 32 and AVX2 6 x 8, the fastest on Zen 4; NEON 4 x 16, not measured.
+        AVX-512 gets 4 x 32 and AVX2 3 x 8, the fastest on Zen 4; NEON 4 x 16, not measured.
         """
         if self.vector_bits == 512:
             return 4, 2 * self.lanes
-        return (6, self.lanes) if self.vector_registers == 16 else (4, 4 * self.lanes)
+        return (3, self.lanes) if self.vector_registers == 16 else (4, 4 * self.lanes)
 
     @property
     def attention_rows(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import relax
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
@@ -55,13 +56,13 @@ class HeadNorm(nn.Module):
 class Attention(nn.Module):
     """Attention of one layer: projection, bias, head norms, rotation, cache, projection back.
 
-    `matrix(n, k)` makes the weight matrices. Parameters: qkv_proj and o_proj, with `config.qkv_bias` also
+    `matrix(n, k)` makes the weight matrices; dtype: the cache's. Parameters: qkv_proj and o_proj, with `config.qkv_bias` also
     qkv_proj.bias [qkv_size], with `config.qk_norm` also q_norm.weight and k_norm.weight [head_dim].
     """
 
-    def __init__(self, config: DecoderConfig, matrix: Any, layer: int) -> None:
+    def __init__(self, config: DecoderConfig, matrix: Any, layer: int, dtype: str) -> None:
         super().__init__()
-        self.config, self.layer = config, layer
+        self.config, self.layer, self.dtype = config, layer, dtype
         self.qkv_proj = matrix(config.qkv_size, config.hidden_size)
         if config.qkv_bias:
             self.qkv_proj.bias = nn.Parameter((config.qkv_size,), "float32")
@@ -74,9 +75,9 @@ class Attention(nn.Module):
         config, s = self.config, x.shape[1]
         heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         shape = (s, heads + 2 * kv_heads, dim)
-        inputs = [op.reshape(self.qkv_proj(x), shape), rotations.of(self.layer)]
+        inputs = [self.qkv_proj(x), rotations.of(self.layer)]
         if config.qkv_bias:
-            inputs.append(op.reshape(self.qkv_proj.bias, shape[1:]))
+            inputs.append(self.qkv_proj.bias)
         if config.qk_norm:
             inputs += [self.q_norm.weight, self.k_norm.weight]
         kernel = rope.rotate(
@@ -88,7 +89,23 @@ class Attention(nn.Module):
             config.qkv_bias,
             config.qk_norm,
             T.serial if isinstance(s, int) and s == 1 else T.parallel,
+            self.dtype,
         )
-        qkv = op.reshape(call_kernel(kernel, "rope_rotate", inputs, shape), (1, *shape))
-        mixed = cache.attention_with_fused_qkv(self.layer, qkv, heads, float(config.window(self.layer)))
-        return self.o_proj(op.reshape(mixed, (1, s, config.q_size)))
+        qkv = call_kernel(kernel, "rope_rotate", inputs, shape, self.dtype)
+        return self.o_proj(op.reshape(self._attend(qkv, cache), (1, s, config.q_size)))
+
+    def _attend(self, qkv: Tensor, cache: PagedKVCache) -> Tensor:
+        """qkv [s, heads + 2 kv, d] -> attention [s, heads, d]: `PagedKVCache.attention_with_fused_qkv` less its reshapes."""
+        s, _, dim = qkv.shape
+        call = relax.call_dps_packed(
+            "vm.builtin.attention_kv_cache_attention_with_fused_qkv",
+            [
+                cache._expr,
+                relax.prim_value(self.layer),
+                relax.prim_value(float(self.config.window(self.layer))),
+                qkv._expr,
+            ],
+            out_ty=relax.TensorType((s, self.config.num_attention_heads, dim), qkv.dtype),
+        )
+        builder: Any = relax.BlockBuilder.current()
+        return Tensor(_expr=builder.emit(call))

@@ -13,7 +13,9 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
+from duomem.compile.kernels.matmul import attention_dtype
 from duomem.compile.kernels.softcap import softcap
+from duomem.compile.kernels.storage import STORAGES
 from duomem.compile.kernels.swiglu import swiglu
 from duomem.compile.kernels.tile import Cpu
 from duomem.compile.models.attention import Attention, Rotations
@@ -22,6 +24,7 @@ from duomem.compile.models.exports import LibraryModel
 from duomem.compile.models.kv_cache import create_cpu_kv_cache
 from duomem.compile.models.layers import Matrix, call_kernel, matrix_maker
 from duomem.compile.models.norm import RMSNorm
+from duomem.device.engine.schemes import SCHEMES
 
 
 class MLP(nn.Module):
@@ -46,10 +49,10 @@ class Block(nn.Module):
     pass.
     """
 
-    def __init__(self, config: DecoderConfig, matrix: Any, layer: int) -> None:
+    def __init__(self, config: DecoderConfig, matrix: Any, layer: int, dtype: str) -> None:
         super().__init__()
         self.sandwich = config.sandwich_norms
-        self.self_attn = Attention(config, matrix, layer)
+        self.self_attn = Attention(config, matrix, layer, dtype)
         self.mlp = MLP(config, matrix)
         self.input_layernorm = _norm(config)
         self.post_attention_layernorm = _norm(config)
@@ -74,13 +77,13 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, blocks and final norm."""
+    """Embedding, blocks and final norm. dtype: of attention and its cache."""
 
-    def __init__(self, config: DecoderConfig, matrix: Any) -> None:
+    def __init__(self, config: DecoderConfig, matrix: Any, dtype: str) -> None:
         super().__init__()
         self.config = config
         self.embed_tokens: Matrix = matrix(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList([Block(config, matrix, i) for i in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList([Block(config, matrix, i, dtype) for i in range(config.num_hidden_layers)])
         self.norm = _norm(config)
 
     def forward(self, ids: Tensor, cache: PagedKVCache) -> Tensor:
@@ -101,8 +104,9 @@ class Model(LibraryModel):
     def __init__(self, config: DecoderConfig, scheme: str, cpu: Cpu, activations: str) -> None:
         super().__init__()
         self.config, self.cpu = config, cpu
+        self.dtype = attention_dtype(STORAGES[SCHEMES[scheme].storage], cpu, activations)
         matrix = matrix_maker(scheme, cpu, activations)
-        self.model = Decoder(config, matrix)
+        self.model = Decoder(config, matrix, self.dtype)
         if not config.tie_word_embeddings:
             self.lm_head: Matrix = matrix(config.vocab_size, config.hidden_size)
 
@@ -116,7 +120,7 @@ class Model(LibraryModel):
         return op.reshape(call_kernel(softcap(size, cap), "softcap", [flat], (rows, size)), (1, rows, size))
 
     def _cache(self, sizes: list[tirx.Var]) -> PagedKVCache:
-        return create_cpu_kv_cache(self.config, self.cpu, sizes)
+        return create_cpu_kv_cache(self.config, self.cpu, self.dtype, sizes)
 
 
 def _norm(config: DecoderConfig) -> RMSNorm:

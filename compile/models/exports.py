@@ -94,9 +94,9 @@ class CacheKernels:
 
 
 def paged_kv_cache(
-    config: DecoderConfig, sizes: list[tirx.Var], rope_mode: RopeMode, kernels: CacheKernels
+    config: DecoderConfig, sizes: list[tirx.Var], rope_mode: RopeMode, kernels: CacheKernels, dtype: str
 ) -> PagedKVCache:
-    """A float32 cache over `kernels`, attention over chains only. sizes: sequences, tokens in all, prefill chunk
+    """A cache of `dtype` over `kernels`, attention over chains only. sizes: sequences, tokens in all, prefill chunk
     and page, in tokens.
 
     The kernels TVM would call for windows that evict, token trees and MLA are left out: none of it is used.
@@ -119,7 +119,7 @@ def paged_kv_cache(
         relax.prim_value(1),
         relax.prim_value(config.rope_theta),
         relax.prim_value(0),
-        relax.op.zeros(shape([]), "float32"),
+        relax.op.zeros(shape([]), dtype),
         builder.add_func(kernels.append, "kv_append"),
         relax.prim_value(0),
         kernel(kernels.ragged_prefill, "attention_ragged"),

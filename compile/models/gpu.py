@@ -197,7 +197,7 @@ def _create_kv_cache(config: DecoderConfig, target: tvm.target.Target, sizes: li
         read=tvm_kernels._kv_cache_debug_get_kv(config.num_hidden_layers, kv_heads, dim, dtype),
         compact=tvm_kernels._compact_kv_copy(kv_heads, dim, dtype, target),
     )
-    return paged_kv_cache(config, sizes, RopeMode.NORMAL, kernels)
+    return paged_kv_cache(config, sizes, RopeMode.NORMAL, kernels, dtype)
 
 
 def _fitting(target: tvm.target.Target) -> tvm.target.Target:

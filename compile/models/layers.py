@@ -30,10 +30,10 @@ class Matrix(nn.Module):
             self._arrays.append(name)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float32 x [1, s, k] -> x @ W.T, float32 [1, s, n]."""
+        """x [1, s, k], float32 or as attention gives it -> x @ W.T, float32 [1, s, n]."""
         s = x.shape[1]
         one_row = isinstance(s, int) and s == 1
-        kernel = matmul(self.storage, self.n, self.k, self.cpu, one_row, self.activations)
+        kernel = matmul(self.storage, self.n, self.k, self.cpu, one_row, self.activations, x.dtype)
         return self._call(kernel, f"{self.storage.name}_matmul_{self.n}_{self.k}", x, self.n)
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -59,6 +59,8 @@ def call_expression(expression: Callable[..., Any], name: str, args: list[Tensor
     return result
 
 
-def call_kernel(kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...]) -> Tensor:
-    """The float32 result, of `shape`, of a TIR kernel on `args`."""
-    return op.tensor_ir_op(kernel, name, args, Tensor.placeholder(list(shape), "float32"))
+def call_kernel(
+    kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...], dtype: str = "float32"
+) -> Tensor:
+    """The result, of `shape` and `dtype`, of a TIR kernel on `args`."""
+    return op.tensor_ir_op(kernel, name, args, Tensor.placeholder(list(shape), dtype))

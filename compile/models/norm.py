@@ -32,7 +32,6 @@ class RMSNorm(nn.Module):
         loop = T.serial if isinstance(rows, int) and rows == 1 else T.parallel
         kernel = rms_norm(self.size, self.epsilon, len(inputs) == 2, loop)
         name = f"rms_norm_{'add_' if len(inputs) == 2 else ''}{self.size}"
-        flat = [op.reshape(x, (rows, self.size)) for x in inputs]
-        out = [Tensor.placeholder([rows, self.size], "float32") for _ in inputs]
-        result = op.tensor_ir_op(kernel, name, [*flat, self.weight], out if len(out) > 1 else out[0])
-        return [op.reshape(y, shape) for y in ([result] if isinstance(result, Tensor) else result)]
+        out = [Tensor.placeholder([*shape], "float32") for _ in inputs]
+        result = op.tensor_ir_op(kernel, name, [*inputs, self.weight], out if len(out) > 1 else out[0])
+        return [result] if isinstance(result, Tensor) else [*result]

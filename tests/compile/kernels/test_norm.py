@@ -20,7 +20,7 @@ TARGET = tvm.target.Target({"kind": "llvm", "mcpu": str(tvm.get_global_func("tar
 @pytest.mark.parametrize(("rows", "size", "loop"), [(1, 576, T.serial), (7, 576, T.parallel), (3, 50, T.parallel)])
 def test_norm(rows: int, size: int, loop: Any, add: bool) -> None:
     rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal((rows, size)).astype(np.float32) * 3 for _ in range(1 + add)]
+    inputs = [rng.standard_normal((1, rows, size)).astype(np.float32) * 3 for _ in range(1 + add)]
     weight = rng.standard_normal(size).astype(np.float32)
     total = sum(x.astype(np.float64) for x in inputs)
     epsilon = 1e-2
@@ -28,8 +28,20 @@ def test_norm(rows: int, size: int, loop: Any, add: bool) -> None:
     module = tvm.IRModule({"main": rms_norm(size, epsilon, add, loop).with_attr("global_symbol", "main")})
     with TARGET:
         kernel = tvm.compile(module, target=TARGET)["main"]
-    outputs = [tvm.runtime.tensor(np.zeros((rows, size), np.float32)) for _ in range(1 + add)]
+    outputs = [tvm.runtime.tensor(np.zeros((1, rows, size), np.float32)) for _ in range(1 + add)]
     kernel(*(tvm.runtime.tensor(x) for x in (*inputs, weight)), *outputs)
     np.testing.assert_allclose(outputs[0].numpy(), expected, atol=3e-6)
     if add:
         np.testing.assert_allclose(outputs[1].numpy(), total, atol=1e-6)
+
+
+def test_scratch_is_on_the_stack() -> None:
+    """Scratch of the scope `local` would be taken from the heap for each row."""
+    with TARGET:
+        module: Any = tvm.compile(
+            tvm.IRModule({"main": rms_norm(576, 1e-5, True, T.serial).with_attr("global_symbol", "main")}),
+            target=TARGET,
+        )
+    assembly = "".join(part.inspect_source("asm") for part in (module.mod, *module.mod.imports) if part.kind == "llvm")
+    assert "vmulps" in assembly or "fmul" in assembly or "mulps" in assembly
+    assert "AllocWorkspace@" not in assembly

@@ -64,8 +64,8 @@ def test_angles_are_those_of_transformers(dim: int, theta: float, scaling: dict[
     ("heads", "kv_heads", "dim", "bias", "norm"),
     [(9, 3, 64, False, False), (14, 2, 64, True, False), (16, 8, 128, False, True), (4, 1, 256, True, True)],
 )
-@pytest.mark.parametrize("loop", [T.serial, T.parallel])
-def test_rotation(heads: int, kv_heads: int, dim: int, bias: bool, norm: bool, loop: Any) -> None:
+@pytest.mark.parametrize(("loop", "dtype"), [(T.serial, "float32"), (T.parallel, "float32"), (T.serial, "float16")])
+def test_rotation(heads: int, kv_heads: int, dim: int, bias: bool, norm: bool, loop: Any, dtype: str) -> None:
     n, epsilon, total = 5, 1e-6, heads + 2 * kv_heads
     rng = np.random.default_rng(0)
     x, shift = (rng.standard_normal(s).astype(np.float32) for s in ((n, total, dim), (total, dim)))
@@ -83,12 +83,12 @@ def test_rotation(heads: int, kv_heads: int, dim: int, bias: bool, norm: bool, l
     cos, sin = (torch.tensor(np.tile(part, 2))[:, None] for part in np.split(table, 2, 1))
     q, k = (z * cos + rotate_half(z) * sin for z in (q, k))
 
-    output = tensor(np.zeros_like(x))
-    vectors = [tensor(shift)] * bias + [tensor(w) for w in weights] * norm
-    kernel = compiled(rope.rotate(heads, kv_heads, dim, 0.3, epsilon, bias, norm, loop))
-    kernel(tensor(x), tensor(table), *vectors, output)
-    np.testing.assert_allclose(output.numpy(), torch.cat([q * 0.3, k, v], 1).numpy(), atol=3e-6)
+    output = tensor(np.zeros(x.shape, dtype))
+    vectors = [tensor(shift.reshape(-1))] * bias + [tensor(w) for w in weights] * norm
+    kernel = compiled(rope.rotate(heads, kv_heads, dim, 0.3, epsilon, bias, norm, loop, dtype))
+    kernel(tensor(x.reshape(1, n, -1)), tensor(table), *vectors, output)
+    np.testing.assert_allclose(output.numpy(), torch.cat([q * 0.3, k, v], 1).numpy(), atol=3e-6, rtol=0 if dtype == "float32" else 1e-3)
 
-    parts = [tensor(np.zeros((n, h, dim), np.float32)) for h in (heads, kv_heads, kv_heads)]
-    compiled(rope.split(heads, kv_heads, dim))(output, tensor(np.zeros(n, np.int32)), *parts, 0)
+    parts = [tensor(np.zeros((n, h, dim), dtype)) for h in (heads, kv_heads, kv_heads)]
+    compiled(rope.split(heads, kv_heads, dim, dtype))(output, tensor(np.zeros(n, np.int32)), *parts, 0)
     assert np.array_equal(np.concatenate([p.numpy() for p in parts], 1), output.numpy())
