@@ -174,6 +174,7 @@ def _write(job: _Job, claim: Claim) -> dict[str, Any]:
 def _manifest(job: _Job, described: dict[str, Any]) -> dict[str, Any]:
     """bundle.json but for its `files` and `gate`; described: its `target`."""
     checkpoint = job.checkpoint
+    kv_bytes = max(entry["kv_bytes"] for entry in described["libraries"])
     return {
         "format": BUNDLE_FORMAT,
         "version": BUNDLE_VERSION,
@@ -192,10 +193,10 @@ def _manifest(job: _Job, described: dict[str, Any]) -> dict[str, Any]:
             "length": job.length,
             "prefill_chunk": job.chunk,
             "page_size": PAGE_SIZE,
-            "kv_bytes_per_token": checkpoint.config.kv_bytes_per_token,
+            "kv_bytes_per_token": checkpoint.config.kv_values_per_token * kv_bytes,
         },
         "target": described,
-        "cost": decoder_cost(checkpoint.config, job.scheme).to_json(),
+        "cost": decoder_cost(checkpoint.config, job.scheme, kv_bytes).to_json(),
         "tools": tool_versions(job.target),
         "inputs": job.inputs,
     }

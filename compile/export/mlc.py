@@ -93,7 +93,7 @@ def compile_mlc(
             write_weights(packed_tensors(checkpoint, scheme, calibration), work / "model")
             write_chat_config(checkpoint, scheme, length, chunk, work / "model")
             weights = sum(file.stat().st_size for file in (work / "model").glob("params_shard_*.bin"))
-            kv = checkpoint.config.kv_bytes_per_token * length * SCHEMES[scheme].value_bytes // 4
+            kv = checkpoint.config.kv_values_per_token * length * SCHEMES[scheme].value_bytes
             for app, app_device in APPS.items():
                 (work / app).mkdir()
                 package = package_config("../model", name, app_device, weights, kv, length)

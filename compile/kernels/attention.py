@@ -64,7 +64,6 @@ class Shape:
         parts = (self.head_dim // n for n in range(1, self.head_dim + 1) if self.head_dim % n == 0)
         return next((part for part in parts if -(-part // self.cpu.lanes) <= budget), 1)
 
-
     def pages(self, rows: int) -> int:
         """Pages whose scores are added up at once: two if the registers hold their sums, keys and queries."""
         vectors = -(-PAGE // self.cpu.lanes)

@@ -42,8 +42,8 @@ def building(
     """Start compiling the model's decoder for each variant of `target`, side by side, into folder/lib.
 
     What it gives waits for the end and returns bundle.json's `target.libraries`: [{file, device, mcpu, activations,
-    cpu_features}], best first; those for CUDA and Metal say what was found `inspected` in them. Leaving the `with`
-    before that stops the compilers.
+    kv_bytes, cpu_features}], best first; those for CUDA and Metal say what was found `inspected` in them. Leaving the
+    `with` before that stops the compilers.
     prefill_chunk: most tokens a prefill call takes. activations: one of schemes.ACTIVATIONS. time_limit: seconds.
     Raises CompileError if there is nothing to compile CUDA or link with, and when a worker crashes, fails or runs out
     of time.
@@ -86,6 +86,7 @@ def building(
                         "device": variant.device,
                         "mcpu": result["mcpu"],
                         "activations": result["activations"],
+                        "kv_bytes": result["kv_bytes"],
                         "cpu_features": list(variant.cpu_features),
                         **({"inspected": result["inspected"]} if "inspected" in result else {}),
                     }

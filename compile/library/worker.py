@@ -15,7 +15,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from duomem.compile.kernels.matmul import rounds_input
+from duomem.compile.kernels.matmul import attention_dtype, rounds_input
 from duomem.compile.kernels.storage import STORAGES
 from duomem.compile.kernels.tile import cpu_of
 from duomem.compile.library.target import LLVM_NAMES
@@ -33,19 +33,22 @@ SYSTEM_LIB_PREFIX = "duomem_"
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Compile what `job` describes (see compile.library.build) to job["library"]; returns {"mcpu", "activations"}.
+    """Compile what `job` describes (see compile.library.build) to job["library"].
 
-    The activations are as the kernels for this CPU and scheme take them. For the kinds in INSPECTED there is also
-    {"inspected": what was found in the library}.
+    Returns {"mcpu", "activations": as the kernels for this CPU and scheme take them, "kv_bytes": of an element of the
+    cache}; for the kinds in INSPECTED also {"inspected": what was found in the library}.
     """
     target = resolve_target(job["llvm"])
     executable = compile_gpu_decoder(job, target) if job["gpu"] else compile_decoder(job, target)
     library, link = Path(job["library"]), job["link"]
     attributes: Any = target.attrs
-    rounds = not job["gpu"] and rounds_input(STORAGES[SCHEMES[job["scheme"]].storage], cpu_of(target))
+    storage, cpu = STORAGES[SCHEMES[job["scheme"]].storage], cpu_of(target)
+    rounds = not job["gpu"] and rounds_input(storage, cpu)
+    half = not job["gpu"] and attention_dtype(storage, cpu, job["activations"]) == "float16"
     result = {
         "mcpu": str(attributes.get("mcpu", "")) or "generic",
         "activations": job["activations"] if rounds else EXACT,
+        "kv_bytes": 2 if half else 4,
     }
     if job["gpu"].get("kind") in INSPECTED:
         result["inspected"] = export(executable, library, link, job["gpu"])

@@ -12,11 +12,9 @@ from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.device.engine.cost import AttentionCost, DecoderCost
 from duomem.device.engine.schemes import SCHEMES
 
-_KV_BYTES = 4
 
-
-def decoder_cost(config: DecoderConfig, scheme: str) -> DecoderCost:
-    """Cost of `config` stored in `scheme`, with float32 keys and values. Raises KeyError on an unknown scheme."""
+def decoder_cost(config: DecoderConfig, scheme: str, kv_bytes: int) -> DecoderCost:
+    """Cost of `config` stored in `scheme`, keys and values of `kv_bytes` each. Raises KeyError on an unknown scheme."""
     tables = [w for w in config.weights() if _is_table(w)]
     head = tables[-1]
     looked_up = [] if config.tie_word_embeddings else tables[:1]
@@ -28,7 +26,7 @@ def decoder_cost(config: DecoderConfig, scheme: str) -> DecoderCost:
         layer_flops=2 * layers,
         head_flops=2 * math.prod(head.shape),
         attention=tuple(
-            AttentionCost(count, window, 4 * config.q_size, 2 * config.kv_size * _KV_BYTES)
+            AttentionCost(count, window, 4 * config.q_size, 2 * config.kv_size * kv_bytes)
             for window, count in sorted(windows.items())
         ),
     )

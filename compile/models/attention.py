@@ -56,8 +56,9 @@ class HeadNorm(nn.Module):
 class Attention(nn.Module):
     """Attention of one layer: projection, bias, head norms, rotation, cache, projection back.
 
-    `matrix(n, k)` makes the weight matrices; dtype: the cache's. Parameters: qkv_proj and o_proj, with `config.qkv_bias` also
-    qkv_proj.bias [qkv_size], with `config.qk_norm` also q_norm.weight and k_norm.weight [head_dim].
+    `matrix(n, k)` makes the weight matrices; dtype: the cache's. Parameters: qkv_proj and o_proj, with
+    `config.qkv_bias` also qkv_proj.bias [qkv_size], with `config.qk_norm` also q_norm.weight and k_norm.weight
+    [head_dim].
     """
 
     def __init__(self, config: DecoderConfig, matrix: Any, layer: int, dtype: str) -> None:
@@ -95,17 +96,12 @@ class Attention(nn.Module):
         return self.o_proj(op.reshape(self._attend(qkv, cache), (1, s, config.q_size)))
 
     def _attend(self, qkv: Tensor, cache: PagedKVCache) -> Tensor:
-        """qkv [s, heads + 2 kv, d] -> attention [s, heads, d]: `PagedKVCache.attention_with_fused_qkv` less its reshapes."""
+        """qkv [s, heads + 2 kv, d] -> attention [s, heads, d]; the cache's own method adds two reshapes."""
         s, _, dim = qkv.shape
-        call = relax.call_dps_packed(
-            "vm.builtin.attention_kv_cache_attention_with_fused_qkv",
-            [
-                cache._expr,
-                relax.prim_value(self.layer),
-                relax.prim_value(float(self.config.window(self.layer))),
-                qkv._expr,
-            ],
-            out_ty=relax.TensorType((s, self.config.num_attention_heads, dim), qkv.dtype),
-        )
+        window = float(self.config.window(self.layer))
+        args: Any = [cache._expr, relax.prim_value(self.layer), relax.prim_value(window), qkv._expr]
+        shape: Any = (s, self.config.num_attention_heads, dim)
+        out = relax.TensorType(shape, qkv.dtype)
+        call = relax.call_dps_packed("vm.builtin.attention_kv_cache_attention_with_fused_qkv", args, out_ty=out)
         builder: Any = relax.BlockBuilder.current()
         return Tensor(_expr=builder.emit(call))

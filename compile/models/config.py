@@ -119,9 +119,9 @@ class DecoderConfig:
         return self.q_size + 2 * self.kv_size
 
     @property
-    def kv_bytes_per_token(self) -> int:
-        """Bytes of float32 keys and values one token adds to the cache."""
-        return 2 * self.num_hidden_layers * self.kv_size * 4
+    def kv_values_per_token(self) -> int:
+        """Elements of keys and values that one token adds to the cache."""
+        return 2 * self.num_hidden_layers * self.kv_size
 
     def window(self, layer: int) -> int:
         """The layer's sliding window in tokens, 0 if it sees them all."""

@@ -59,8 +59,6 @@ def call_expression(expression: Callable[..., Any], name: str, args: list[Tensor
     return result
 
 
-def call_kernel(
-    kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...], dtype: str = "float32"
-) -> Tensor:
+def call_kernel(kernel: Any, name: str, args: list[Tensor], shape: tuple[Any, ...], dtype: str = "float32") -> Tensor:
     """The result, of `shape` and `dtype`, of a TIR kernel on `args`."""
     return op.tensor_ir_op(kernel, name, args, Tensor.placeholder(list(shape), dtype))

@@ -87,7 +87,9 @@ def test_rotation(heads: int, kv_heads: int, dim: int, bias: bool, norm: bool, l
     vectors = [tensor(shift.reshape(-1))] * bias + [tensor(w) for w in weights] * norm
     kernel = compiled(rope.rotate(heads, kv_heads, dim, 0.3, epsilon, bias, norm, loop, dtype))
     kernel(tensor(x.reshape(1, n, -1)), tensor(table), *vectors, output)
-    np.testing.assert_allclose(output.numpy(), torch.cat([q * 0.3, k, v], 1).numpy(), atol=3e-6, rtol=0 if dtype == "float32" else 1e-3)
+    np.testing.assert_allclose(
+        output.numpy(), torch.cat([q * 0.3, k, v], 1).numpy(), atol=3e-6, rtol=0 if dtype == "float32" else 1e-3
+    )
 
     parts = [tensor(np.zeros((n, h, dim), dtype)) for h in (heads, kv_heads, kv_heads)]
     compiled(rope.split(heads, kv_heads, dim, dtype))(output, tensor(np.zeros(n, np.int32)), *parts, 0)

@@ -52,7 +52,7 @@ def test_weight_bytes_are_what_a_pass_reads_of_the_files(tmp_path: Path, name: s
     write_weights(tensors, tmp_path)
     records = read_tensor_cache(tmp_path).values()
     looked_up = 0 if config.tie_word_embeddings else sum(r.nbytes for r in records if "embed_tokens" in r.name)
-    assert decoder_cost(config, scheme).weight_bytes == sum(r.nbytes for r in records) - looked_up
+    assert decoder_cost(config, scheme, 4).weight_bytes == sum(r.nbytes for r in records) - looked_up
 
 
 class _Counter:
@@ -96,7 +96,7 @@ class _Counter:
 def test_flops_are_those_of_a_forward_pass(name: str, tokens: int, context: int) -> None:
     counter = _Counter(CONFIGS[name])
     counter.run(tokens, context)
-    counted = decoder_cost(CONFIGS[name], "q4f32_1")
+    counted = decoder_cost(CONFIGS[name], "q4f32_1", 4)
     assert counted.prefill_flops(tokens, context) == counter.flops
     if tokens == 1:
         assert counted.decode_flops(context) == counter.flops
