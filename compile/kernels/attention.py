@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import tirx
 from tvm.script import tirx as T
 
 from duomem.compile.kernels.exp2 import LOG2_E, exp2_lanes, exp2_part, exp2_whole
+from duomem.compile.kernels.simd import LINE, prefetch
 from duomem.compile.kernels.tile import Cpu
 
 PAGE = 16
@@ -29,8 +29,6 @@ _STRETCH = 16
 """Elements of a head between two requests for memory ahead: within a loop that has one, sums would go to memory."""
 _AHEAD = 2
 """Pages between the keys that are read and those that memory is asked for."""
-_LINE = 64
-"""Bytes of a cache line."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
     """
     head_dim, softcap, columns, width = shape.head_dim, shape.softcap, shape.columns(rows), shape.pages(rows)
     stretch = math.gcd(head_dim, _STRETCH)
-    per_line = _LINE // (2 if shape.dtype == "float16" else 4)
+    per_line = LINE // (2 if shape.dtype == "float16" else 4)
     lines = max(1, stretch * PAGE // per_line)
 
     @T.macro
@@ -203,11 +201,6 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
                         mixed[r, piece * columns + i] = sums[r, i]
 
     return attend
-
-
-def prefetch(element: Any, locality: int) -> Any:
-    """The call that asks for the cache line of a buffer's element; locality 3 is the nearest cache."""
-    return tirx.call_intrin("void", "tirx.prefetch", T.address_of(element), 0, locality, 1)
 
 
 def power_of_two(x: Any) -> Any:

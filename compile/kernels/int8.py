@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.simd import ByteDot, largest_magnitude, sum_lanes, to_int
+from duomem.compile.kernels.simd import LINE, ByteDot, largest_magnitude, prefetch, sum_lanes, to_int
 from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS, Cpu
 from duomem.device.engine.schemes import GROUP
@@ -28,6 +28,8 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool, x_dty
     blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
     dot = ByteDot(cpu, bits)
     sums = dot.lanes
+    group_words, line_words = GROUP * bits // 32, LINE // 4
+    lines = group_words * COLUMNS // line_words
     each_row = T.serial if one_row else T.parallel
     rows, per_tile = cpu.int8_tile
 
@@ -51,7 +53,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool, x_dty
 
     def tile_macro(rows: int, columns: int) -> Any:
         """The macro that multiplies `rows` rows from `row` on by `columns` columns of block b from `first` on."""
-        parts = columns // lanes
+        parts, fetch = columns // lanes, cpu.asks_ahead(rows)
 
         @T.macro
         def tile(words, step, offset, q, scale, y, b, first, row):
@@ -64,13 +66,25 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool, x_dty
                     for c in T.unroll(parts):
                         total[r, T.ramp(c * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
                 for g in T.serial(groups):
+                    if fetch:
+                        for line in T.unroll(lines):
+                            T.evaluate(
+                                prefetch(
+                                    q[
+                                        T.min(b + 1, blocks - 1),
+                                        g * group_words + line * line_words // COLUMNS,
+                                        line * line_words % COLUMNS,
+                                    ],
+                                    2,
+                                )
+                            )
                     for r in T.unroll(rows):
                         for c in T.unroll(parts):
                             sum_[r, T.ramp(c * sums, 1, sums)] = dot.nothing()
                     for j in T.unroll(_WORDS):
                         for c in T.unroll(parts):
                             level[T.ramp(c * lanes, 1, lanes)] = dot.codes(
-                                storage.word(q, b, g * (GROUP * bits // 32) + j * bits // 8, first + c * lanes, lanes),
+                                storage.word(q, b, g * group_words + j * bits // 8, first + c * lanes, lanes),
                                 j,
                             )
                         for r in T.unroll(rows):

@@ -6,11 +6,14 @@ Expressions, to be used inside TVMScript; `lanes` counts 32-bit lanes.
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 from duomem.compile.kernels.tile import Cpu
 from duomem.device.engine.schemes import GROUP
 
+LINE = 64
+"""Bytes of a cache line."""
 _ROUND = 12582912.0
 _ROUND_BITS = 0x4B400000
 
@@ -113,3 +116,8 @@ def upper_half(x: Any, lanes: int) -> Any:
     """int32 lanes: the bits of float32 x rounded to bfloat16, its 16 bits uppermost and zeros below."""
     bits = T.reinterpret(f"int32x{lanes}", x) + T.broadcast(T.int32(0x8000), lanes)
     return T.bitwise_and(bits, T.broadcast(T.int32(-0x10000), lanes))
+
+
+def prefetch(element: Any, locality: int) -> Any:
+    """The call that asks for the cache line of a buffer's element; locality 3 is the nearest cache."""
+    return tirx.call_intrin("void", "tirx.prefetch", T.address_of(element), 0, locality, 1)
