@@ -24,7 +24,7 @@ CHUNK = 16
 MASKED = -5e4
 _FLOOR = -100.0
 """Exponent of what is masked: weighs nothing, and times a value is no denormal, which would be slow."""
-_SPARE_REGISTERS = 8
+_MAX_ROWS = 8
 _STRETCH = 16
 """Elements of a head between two requests for memory ahead: within a loop that has one, sums would go to memory."""
 _AHEAD = 2
@@ -51,15 +51,21 @@ class Shape:
         return self.heads // self.kv_heads
 
     @property
+    def rows(self) -> int:
+        """Rows of a tile of several tokens: as many as the registers hold the sums of a page of, at most 8."""
+        vectors = -(-PAGE // self.cpu.lanes)
+        return max(1, min(_MAX_ROWS, (self.cpu.vector_registers - vectors - 1) // vectors))
+
+    @property
     def decode_rows(self) -> int:
-        """Rows of a tile of one token: the group, or an even part of it if the registers hold no more."""
-        tiles = -(-self.group // self.cpu.rows)
+        """Rows of a tile of one token: the group, or an even part of it if it is more than `rows`."""
+        tiles = -(-self.group // self.rows)
         return -(-self.group // tiles)
 
     def columns(self, rows: int) -> int:
-        """Elements of a value to add up at once: the largest part of a head whose sums fit the registers."""
-        budget = (self.cpu.vector_registers - _SPARE_REGISTERS) // rows
+        """Elements of a value to add up at once: the largest part of a head that fits the registers with its sums."""
         parts = (self.head_dim // n for n in range(1, self.head_dim + 1) if self.head_dim % n == 0)
+        budget = (self.cpu.vector_registers - 1) // (rows + 1)
         return next((part for part in parts if -(-part // self.cpu.lanes) <= budget), 1)
 
     def pages(self, rows: int) -> int:
@@ -216,7 +222,7 @@ def tile_macro(shape: Shape) -> Any:
     sees the first visible + t * causal tokens, and of them those after behind + t - window. `place`, `key` and
     `value` as in `attend_macro`.
     """
-    rows, group, head_dim = shape.cpu.rows, shape.group, shape.head_dim
+    rows, group, head_dim = shape.rows, shape.group, shape.head_dim
     attend = attend_macro(shape, rows, fetch=False)
 
     @T.macro
@@ -278,7 +284,7 @@ def ragged_prefill(shape: Shape) -> Any:
 
     TVM calls it with one row of k and v for each of q, and `causal` always on.
     """
-    heads, kv_heads, head_dim, group, rows = shape.heads, shape.kv_heads, shape.head_dim, shape.group, shape.cpu.rows
+    heads, kv_heads, head_dim, group, rows = shape.heads, shape.kv_heads, shape.head_dim, shape.group, shape.rows
     tile = tile_macro(shape)
 
     @T.prim_func(s_tir=True)

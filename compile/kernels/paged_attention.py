@@ -20,7 +20,7 @@ def paged_prefill(shape: Shape) -> Any:
     pages [p, 2, kv, PAGE, d] hold keys (0, each page's part transposed) and values (1). `causal` has no meaning
     here: the cache holds earlier tokens only.
     """
-    heads, kv_heads, head_dim, group, rows = shape.heads, shape.kv_heads, shape.head_dim, shape.group, shape.cpu.rows
+    heads, kv_heads, head_dim, group, rows = shape.heads, shape.kv_heads, shape.head_dim, shape.group, shape.rows
     tile = tile_macro(shape)
 
     @T.prim_func(s_tir=True)

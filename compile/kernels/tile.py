@@ -62,11 +62,6 @@ class Cpu:
         """
         return self.vector_bits == 256 or (self.vector_bits == 512 and rows > 1)
 
-    @property
-    def attention_rows(self) -> int:
-        """Query rows an attention kernel works on at once; it keeps a score and an output tile."""
-        return max(1, self.rows // 2)
-
 
 def cpu_of(target: Any) -> Cpu:
     """The description of a TVM target (kind llvm, x86-64 or AArch64)."""
