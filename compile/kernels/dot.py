@@ -10,7 +10,8 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.simd import ByteDot, largest_magnitude, sum_lanes, to_int
+from duomem.compile.kernels.byte_dot import ByteDot
+from duomem.compile.kernels.simd import largest_magnitude, sum_lanes, to_int
 from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS, Cpu
 from duomem.device.engine.schemes import GROUP
@@ -27,6 +28,10 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
     parts = COLUMNS // lanes
     dot = ByteDot(cpu, bits)
     zero, sums = dot.zero(storage.zero), dot.lanes
+
+    def stored(q: Any, b: Any, g: Any) -> Any:
+        """The loader of stored words of group g that ByteDot.codes takes."""
+        return lambda word, column: storage.word(q, b, g * (GROUP * bits // 32) + word, column, lanes)
 
     @T.macro
     def round_group(x, r, g, words, step, offset):
@@ -72,9 +77,7 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
                                 sum_[p, T.ramp(c * sums, 1, sums)] = dot.nothing()
                         for j in T.unroll(_WORDS):
                             for c in T.unroll(parts):
-                                level[T.ramp(c * lanes, 1, lanes)] = dot.codes(
-                                    storage.word(q, b, g * (GROUP * bits // 32) + j * bits // 8, c * lanes, lanes), j
-                                )
+                                level[T.ramp(c * lanes, 1, lanes)] = dot.codes(stored(q, b, g), j, c)
                                 for p in T.unroll(_PLANES):
                                     sum_[p, T.ramp(c * sums, 1, sums)] = dot.add(
                                         sum_[p, T.ramp(c * sums, 1, sums)],

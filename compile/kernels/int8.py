@@ -9,8 +9,9 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.simd import ByteDot, largest_magnitude, sum_lanes, to_int
-from duomem.compile.kernels.storage import Storage, over_weights
+from duomem.compile.kernels.byte_dot import ByteDot
+from duomem.compile.kernels.simd import largest_magnitude, sum_lanes, to_int
+from duomem.compile.kernels.storage import Storage, over_weights, span
 from duomem.compile.kernels.tile import COLUMNS, Cpu
 from duomem.device.engine.schemes import GROUP
 
@@ -23,94 +24,170 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     """PrimFunc y[1, m, n] = round(x)[1, m, k] @ W.T, float32, m dynamic; `one_row` when m is always 1.
 
     x is rounded to int8 times a step, 1/127 of the largest of its group of 32. Each thread takes blocks of columns, and
-    passes tiles of rows over them; the rows left over pass one by one.
+    passes tiles of rows over them; the rows left over pass in smaller tiles, the last one by one.
     """
     blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
-    dot = ByteDot(cpu, bits)
-    sums = dot.lanes
     each_row = T.serial if one_row else T.parallel
-    rows, per_tile = cpu.int8_tile
+    tiles = cpu.int8_tiles
+    bundled, single = ByteDot(cpu, bits, tile=True), ByteDot(cpu, bits)
+    bundle = bundled.bundle
+
+    def keep_macro(dot: ByteDot) -> Any:
+        """The macro that lays down a rounded group of a row for `dot`: its inputs, its step, what its sums lack."""
+        run = _WORDS if dot.bundle == 1 else dot.depth // 4
+
+        def start(r: Any, g: Any) -> Any:
+            return r // dot.bundle * dot.bundle * groups + g * dot.bundle
+
+        @T.macro
+        def keep(level, size, r, g, words, step, offset):
+            with T.sblock("keep"):
+                near = T.sblock_alloc_buffer((_WORDS,), "int32", scope="local")
+                near[T.ramp(0, 1, _WORDS)] = T.reinterpret(
+                    f"int32x{_WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], dot.order)
+                )
+                for i in T.unroll(_WORDS // run):
+                    words[span(start(r, g) * _WORDS + dot.place(r % dot.bundle, i), run)] = near[span(i * run, run)]
+                step[start(r, g) + r % dot.bundle] = size * T.float32(1 / _LARGEST)
+                offset[start(r, g) + r % dot.bundle] = dot.offset(
+                    sum_lanes(T.Cast(f"int32x{GROUP}", level[T.ramp(0, 1, GROUP)])), storage.zero
+                )
+
+        return keep
+
+    keep_bundled, keep_single = keep_macro(bundled), keep_macro(single)
 
     @T.macro
-    def round_group(x, r, g, words, step, offset):
+    def round_group(x, r, g, words, step, offset, in_bundles):
         with T.sblock("round"):
-            scale = T.sblock_alloc_buffer((1,), "float32", scope="local")
+            scale = T.sblock_alloc_buffer((2,), "float32", scope="local")
             level = T.sblock_alloc_buffer((GROUP,), "int8", scope="local")
             scale[0] = largest_magnitude(x[0, r, T.ramp(g * GROUP, 1, GROUP)], GROUP)
-            step[r, g] = scale[0] * T.float32(1 / _LARGEST)
-            scale[0] = T.float32(_LARGEST) / T.max(scale[0], T.float32(1e-30))
+            scale[1] = T.float32(_LARGEST) / T.max(scale[0], T.float32(1e-30))
             level[T.ramp(0, 1, GROUP)] = T.Cast(
-                f"int8x{GROUP}", to_int(x[0, r, T.ramp(g * GROUP, 1, GROUP)] * T.broadcast(scale[0], GROUP), GROUP)
+                f"int8x{GROUP}", to_int(x[0, r, T.ramp(g * GROUP, 1, GROUP)] * T.broadcast(scale[1], GROUP), GROUP)
             )
-            words[r, g, T.ramp(0, 1, _WORDS)] = T.reinterpret(
-                f"int32x{_WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], dot.order)
-            )
-            offset[r, g] = sum_lanes(T.Cast(f"int32x{GROUP}", level[T.ramp(0, 1, GROUP)])) * (-dot.zero(storage.zero))
+            if bundle == 1:
+                keep_single(level, scale[0], r, g, words, step, offset)
+            else:
+                if r < in_bundles:
+                    keep_bundled(level, scale[0], r, g, words, step, offset)
+                else:
+                    keep_single(level, scale[0], r, g, words, step, offset)
+
+    def stored(q: Any, b: Any, g: Any, first: Any) -> Any:
+        """The loader of words of group g, from column `first` of block b on, that ByteDot.codes takes."""
+        return lambda word, column: storage.word(q, b, g * (GROUP * bits // 32) + word, first + column, lanes)
+
+    def scales(scale: Any, b: Any, g: Any, first: Any) -> Any:
+        """The loader of scales of group g, likewise."""
+        return lambda column: storage.scales(scale, b, g, first + column, lanes)
 
     def tile_macro(rows: int, columns: int) -> Any:
         """The macro that multiplies `rows` rows from `row` on by `columns` columns of block b from `first` on."""
-        parts = columns // lanes
+        dot = bundled if rows > 1 else single
+        high, wide = dot.at_once(rows, columns)
+        down, across, sums = high // dot.rows, wide // dot.columns, dot.lanes
+        per_row = columns // dot.columns
+
+        def inputs(words: Any, row: Any, g: Any, r: Any, step: Any) -> Any:
+            return dot.inputs(words, start(row, g, r) * _WORDS, r * dot.rows % dot.bundle, step)
+
+        def of_rows(numbers: Any, row: Any, g: Any, r: Any) -> Any:
+            return dot.of_rows(numbers, start(row, g, r), r * dot.rows % dot.bundle)
+
+        def start(row: Any, g: Any, r: Any) -> Any:
+            return (row + r * dot.rows // dot.bundle * dot.bundle) * groups + g * dot.bundle
+
+        def register(u: Any, r: Any, s: Any, c: Any) -> Any:
+            return T.ramp(((u * down + r) * per_row + s * across + c) * lanes, 1, lanes)
 
         @T.macro
         def tile(words, step, offset, q, scale, y, b, first, row):
             with T.sblock("tile"):
-                total = T.sblock_alloc_buffer((rows, columns), "float32", scope="local")
-                sum_ = T.sblock_alloc_buffer((rows, parts * sums), dot.dtype, scope="local")
-                level = T.sblock_alloc_buffer((columns,), "int32", scope="local")
-                factor = T.sblock_alloc_buffer((columns,), "float32", scope="local")
-                for r in T.unroll(rows):
-                    for c in T.unroll(parts):
-                        total[r, T.ramp(c * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
+                total = T.sblock_alloc_buffer((rows * columns,), "float32", scope="local")
+                sum_ = T.sblock_alloc_buffer((down, across * sums), dot.dtype, scope="local")
+                level = T.sblock_alloc_buffer((across * lanes,), "int32", scope="local")
+                factor = T.sblock_alloc_buffer((across * lanes,), "float32", scope="local")
+                for i in T.unroll(rows * columns // lanes):
+                    total[T.ramp(i * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
                 for g in T.serial(groups):
-                    for r in T.unroll(rows):
-                        for c in T.unroll(parts):
-                            sum_[r, T.ramp(c * sums, 1, sums)] = dot.nothing()
-                    for j in T.unroll(_WORDS):
-                        for c in T.unroll(parts):
-                            level[T.ramp(c * lanes, 1, lanes)] = dot.codes(
-                                storage.word(q, b, g * (GROUP * bits // 32) + j * bits // 8, first + c * lanes, lanes),
-                                j,
-                            )
-                        for r in T.unroll(rows):
-                            for c in T.unroll(parts):
-                                sum_[r, T.ramp(c * sums, 1, sums)] = dot.add(
-                                    sum_[r, T.ramp(c * sums, 1, sums)],
-                                    level[T.ramp(c * lanes, 1, lanes)],
-                                    T.broadcast(words[row + r, g, j], lanes),
+                    for s in T.unroll(columns // wide):
+                        for u in T.unroll(rows // high):
+                            for r in T.unroll(down):
+                                for c in T.unroll(across):
+                                    sum_[r, T.ramp(c * sums, 1, sums)] = dot.begin(
+                                        of_rows(offset, row + u * high, g, r)
+                                    )
+                            for i in T.unroll(GROUP // dot.depth):
+                                for c in T.unroll(across):
+                                    level[T.ramp(c * lanes, 1, lanes)] = dot.codes(
+                                        stored(q, b, g, first + s * wide), i, c
+                                    )
+                                for r in T.unroll(down):
+                                    for c in T.unroll(across):
+                                        sum_[r, T.ramp(c * sums, 1, sums)] = dot.add(
+                                            sum_[r, T.ramp(c * sums, 1, sums)],
+                                            level[T.ramp(c * lanes, 1, lanes)],
+                                            inputs(words, row + u * high, g, r, i),
+                                        )
+                            for c in T.unroll(across):
+                                factor[T.ramp(c * lanes, 1, lanes)] = dot.of_columns(
+                                    scales(scale, b, g, first + s * wide), c
                                 )
-                    for c in T.unroll(parts):
-                        factor[T.ramp(c * lanes, 1, lanes)] = storage.scales(scale, b, g, first + c * lanes, lanes)
-                    for r in T.unroll(rows):
-                        for c in T.unroll(parts):
-                            total[r, T.ramp(c * lanes, 1, lanes)] = total[r, T.ramp(c * lanes, 1, lanes)] + T.Cast(
-                                f"float32x{lanes}",
-                                dot.total(sum_[r, T.ramp(c * sums, 1, sums)]) + T.broadcast(offset[row + r, g], lanes),
-                            ) * (factor[T.ramp(c * lanes, 1, lanes)] * T.broadcast(step[row + r, g], lanes))
+                            for r in T.unroll(down):
+                                for c in T.unroll(across):
+                                    total[register(u, r, s, c)] = total[register(u, r, s, c)] + dot.floats(
+                                        sum_[r, T.ramp(c * sums, 1, sums)], of_rows(offset, row + u * high, g, r)
+                                    ) * (
+                                        factor[T.ramp(c * lanes, 1, lanes)] * of_rows(step, row + u * high, g, r)
+                                    )
                 for r in T.unroll(rows):
                     for c in T.vectorized(columns):
                         if b * COLUMNS + first + c < n:
-                            y[0, row + r, b * COLUMNS + first + c] = total[r, c]
+                            y[0, row + r, b * COLUMNS + first + c] = total[
+                                (r // dot.rows * per_row + c // dot.columns) * lanes + r % dot.rows * dot.columns + c % dot.columns
+                            ]
 
         return tile
 
-    tile, single = tile_macro(rows, per_tile), tile_macro(1, COLUMNS)
+    def pass_macro(index: int) -> Any:
+        """The macro that passes the tiles from `index` on over block b, each over the rows left by those before."""
+        rows, columns = tiles[index]
+        before = tiles[index - 1][0] if index else 0
+        last = index + 1 == len(tiles)
+        tile, following = tile_macro(rows, columns), None if last else pass_macro(index + 1)
+
+        def taken(m: Any) -> Any:
+            return m // before * before if before else 0
+
+        def left(m: Any) -> Any:
+            return m % before if before else m
+
+        @T.macro
+        def run(words, step, offset, q, scale, y, b, m):
+            for t in T.serial(left(m) // rows):
+                for part in T.serial(COLUMNS // columns):
+                    tile(words, step, offset, q, scale, y, b, part * columns, taken(m) + t * rows)
+            if not last:
+                following(words, step, offset, q, scale, y, b, m)
+
+        return run
+
+    alone, passes = tile_macro(1, COLUMNS), pass_macro(0)
 
     @T.macro
     def body(x, q, scale, y, m):
-        words = T.alloc_buffer((m, groups, _WORDS), "int32")
-        step = T.alloc_buffer((m, groups), "float32")
-        offset = T.alloc_buffer((m, groups), "int32")
+        words = T.alloc_buffer((m * groups * _WORDS,), "int32")
+        step = T.alloc_buffer((m * groups,), "float32")
+        offset = T.alloc_buffer((m * groups,), "int32")
         for r in each_row(m):
             for g in T.serial(groups):
-                round_group(x, r, g, words, step, offset)
+                round_group(x, r, g, words, step, offset, m // bundle * bundle)
         for b in T.parallel(blocks):
             if one_row:
-                single(words, step, offset, q, scale, y, b, 0, 0)
+                alone(words, step, offset, q, scale, y, b, 0, 0)
             else:
-                for t in T.serial(m // rows):
-                    for part in T.serial(COLUMNS // per_tile):
-                        tile(words, step, offset, q, scale, y, b, part * per_tile, t * rows)
-                for r in T.serial(m % rows):
-                    single(words, step, offset, q, scale, y, b, 0, m // rows * rows + r)
+                passes(words, step, offset, q, scale, y, b, m)
 
     return over_weights(storage, n, k, body, k, "float32", n)

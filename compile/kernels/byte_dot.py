@@ -1,0 +1,196 @@
+"""Products of weight codes and 8-bit inputs by the instruction of the CPU, and all that differs with it.
+
+Expressions, to be used inside TVMScript; `lanes` counts 32-bit lanes, a word is four bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script import tirx as T
+
+from duomem.compile.kernels.simd import ROUND, ROUND_BITS
+from duomem.compile.kernels.tile import Cpu
+from duomem.device.engine.schemes import GROUP
+
+_OPERAND = 16
+
+
+@dataclass(frozen=True)
+class ByteDot:
+    """Sums of products on `cpu`, four or eight a 32-bit lane; `bits` a code; `tile` for many rows of inputs, or one.
+
+    A register of sums is of `rows` x `columns`. AVX2 multiplies bytes into 16 bits: sums of a group of 4-bit codes fit
+    there (32 x 15 x 127, over two lanes), and 8-bit codes are multiplied as magnitudes by inputs that take over their
+    signs. AArch64's tiles take inputs from `bundle` rows side by side, so that one register of them serves four `sdot`
+    by lane, or is two rows of `smmla`; there a sum begins at a float's bits, and is that float when all is added.
+    """
+
+    cpu: Cpu
+    bits: int
+    tile: bool = False
+
+    @property
+    def _name(self) -> str:
+        return "smmla" if self.tile and self.cpu.matrix == "smmla" else self.cpu.dot
+
+    @property
+    def _arm(self) -> bool:
+        return self.cpu.dot == "sdot"
+
+    @property
+    def _short(self) -> bool:
+        return self.cpu.dot == "maddubs" and self.bits == 4
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the vector it sums in: a register of the CPU."""
+        return 2 * self.cpu.lanes if self._short else self.cpu.lanes
+
+    @property
+    def dtype(self) -> str:
+        """Of those lanes."""
+        return "int16" if self._short else "int32"
+
+    @property
+    def rows(self) -> int:
+        """Rows of inputs whose sums lie in a register."""
+        return 2 if self._name == "smmla" else 1
+
+    @property
+    def columns(self) -> int:
+        """Columns of weights whose sums lie in a register."""
+        return self.cpu.lanes // self.rows
+
+    @property
+    def depth(self) -> int:
+        """Inputs of a row that an instruction takes."""
+        return 8 if self._name == "smmla" else 4
+
+    @property
+    def bundle(self) -> int:
+        """Rows of inputs that lie side by side in memory, each step of `depth` inputs of all of them together."""
+        return 4 if self._arm and self.tile else 1
+
+    def at_once(self, rows: int, columns: int) -> tuple[int, int]:
+        """(rows, columns) of a tile whose sums are made at once.
+
+        AArch64 unpacks all codes of four columns, and keeps them in registers for all rows.
+        """
+        return (self.bundle, self.cpu.lanes) if self._arm else (rows, columns)
+
+    def zero(self, stored: int) -> int:
+        """The code of a weight that is 0, as `codes` gives it, where it is `stored` in memory."""
+        return stored if self.bits == 4 or self.cpu.dot == "vnni" else stored - 128
+
+    @property
+    def order(self) -> list[int]:
+        """Where the inputs of a group of GROUP come from, put in the order in which `codes` gives their weights."""
+        if self.bits == 8:
+            return list(range(GROUP))
+        return [2 * self.depth * (i // 2) + 2 * b + i % 2 for i in range(GROUP // self.depth) for b in range(self.depth)]
+
+    def place(self, row: Any, step: Any) -> Any:
+        """The word where step `step` of `row` of a bundle begins."""
+        if self.bundle == 1:
+            return step * (self.depth // 4)
+        side = _OPERAND // self.depth
+        return row // side * (side * GROUP // 4) + step * (_OPERAND // 4) + row % side * (self.depth // 4)
+
+    def inputs(self, words: Any, start: Any, row: Any, step: Any) -> Any:
+        """int32 lanes: step `step` of the inputs of a register's rows, from `row` of the bundle at `start` on."""
+        place = self.place(row, step)
+        if not self._arm:
+            return T.broadcast(words[start + place], self.cpu.lanes)
+        operand = words[T.ramp(start + place // 4 * 4, 1, 4)]
+        return operand if self._name == "smmla" else T.Shuffle([operand], [place % 4] * 4)
+
+    def of_rows(self, numbers: Any, start: Any, row: Any) -> Any:
+        """Lanes: a number of each of a register's rows, from `row` of the bundle at `start` on."""
+        if self.bundle == 1:
+            return T.broadcast(numbers[start], self.cpu.lanes)
+        lanes = [row + lane // self.columns for lane in range(self.cpu.lanes)]
+        return T.Shuffle([numbers[T.ramp(start, 1, self.bundle)]], lanes)
+
+    def of_columns(self, load: Callable[[Any], Any], c: Any) -> Any:
+        """Lanes: a number of each of the columns of register c; load(column) gives `lanes` of them."""
+        per_load = self.rows
+        vector = load(c // per_load * self.cpu.lanes)
+        if per_load == 1:
+            return vector
+        first = c % per_load * self.columns
+        return T.Shuffle([vector], [first + lane % self.columns for lane in range(self.cpu.lanes)])
+
+    def codes(self, load: Callable[[Any, Any], Any], step: Any, c: Any) -> Any:
+        """int32 lanes: the codes of register c at `step` of a group; load(word, column) gives `lanes` stored words.
+
+        Of 4-bit codes an even step takes the even ones.
+        """
+        first = step * self.bits // 8 * self.rows
+        if self.rows == 1:
+            return self._unpacked(load(first, c * self.cpu.lanes), step)
+        column = c // 2 * self.cpu.lanes
+        left = c % 2 * 2
+        pairs = T.Shuffle([load(first, column), load(first + 1, column)], [left, left + 4, left + 1, left + 5])
+        return self._unpacked(pairs, step)
+
+    def _unpacked(self, words: Any, step: Any) -> Any:
+        lanes = self.cpu.lanes
+        if self.bits == 8:
+            return words if self.cpu.dot == "vnni" else T.bitwise_xor(words, T.broadcast(T.int32(-0x7F7F7F80), lanes))
+        if not self._arm:
+            return T.bitwise_and(T.shift_right(words, T.broadcast(4 * (step % 2), lanes)), T.broadcast(0x0F0F0F0F, lanes))
+        size = 4 * lanes
+        shifted = T.shift_right(T.reinterpret(f"uint8x{size}", words), T.broadcast(T.Cast("uint8", 4 * (step % 2)), size))
+        return T.reinterpret(f"int32x{lanes}", T.bitwise_and(shifted, T.broadcast(T.uint8(0x0F), size)))
+
+    def offset(self, total: Any, stored: int) -> Any:
+        """int32: what a row's sums lack, where its inputs sum to `total` and a weight that is 0 is `stored`."""
+        missing = total * (-self.zero(stored))
+        return missing + T.int32(ROUND_BITS) if self._arm else missing
+
+    def nothing(self) -> Any:
+        """A sum of nothing."""
+        return T.broadcast(T.int16(0) if self._short else T.int32(0), self.lanes)
+
+    def begin(self, offset: Any) -> Any:
+        """What a sum begins with, given the lanes `offset` of its rows."""
+        return offset if self._arm else self.nothing()
+
+    def add(self, total: Any, w: Any, x: Any) -> Any:
+        """`total` and the products of the codes w and the int8 inputs x."""
+        w, x = (T.reinterpret(f"int8x{4 * self.cpu.lanes}", v) for v in (w, x))
+        if self._short:
+            return total + _byte_pairs(w, x, self.lanes)
+        if self.cpu.dot == "maddubs":
+            size = f"int8x{4 * self.cpu.lanes}"
+            magnitude = T.call_llvm_pure_intrin(size, "llvm.x86.avx2.psign.b", w, w)
+            signed = T.call_llvm_pure_intrin(size, "llvm.x86.avx2.psign.b", x, w)
+            return total + _short_pairs(_byte_pairs(magnitude, signed, 2 * self.cpu.lanes), self.cpu.lanes)
+        if self._name == "smmla":
+            return T.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.smmla", total, x, w)
+        vnni = f"llvm.x86.avx512.vpdpbusd.{self.cpu.vector_bits}"
+        name = vnni if self.cpu.dot == "vnni" else "llvm.aarch64.neon.sdot"
+        return T.call_llvm_pure_intrin(f"int32x{self.cpu.lanes}", name, total, w, x)
+
+    def total(self, sums: Any) -> Any:
+        """int32 lanes: the sums, one a 32-bit lane."""
+        return _short_pairs(sums, self.cpu.lanes) if self._short else sums
+
+    def floats(self, sums: Any, offset: Any) -> Any:
+        """float32 lanes: the whole sums, of what `begin` began."""
+        lanes = self.cpu.lanes
+        if self._arm:
+            return T.reinterpret(f"float32x{lanes}", sums) - T.broadcast(T.float32(ROUND), lanes)
+        return T.Cast(f"float32x{lanes}", self.total(sums) + offset)
+
+
+def _byte_pairs(w: Any, x: Any, lanes: int) -> Any:
+    """int16 lanes: sums of two products of unsigned bytes w and signed bytes x, AVX2."""
+    return T.call_llvm_pure_intrin(f"int16x{lanes}", "llvm.x86.avx2.pmadd.ub.sw", w, x)
+
+
+def _short_pairs(sums: Any, lanes: int) -> Any:
+    """int32 lanes: sums of two neighbours each, AVX2."""
+    ones = T.broadcast(T.int16(1), 2 * lanes)
+    return T.call_llvm_pure_intrin(f"int32x{lanes}", "llvm.x86.avx2.pmadd.wd", sums, ones)
