@@ -28,11 +28,11 @@ class ByteDot:
 
     cpu: Cpu
     bits: int
-    tile: bool = False
+    tile: int = 1
 
     @property
     def _name(self) -> str:
-        return "smmla" if self.tile and self.cpu.matrix == "smmla" else self.cpu.dot
+        return "smmla" if self.tile > 1 and self.cpu.matrix == "smmla" else self.cpu.dot
 
     @property
     def _arm(self) -> bool:
@@ -69,15 +69,15 @@ class ByteDot:
 
     @property
     def bundle(self) -> int:
-        """Rows of inputs that lie side by side in memory, each step of `depth` inputs of all of them together."""
-        return 4 if self._arm and self.tile else 1
+        """Rows of inputs that lie together in memory, group by group."""
+        return self.tile if self._arm else 1
 
     def at_once(self, rows: int, columns: int) -> tuple[int, int]:
         """(rows, columns) of a tile whose sums are made at once.
 
         AArch64 unpacks all codes of four columns, and keeps them in registers for all rows.
         """
-        return (self.bundle, self.cpu.lanes) if self._arm else (rows, columns)
+        return (min(rows, 4), self.cpu.lanes) if self._arm else (rows, columns)
 
     def zero(self, stored: int) -> int:
         """The code of a weight that is 0, as `codes` gives it, where it is `stored` in memory."""
@@ -109,8 +109,8 @@ class ByteDot:
         """Lanes: a number of each of a register's rows, from `row` of the bundle at `start` on."""
         if self.bundle == 1:
             return T.broadcast(numbers[start], self.cpu.lanes)
-        lanes = [row + lane // self.columns for lane in range(self.cpu.lanes)]
-        return T.Shuffle([numbers[T.ramp(start, 1, self.bundle)]], lanes)
+        lanes = [row % 4 + lane // self.columns for lane in range(self.cpu.lanes)]
+        return T.Shuffle([numbers[T.ramp(start + row // 4 * 4, 1, 4)]], lanes)
 
     def of_columns(self, load: Callable[[Any], Any], c: Any) -> Any:
         """Lanes: a number of each of the columns of register c; load(column) gives `lanes` of them."""
@@ -172,6 +172,9 @@ class ByteDot:
         vnni = f"llvm.x86.avx512.vpdpbusd.{self.cpu.vector_bits}"
         name = vnni if self.cpu.dot == "vnni" else "llvm.aarch64.neon.sdot"
         return T.call_llvm_pure_intrin(f"int32x{self.cpu.lanes}", name, total, w, x)
+
+    def done(self, total: Any) -> Any:
+        return T.call_llvm_intrin("void", "llvm.fake.use", total)
 
     def total(self, sums: Any) -> Any:
         """int32 lanes: the sums, one a 32-bit lane."""

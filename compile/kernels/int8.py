@@ -29,8 +29,6 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
     each_row = T.serial if one_row else T.parallel
     tiles = cpu.int8_tiles
-    bundled, single = ByteDot(cpu, bits, tile=True), ByteDot(cpu, bits)
-    bundle = bundled.bundle
 
     def keep_macro(dot: ByteDot) -> Any:
         """The macro that lays down a rounded group of a row for `dot`: its inputs, its step, what its sums lack."""
@@ -55,10 +53,28 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
 
         return keep
 
-    keep_bundled, keep_single = keep_macro(bundled), keep_macro(single)
+    def keep_in_macro(tiles: tuple[tuple[int, int], ...]) -> Any:
+        """The macro that lays down a rounded group for the first of `tiles` that takes the row."""
+        rows = tiles[0][0]
+        dot = ByteDot(cpu, bits, rows)
+        keep, rest = keep_macro(dot), keep_in_macro(tiles[1:]) if dot.bundle > 1 else None
+
+        @T.macro
+        def keep_in(level, size, r, g, words, step, offset, m):
+            if dot.bundle == 1:
+                keep(level, size, r, g, words, step, offset)
+            else:
+                if r < m // rows * rows:
+                    keep(level, size, r, g, words, step, offset)
+                else:
+                    rest(level, size, r, g, words, step, offset, m)
+
+        return keep_in
+
+    keep = keep_in_macro(tiles)
 
     @T.macro
-    def round_group(x, r, g, words, step, offset, in_bundles):
+    def round_group(x, r, g, words, step, offset, m):
         with T.sblock("round"):
             scale = T.sblock_alloc_buffer((2,), "float32", scope="local")
             level = T.sblock_alloc_buffer((GROUP,), "int8", scope="local")
@@ -67,13 +83,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
             level[T.ramp(0, 1, GROUP)] = T.Cast(
                 f"int8x{GROUP}", to_int(x[0, r, T.ramp(g * GROUP, 1, GROUP)] * T.broadcast(scale[1], GROUP), GROUP)
             )
-            if bundle == 1:
-                keep_single(level, scale[0], r, g, words, step, offset)
-            else:
-                if r < in_bundles:
-                    keep_bundled(level, scale[0], r, g, words, step, offset)
-                else:
-                    keep_single(level, scale[0], r, g, words, step, offset)
+            keep(level, scale[0], r, g, words, step, offset, m)
 
     def stored(q: Any, b: Any, g: Any, first: Any) -> Any:
         """The loader of words of group g, from column `first` of block b on, that ByteDot.codes takes."""
@@ -85,7 +95,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
 
     def tile_macro(rows: int, columns: int) -> Any:
         """The macro that multiplies `rows` rows from `row` on by `columns` columns of block b from `first` on."""
-        dot = bundled if rows > 1 else single
+        dot = ByteDot(cpu, bits, rows)
         high, wide = dot.at_once(rows, columns)
         down, across, sums = high // dot.rows, wide // dot.columns, dot.lanes
         per_row = columns // dot.columns
@@ -107,7 +117,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
             with T.sblock("tile"):
                 total = T.sblock_alloc_buffer((rows * columns,), "float32", scope="local")
                 sum_ = T.sblock_alloc_buffer((down, across * sums), dot.dtype, scope="local")
-                level = T.sblock_alloc_buffer((across * lanes,), "int32", scope="local")
+                level = T.sblock_alloc_buffer((GROUP // dot.depth, across * lanes), "int32", scope="local")
                 factor = T.sblock_alloc_buffer((across * lanes,), "float32", scope="local")
                 for i in T.unroll(rows * columns // lanes):
                     total[T.ramp(i * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
@@ -117,19 +127,20 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                             for r in T.unroll(down):
                                 for c in T.unroll(across):
                                     sum_[r, T.ramp(c * sums, 1, sums)] = dot.begin(
-                                        of_rows(offset, row + u * high, g, r)
+                                        of_rows(offset, row, g, u * down + r)
                                     )
                             for i in T.unroll(GROUP // dot.depth):
-                                for c in T.unroll(across):
-                                    level[T.ramp(c * lanes, 1, lanes)] = dot.codes(
-                                        stored(q, b, g, first + s * wide), i, c
-                                    )
+                                if u == 0:
+                                    for c in T.unroll(across):
+                                        level[i, T.ramp(c * lanes, 1, lanes)] = dot.codes(
+                                            stored(q, b, g, first + s * wide), i, c
+                                        )
                                 for r in T.unroll(down):
                                     for c in T.unroll(across):
                                         sum_[r, T.ramp(c * sums, 1, sums)] = dot.add(
                                             sum_[r, T.ramp(c * sums, 1, sums)],
-                                            level[T.ramp(c * lanes, 1, lanes)],
-                                            inputs(words, row + u * high, g, r, i),
+                                            level[i, T.ramp(c * lanes, 1, lanes)],
+                                            inputs(words, row, g, u * down + r, i),
                                         )
                             for c in T.unroll(across):
                                 factor[T.ramp(c * lanes, 1, lanes)] = dot.of_columns(
@@ -138,10 +149,14 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                             for r in T.unroll(down):
                                 for c in T.unroll(across):
                                     total[register(u, r, s, c)] = total[register(u, r, s, c)] + dot.floats(
-                                        sum_[r, T.ramp(c * sums, 1, sums)], of_rows(offset, row + u * high, g, r)
+                                        sum_[r, T.ramp(c * sums, 1, sums)], of_rows(offset, row, g, u * down + r)
                                     ) * (
-                                        factor[T.ramp(c * lanes, 1, lanes)] * of_rows(step, row + u * high, g, r)
+                                        factor[T.ramp(c * lanes, 1, lanes)] * of_rows(step, row, g, u * down + r)
                                     )
+                            if dot.bundle > 1:
+                                for r in T.unroll(down):
+                                    for c in T.unroll(across):
+                                        T.evaluate(dot.done(total[register(u, r, s, c)]))
                 for r in T.unroll(rows):
                     for c in T.vectorized(columns):
                         if b * COLUMNS + first + c < n:
@@ -183,7 +198,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         offset = T.alloc_buffer((m * groups,), "int32")
         for r in each_row(m):
             for g in T.serial(groups):
-                round_group(x, r, g, words, step, offset, m // bundle * bundle)
+                round_group(x, r, g, words, step, offset, m)
         for b in T.parallel(blocks):
             if one_row:
                 alone(words, step, offset, q, scale, y, b, 0, 0)
