@@ -153,9 +153,18 @@ class ByteDot:
         """A sum of nothing."""
         return T.broadcast(T.int16(0) if self._short else T.int32(0), self.lanes)
 
-    def begin(self, offset: Any) -> Any:
+    @property
+    def spread(self) -> int:
+        return self.cpu.lanes if self._arm else 1
+
+    def repeated(self, x):
+        return T.broadcast(x, self.spread) if self._arm else x
+
+    def begin(self, offset: Any, start: Any, row: Any) -> Any:
         """What a sum begins with, given the lanes `offset` of its rows."""
-        return offset if self._arm else self.nothing()
+        if not self._arm:
+            return self.nothing()
+        return offset[T.ramp((start + row) * self.spread + self.spread - self.columns, 1, self.spread)]
 
     def add(self, total: Any, w: Any, x: Any) -> Any:
         """`total` and the products of the codes w and the int8 inputs x."""
@@ -180,12 +189,12 @@ class ByteDot:
         """int32 lanes: the sums, one a 32-bit lane."""
         return _short_pairs(sums, self.cpu.lanes) if self._short else sums
 
-    def floats(self, sums: Any, offset: Any) -> Any:
+    def floats(self, sums: Any, offset: Any, start: Any) -> Any:
         """float32 lanes: the whole sums, of what `begin` began."""
         lanes = self.cpu.lanes
         if self._arm:
             return T.reinterpret(f"float32x{lanes}", sums) - T.broadcast(T.float32(ROUND), lanes)
-        return T.Cast(f"float32x{lanes}", self.total(sums) + offset)
+        return T.Cast(f"float32x{lanes}", self.total(sums) + T.broadcast(offset[start], lanes))
 
 
 def _byte_pairs(w: Any, x: Any, lanes: int) -> Any:

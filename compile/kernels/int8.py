@@ -47,9 +47,8 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                 for i in T.unroll(_WORDS // run):
                     words[span(start(r, g) * _WORDS + dot.place(r % dot.bundle, i), run)] = near[span(i * run, run)]
                 step[start(r, g) + r % dot.bundle] = size * T.float32(1 / _LARGEST)
-                offset[start(r, g) + r % dot.bundle] = dot.offset(
-                    sum_lanes(T.Cast(f"int32x{GROUP}", level[T.ramp(0, 1, GROUP)])), storage.zero
-                )
+                near[0] = dot.offset(sum_lanes(T.Cast(f"int32x{GROUP}", level[T.ramp(0, 1, GROUP)])), storage.zero)
+                offset[span((start(r, g) + r % dot.bundle) * dot.spread, dot.spread)] = dot.repeated(near[0])
 
         return keep
 
@@ -127,7 +126,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                             for r in T.unroll(down):
                                 for c in T.unroll(across):
                                     sum_[r, T.ramp(c * sums, 1, sums)] = dot.begin(
-                                        of_rows(offset, row, g, u * down + r)
+                                        offset, start(row, g, u * down + r), (u * down + r) * dot.rows % dot.bundle
                                     )
                             for i in T.unroll(GROUP // dot.depth):
                                 if u == 0:
@@ -149,7 +148,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                             for r in T.unroll(down):
                                 for c in T.unroll(across):
                                     total[register(u, r, s, c)] = total[register(u, r, s, c)] + dot.floats(
-                                        sum_[r, T.ramp(c * sums, 1, sums)], of_rows(offset, row, g, u * down + r)
+                                        sum_[r, T.ramp(c * sums, 1, sums)], offset, start(row, g, u * down + r)
                                     ) * (
                                         factor[T.ramp(c * lanes, 1, lanes)] * of_rows(step, row, g, u * down + r)
                                     )
@@ -195,7 +194,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     def body(x, q, scale, y, m):
         words = T.alloc_buffer((m * groups * _WORDS,), "int32")
         step = T.alloc_buffer((m * groups,), "float32")
-        offset = T.alloc_buffer((m * groups,), "int32")
+        offset = T.alloc_buffer((m * groups * ByteDot(cpu, bits).spread,), "int32")
         for r in each_row(m):
             for g in T.serial(groups):
                 round_group(x, r, g, words, step, offset, m)
