@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.byte_dot import ByteDot
+from duomem.compile.kernels.byte_dot import WORDS, ByteDot
 from duomem.compile.kernels.simd import largest_magnitude, sum_lanes, to_int
 from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS, Cpu
@@ -18,7 +18,6 @@ from duomem.device.engine.schemes import GROUP
 
 _LARGEST = (1 << 22) - 1
 _PLANES = 3
-_WORDS = GROUP // 4
 
 
 @functools.cache
@@ -47,8 +46,8 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
             )
             for p in T.unroll(_PLANES):
                 plane[T.ramp(0, 1, GROUP)] = T.Cast(f"int8x{GROUP}", rest[T.ramp(0, 1, GROUP)])
-                words[g, p, T.ramp(0, 1, _WORDS)] = T.reinterpret(
-                    f"int32x{_WORDS}", T.Shuffle([plane[T.ramp(0, 1, GROUP)]], dot.order)
+                words[g, p, T.ramp(0, 1, WORDS)] = T.reinterpret(
+                    f"int32x{WORDS}", T.Shuffle([plane[T.ramp(0, 1, GROUP)]], dot.order)
                 )
                 offset[g, p] = sum_lanes(T.Cast(f"int32x{GROUP}", plane[T.ramp(0, 1, GROUP)])) * (-zero)
                 rest[T.ramp(0, 1, GROUP)] = T.shift_right(
@@ -57,7 +56,7 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
 
     @T.macro
     def body(x, q, scale, y, m):
-        words = T.alloc_buffer((groups, _PLANES, _WORDS), "int32")
+        words = T.alloc_buffer((groups, _PLANES, WORDS), "int32")
         step = T.alloc_buffer((groups,), "float32")
         offset = T.alloc_buffer((groups, _PLANES), "int32")
         for r in T.serial(m):
@@ -75,7 +74,7 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
                         for p in T.unroll(_PLANES):
                             for c in T.unroll(parts):
                                 sum_[p, T.ramp(c * sums, 1, sums)] = dot.nothing()
-                        for j in T.unroll(_WORDS):
+                        for j in T.unroll(WORDS):
                             for c in T.unroll(parts):
                                 level[T.ramp(c * lanes, 1, lanes)] = dot.codes(stored(q, b, g), j, c)
                                 for p in T.unroll(_PLANES):

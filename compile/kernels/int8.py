@@ -9,14 +9,13 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.byte_dot import ByteDot
-from duomem.compile.kernels.simd import largest_magnitude, sum_lanes, to_int
+from duomem.compile.kernels.byte_dot import WORDS, ByteDot
+from duomem.compile.kernels.simd import largest_magnitude, stay_before, sum_lanes, to_int
 from duomem.compile.kernels.storage import Storage, over_weights, span
 from duomem.compile.kernels.tile import COLUMNS, Cpu
 from duomem.device.engine.schemes import GROUP
 
 _LARGEST = 127
-_WORDS = GROUP // 4
 
 
 @functools.cache
@@ -31,24 +30,26 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     tiles = cpu.int8_tiles
 
     def keep_macro(dot: ByteDot) -> Any:
-        """The macro that lays down a rounded group of a row for `dot`: its inputs, its step, what its sums lack."""
-        run = _WORDS if dot.bundle == 1 else dot.depth // 4
+        """The macro that lays down a rounded group of a row as `dot` takes it: words, step, and what its sums lack."""
+        run = WORDS if dot.bundle == 1 else dot.depth // 4
 
-        def start(r: Any, g: Any) -> Any:
-            return r // dot.bundle * dot.bundle * groups + g * dot.bundle
+        def at(r: Any, g: Any) -> tuple[Any, Any]:
+            return dot.at(r // dot.bundle * dot.bundle, r % dot.bundle, g, groups)
 
         @T.macro
-        def keep(level, size, r, g, words, step, offset):
+        def keep(level, largest, r, g, words, step, offset):
             with T.sblock("keep"):
-                near = T.sblock_alloc_buffer((_WORDS,), "int32", scope="local")
-                near[T.ramp(0, 1, _WORDS)] = T.reinterpret(
-                    f"int32x{_WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], dot.order)
+                word = T.sblock_alloc_buffer((WORDS,), "int32", scope="local")
+                lacking = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                word[T.ramp(0, 1, WORDS)] = T.reinterpret(
+                    f"int32x{WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], dot.order)
                 )
-                for i in T.unroll(_WORDS // run):
-                    words[span(start(r, g) * _WORDS + dot.place(r % dot.bundle, i), run)] = near[span(i * run, run)]
-                step[start(r, g) + r % dot.bundle] = size * T.float32(1 / _LARGEST)
-                near[0] = dot.offset(sum_lanes(T.Cast(f"int32x{GROUP}", level[T.ramp(0, 1, GROUP)])), storage.zero)
-                offset[span((start(r, g) + r % dot.bundle) * dot.spread, dot.spread)] = dot.repeated(near[0])
+                for i in T.unroll(WORDS // run):
+                    words[span(dot.word(at(r, g), i), run)] = word[span(i * run, run)]
+                step[sum(at(r, g))] = largest * T.float32(1 / _LARGEST)
+                lacking[0] = dot.offset(sum_lanes(T.Cast(f"int32x{GROUP}", level[T.ramp(0, 1, GROUP)])), storage.zero)
+                for i in T.vectorized(dot.copies):
+                    offset[sum(at(r, g)) * dot.copies + i] = lacking[0]
 
         return keep
 
@@ -59,14 +60,14 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         keep, rest = keep_macro(dot), keep_in_macro(tiles[1:]) if dot.bundle > 1 else None
 
         @T.macro
-        def keep_in(level, size, r, g, words, step, offset, m):
+        def keep_in(level, largest, r, g, words, step, offset, m):
             if dot.bundle == 1:
-                keep(level, size, r, g, words, step, offset)
+                keep(level, largest, r, g, words, step, offset)
             else:
                 if r < m // rows * rows:
-                    keep(level, size, r, g, words, step, offset)
+                    keep(level, largest, r, g, words, step, offset)
                 else:
-                    rest(level, size, r, g, words, step, offset, m)
+                    rest(level, largest, r, g, words, step, offset, m)
 
         return keep_in
 
@@ -95,21 +96,18 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     def tile_macro(rows: int, columns: int) -> Any:
         """The macro that multiplies `rows` rows from `row` on by `columns` columns of block b from `first` on."""
         dot = ByteDot(cpu, bits, rows)
-        high, wide = dot.at_once(rows, columns)
+        high, wide = dot.at_once(columns)
         down, across, sums = high // dot.rows, wide // dot.columns, dot.lanes
-        per_row = columns // dot.columns
 
-        def inputs(words: Any, row: Any, g: Any, r: Any, step: Any) -> Any:
-            return dot.inputs(words, start(row, g, r) * _WORDS, r * dot.rows % dot.bundle, step)
-
-        def of_rows(numbers: Any, row: Any, g: Any, r: Any) -> Any:
-            return dot.of_rows(numbers, start(row, g, r), r * dot.rows % dot.bundle)
-
-        def start(row: Any, g: Any, r: Any) -> Any:
-            return (row + r * dot.rows // dot.bundle * dot.bundle) * groups + g * dot.bundle
+        def at(row: Any, u: Any, r: Any, g: Any) -> tuple[Any, Any]:
+            return dot.at(row, u * high + r * dot.rows, g, groups)
 
         def register(u: Any, r: Any, s: Any, c: Any) -> Any:
-            return T.ramp(((u * down + r) * per_row + s * across + c) * lanes, 1, lanes)
+            return T.ramp(((u * down + r) * (columns // dot.columns) + s * across + c) * lanes, 1, lanes)
+
+        def lane(r: Any, c: Any) -> Any:
+            register = r // dot.rows * (columns // dot.columns) + c // dot.columns
+            return register * lanes + r % dot.rows * dot.columns + c % dot.columns
 
         @T.macro
         def tile(words, step, offset, q, scale, y, b, first, row):
@@ -125,9 +123,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                         for u in T.unroll(rows // high):
                             for r in T.unroll(down):
                                 for c in T.unroll(across):
-                                    sum_[r, T.ramp(c * sums, 1, sums)] = dot.begin(
-                                        offset, start(row, g, u * down + r), (u * down + r) * dot.rows % dot.bundle
-                                    )
+                                    sum_[r, T.ramp(c * sums, 1, sums)] = dot.begin(offset, at(row, u, r, g))
                             for i in T.unroll(GROUP // dot.depth):
                                 if u == 0:
                                     for c in T.unroll(across):
@@ -139,29 +135,25 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
                                         sum_[r, T.ramp(c * sums, 1, sums)] = dot.add(
                                             sum_[r, T.ramp(c * sums, 1, sums)],
                                             level[i, T.ramp(c * lanes, 1, lanes)],
-                                            inputs(words, row, g, u * down + r, i),
+                                            dot.inputs(words, at(row, u, r, g), i),
                                         )
                             for c in T.unroll(across):
-                                factor[T.ramp(c * lanes, 1, lanes)] = dot.of_columns(
+                                factor[T.ramp(c * lanes, 1, lanes)] = dot.scales(
                                     scales(scale, b, g, first + s * wide), c
                                 )
                             for r in T.unroll(down):
                                 for c in T.unroll(across):
                                     total[register(u, r, s, c)] = total[register(u, r, s, c)] + dot.floats(
-                                        sum_[r, T.ramp(c * sums, 1, sums)], offset, start(row, g, u * down + r)
-                                    ) * (
-                                        factor[T.ramp(c * lanes, 1, lanes)] * of_rows(step, row, g, u * down + r)
-                                    )
+                                        sum_[r, T.ramp(c * sums, 1, sums)], offset, at(row, u, r, g)
+                                    ) * (factor[T.ramp(c * lanes, 1, lanes)] * dot.steps(step, at(row, u, r, g)))
                             if dot.bundle > 1:
                                 for r in T.unroll(down):
                                     for c in T.unroll(across):
-                                        T.evaluate(dot.done(total[register(u, r, s, c)]))
+                                        T.evaluate(stay_before(total[register(u, r, s, c)]))
                 for r in T.unroll(rows):
                     for c in T.vectorized(columns):
                         if b * COLUMNS + first + c < n:
-                            y[0, row + r, b * COLUMNS + first + c] = total[
-                                (r // dot.rows * per_row + c // dot.columns) * lanes + r % dot.rows * dot.columns + c % dot.columns
-                            ]
+                            y[0, row + r, b * COLUMNS + first + c] = total[lane(r, c)]
 
         return tile
 
@@ -192,9 +184,9 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
 
     @T.macro
     def body(x, q, scale, y, m):
-        words = T.alloc_buffer((m * groups * _WORDS,), "int32")
+        words = T.alloc_buffer((m * groups * WORDS,), "int32")
         step = T.alloc_buffer((m * groups,), "float32")
-        offset = T.alloc_buffer((m * groups * ByteDot(cpu, bits).spread,), "int32")
+        offset = T.alloc_buffer((m * groups * ByteDot(cpu, bits).copies,), "int32")
         for r in each_row(m):
             for g in T.serial(groups):
                 round_group(x, r, g, words, step, offset, m)

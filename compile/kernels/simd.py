@@ -33,3 +33,8 @@ def upper_half(x: Any, lanes: int) -> Any:
     """int32 lanes: the bits of float32 x rounded to bfloat16, its 16 bits uppermost and zeros below."""
     bits = T.reinterpret(f"int32x{lanes}", x) + T.broadcast(T.int32(0x8000), lanes)
     return T.bitwise_and(bits, T.broadcast(T.int32(-0x10000), lanes))
+
+
+def stay_before(x: Any) -> Any:
+    """A statement over which LLVM moves no instruction; it makes none. What makes x comes before."""
+    return T.call_llvm_intrin("void", "llvm.fake.use", x)
