@@ -97,6 +97,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         """The macro that multiplies `rows` rows from `row` on by `columns` columns of block b from `first` on."""
         dot = ByteDot(cpu, bits, rows)
         high, wide = dot.at_once(columns)
+        kept = rows > high
         down, across, sums = high // dot.rows, wide // dot.columns, dot.lanes
 
         def at(row: Any, u: Any, r: Any, g: Any) -> tuple[Any, Any]:
@@ -110,31 +111,36 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
             return register * lanes + r % dot.rows * dot.columns + c % dot.columns
 
         @T.macro
+        def unpack(level, q, b, g, first, i):
+            for c in T.unroll(across):
+                level[i if kept else 0, T.ramp(c * lanes, 1, lanes)] = dot.codes(stored(q, b, g, first), i, c)
+
+        @T.macro
         def tile(words, step, offset, q, scale, y, b, first, row):
             with T.sblock("tile"):
                 total = T.sblock_alloc_buffer((rows * columns,), "float32", scope="local")
                 sum_ = T.sblock_alloc_buffer((down, across * sums), dot.dtype, scope="local")
-                level = T.sblock_alloc_buffer((GROUP // dot.depth, across * lanes), "int32", scope="local")
+                level = T.sblock_alloc_buffer((GROUP // dot.depth if kept else 1, across * lanes), "int32", scope="local")
                 factor = T.sblock_alloc_buffer((across * lanes,), "float32", scope="local")
                 for i in T.unroll(rows * columns // lanes):
                     total[T.ramp(i * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
                 for g in T.serial(groups):
                     for s in T.unroll(columns // wide):
+                        if kept:
+                            for i in T.unroll(GROUP // dot.depth):
+                                unpack(level, q, b, g, first + s * wide, i)
                         for u in T.unroll(rows // high):
                             for r in T.unroll(down):
                                 for c in T.unroll(across):
                                     sum_[r, T.ramp(c * sums, 1, sums)] = dot.begin(offset, at(row, u, r, g))
                             for i in T.unroll(GROUP // dot.depth):
-                                if u == 0:
-                                    for c in T.unroll(across):
-                                        level[i, T.ramp(c * lanes, 1, lanes)] = dot.codes(
-                                            stored(q, b, g, first + s * wide), i, c
-                                        )
+                                if not kept:
+                                    unpack(level, q, b, g, first + s * wide, i)
                                 for r in T.unroll(down):
                                     for c in T.unroll(across):
                                         sum_[r, T.ramp(c * sums, 1, sums)] = dot.add(
                                             sum_[r, T.ramp(c * sums, 1, sums)],
-                                            level[i, T.ramp(c * lanes, 1, lanes)],
+                                            level[i if kept else 0, T.ramp(c * lanes, 1, lanes)],
                                             dot.inputs(words, at(row, u, r, g), i),
                                         )
                             for c in T.unroll(across):
