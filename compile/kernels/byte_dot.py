@@ -78,12 +78,14 @@ class ByteDot:
 
     @property
     def copies(self) -> int:
-        """How often what a row's sums lack lies in memory: for all lanes, where it is loaded as what they begin with."""
+        """How often what a row's sums lack lies in memory: once a lane, where it is loaded as what they begin with."""
         return self.cpu.lanes if self._arm else 1
 
     def at_once(self, columns: int) -> tuple[int, int]:
-        """(rows, columns) of a tile of `columns` whose sums are made at once: x86 all; on AArch64 the totals and the
-        unpacked codes of four columns leave registers for four rows."""
+        """(rows, columns) of a tile of `columns` whose sums are made at once.
+
+        On AArch64 a tile's totals and the unpacked codes of four columns leave registers for four rows.
+        """
         return (min(self.tile, _SIDE_BY_SIDE), self.cpu.lanes) if self._arm else (self.tile, columns)
 
     def zero(self, stored: int) -> int:

@@ -27,7 +27,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     """
     blocks, groups, lanes, bits = -(-n // COLUMNS), k // GROUP, cpu.lanes, storage.bits
     each_row = T.serial if one_row else T.parallel
-    tiles = cpu.int8_tiles
+    tiles, scope = cpu.int8_tiles, cpu.tile_scope
 
     def keep_macro(dot: ByteDot) -> Any:
         """The macro that lays down a rounded group of a row as `dot` takes it: words, step, and what its sums lack."""
@@ -39,8 +39,8 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         @T.macro
         def keep(level, largest, r, g, words, step, offset):
             with T.sblock("keep"):
-                word = T.sblock_alloc_buffer((WORDS,), "int32", scope="local")
-                lacking = T.sblock_alloc_buffer((1,), "int32", scope="local")
+                word = T.sblock_alloc_buffer((WORDS,), "int32", scope=scope)
+                lacking = T.sblock_alloc_buffer((1,), "int32", scope=scope)
                 word[T.ramp(0, 1, WORDS)] = T.reinterpret(
                     f"int32x{WORDS}", T.Shuffle([level[T.ramp(0, 1, GROUP)]], dot.order)
                 )
@@ -76,8 +76,8 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
     @T.macro
     def round_group(x, r, g, words, step, offset, m):
         with T.sblock("round"):
-            scale = T.sblock_alloc_buffer((2,), "float32", scope="local")
-            level = T.sblock_alloc_buffer((GROUP,), "int8", scope="local")
+            scale = T.sblock_alloc_buffer((2,), "float32", scope=scope)
+            level = T.sblock_alloc_buffer((GROUP,), "int8", scope=scope)
             scale[0] = largest_magnitude(x[0, r, T.ramp(g * GROUP, 1, GROUP)], GROUP)
             scale[1] = T.float32(_LARGEST) / T.max(scale[0], T.float32(1e-30))
             level[T.ramp(0, 1, GROUP)] = T.Cast(
@@ -118,10 +118,10 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         @T.macro
         def tile(words, step, offset, q, scale, y, b, first, row):
             with T.sblock("tile"):
-                total = T.sblock_alloc_buffer((rows * columns,), "float32", scope="local")
-                sum_ = T.sblock_alloc_buffer((down, across * sums), dot.dtype, scope="local")
-                level = T.sblock_alloc_buffer((GROUP // dot.depth if kept else 1, across * lanes), "int32", scope="local")
-                factor = T.sblock_alloc_buffer((across * lanes,), "float32", scope="local")
+                total = T.sblock_alloc_buffer((rows * columns,), "float32", scope=scope)
+                sum_ = T.sblock_alloc_buffer((down, across * sums), dot.dtype, scope=scope)
+                level = T.sblock_alloc_buffer((GROUP // dot.depth if kept else 1, across * lanes), "int32", scope=scope)
+                factor = T.sblock_alloc_buffer((across * lanes,), "float32", scope=scope)
                 for i in T.unroll(rows * columns // lanes):
                     total[T.ramp(i * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
                 for g in T.serial(groups):

@@ -47,15 +47,24 @@ class Cpu:
 
     @property
     def int8_tiles(self) -> tuple[tuple[int, int], ...]:
-        """(rows, columns) of tiles of 8-bit inputs, each for the rows that the one before leaves; the last is of one row.
+        """(rows, columns) of tiles of 8-bit inputs, each for the rows that those before leave, the last of one row.
 
-        AVX-512 gets 4 x 32 and AVX2 6 x 8, the fastest on Zen 4; NEON 16 x 4 and 4 x 8, the fastest by llvm-mca.
+        AVX-512 gets 4 x 32 and AVX2 6 x 8, the fastest on Zen 4; NEON 12 x 4 and 4 x 8, the fastest by llvm-mca.
         """
+        one_row = (1, COLUMNS)
         if self.vector_bits == 512:
-            return (4, 2 * self.lanes), (1, COLUMNS)
+            return (4, 2 * self.lanes), one_row
         if self.vector_registers == 16:
-            return (6, self.lanes), (1, COLUMNS)
-        return (16, self.lanes), (4, 2 * self.lanes), (1, COLUMNS)
+            return (6, self.lanes), one_row
+        return (12, self.lanes), (4, 2 * self.lanes), one_row
+
+    @property
+    def tile_scope(self) -> str:
+        """TVM's scope of what a tile of 8-bit inputs keeps: "global" is on the stack, so LLVM finds registers for it.
+
+        "local" is allocated, and x86's loops spill less where LLVM sees that memory.
+        """
+        return "global" if self.dot == "sdot" else "local"
 
     @property
     def attention_rows(self) -> int:
