@@ -37,7 +37,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
             return dot.at(r // dot.bundle * dot.bundle, r % dot.bundle, g, groups)
 
         @T.macro
-        def keep(level, largest, r, g, words, step, offset):
+        def keep(level, largest, r, g, words, step, offset, m):
             with T.sblock("keep"):
                 word = T.sblock_alloc_buffer((WORDS,), "int32", scope=scope)
                 lacking = T.sblock_alloc_buffer((1,), "int32", scope=scope)
@@ -57,17 +57,17 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         """The macro that lays down a rounded group for the first of `tiles` that takes the row."""
         rows = tiles[0][0]
         dot = ByteDot(cpu, bits, rows)
-        keep, rest = keep_macro(dot), keep_in_macro(tiles[1:]) if dot.bundle > 1 else None
+        keep = keep_macro(dot)
+        if dot.bundle == 1:
+            return keep
+        keep_in_next = keep_in_macro(tiles[1:])
 
         @T.macro
         def keep_in(level, largest, r, g, words, step, offset, m):
-            if dot.bundle == 1:
-                keep(level, largest, r, g, words, step, offset)
+            if r < m // rows * rows:
+                keep(level, largest, r, g, words, step, offset, m)
             else:
-                if r < m // rows * rows:
-                    keep(level, largest, r, g, words, step, offset)
-                else:
-                    rest(level, largest, r, g, words, step, offset, m)
+                keep_in_next(level, largest, r, g, words, step, offset, m)
 
         return keep_in
 
@@ -167,8 +167,7 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
         """The macro that passes the tiles from `index` on over block b, each over the rows left by those before."""
         rows, columns = tiles[index]
         before = tiles[index - 1][0] if index else 0
-        last = index + 1 == len(tiles)
-        tile, following = tile_macro(rows, columns), None if last else pass_macro(index + 1)
+        tile = tile_macro(rows, columns)
 
         def taken(m: Any) -> Any:
             return m // before * before if before else 0
@@ -181,10 +180,17 @@ def int8_matmul(storage: Storage, n: int, k: int, cpu: Cpu, one_row: bool) -> An
             for t in T.serial(left(m) // rows):
                 for part in T.serial(COLUMNS // columns):
                     tile(words, step, offset, q, scale, y, b, part * columns, taken(m) + t * rows)
-            if not last:
-                following(words, step, offset, q, scale, y, b, m)
 
-        return run
+        if index + 1 == len(tiles):
+            return run
+        run_next = pass_macro(index + 1)
+
+        @T.macro
+        def run_all(words, step, offset, q, scale, y, b, m):
+            run(words, step, offset, q, scale, y, b, m)
+            run_next(words, step, offset, q, scale, y, b, m)
+
+        return run_all
 
     alone, passes = tile_macro(1, COLUMNS), pass_macro(0)
 
