@@ -18,7 +18,7 @@ _SYMBOL = re.compile(r"^[0-9a-f]+ <([^>]+)>:$")
 _LINE = re.compile(r"^\s*([0-9a-f]+):\s+(\S.*?)\s*(?://.*)?$")
 _REFERENCE = re.compile(r"0x([0-9a-f]+) <[^>]*>")
 _BRANCH = re.compile(r"^(b|b\.\w+|cbn?z|tbn?z)\s")
-_TO_FLOAT = re.compile(r"^[su]cvtf\s")
+_SCALES = re.compile(r"^f(mul|mla|madd)\s")
 _INTEGER = {
     **{name: {"4s": 16, "2s": 8, "s": 16} for name in ("sdot", "udot", "usdot")},
     **{name: {"4s": 32, "s": 32} for name in ("smmla", "ummla", "usmmla")},
@@ -53,8 +53,8 @@ class Loop:
 
     @property
     def scaled(self) -> bool:
-        """Whether integer sums become floats inside the loop, as they must to be the whole product."""
-        return not self.integer or any(_TO_FLOAT.match(i.text) for i in self.body)
+        """Whether integer sums are scaled as floats inside the loop, as they must to be the whole product."""
+        return not self.integer or any(_SCALES.match(i.text) for i in self.body)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ SCALED = """
      120:      	cbnz	x3, 0x100 <product>
      124:      	ret
 """
-UNSCALED = SCALED.replace("scvtf	v4.4s, v1.4s", "mov	v4.16b, v1.16b")
+UNSCALED = SCALED.replace("fmla", "fadd")
 FLOAT = SCALED.replace("sdot	v1.4s, v2.16b, v3.4b[1]", "nop").replace("sdot	v1.4s, v3.16b, v2.16b", "nop")
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from duomem.compile.kernels.simd import ByteDot, largest_magnitude, sum_lanes, to_int
+from duomem.compile.kernels.byte_dot import WORDS, ByteDot
+from duomem.compile.kernels.simd import largest_magnitude, sum_lanes, to_int
 from duomem.compile.kernels.storage import Storage, over_weights
 from duomem.compile.kernels.tile import COLUMNS, Cpu
 from duomem.device.engine.schemes import GROUP
 
 _LARGEST = (1 << 22) - 1
 _PLANES = 3
-_WORDS = GROUP // 4
 
 
 @functools.cache
@@ -27,6 +27,10 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
     parts = COLUMNS // lanes
     dot = ByteDot(cpu, bits)
     zero, sums = dot.zero(storage.zero), dot.lanes
+
+    def stored(q: Any, b: Any, g: Any) -> Any:
+        """The loader of stored words of group g that ByteDot.codes takes."""
+        return lambda word, column: storage.word(q, b, g * (GROUP * bits // 32) + word, column, lanes)
 
     @T.macro
     def round_group(x, r, g, words, step, offset):
@@ -42,8 +46,8 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
             )
             for p in T.unroll(_PLANES):
                 plane[T.ramp(0, 1, GROUP)] = T.Cast(f"int8x{GROUP}", rest[T.ramp(0, 1, GROUP)])
-                words[g, p, T.ramp(0, 1, _WORDS)] = T.reinterpret(
-                    f"int32x{_WORDS}", T.Shuffle([plane[T.ramp(0, 1, GROUP)]], dot.order)
+                words[g, p, T.ramp(0, 1, WORDS)] = T.reinterpret(
+                    f"int32x{WORDS}", T.Shuffle([plane[T.ramp(0, 1, GROUP)]], dot.order)
                 )
                 offset[g, p] = sum_lanes(T.Cast(f"int32x{GROUP}", plane[T.ramp(0, 1, GROUP)])) * (-zero)
                 rest[T.ramp(0, 1, GROUP)] = T.shift_right(
@@ -52,7 +56,7 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
 
     @T.macro
     def body(x, q, scale, y, m):
-        words = T.alloc_buffer((groups, _PLANES, _WORDS), "int32")
+        words = T.alloc_buffer((groups, _PLANES, WORDS), "int32")
         step = T.alloc_buffer((groups,), "float32")
         offset = T.alloc_buffer((groups, _PLANES), "int32")
         for r in T.serial(m):
@@ -70,11 +74,9 @@ def dot_matvec(storage: Storage, n: int, k: int, cpu: Cpu) -> Any:
                         for p in T.unroll(_PLANES):
                             for c in T.unroll(parts):
                                 sum_[p, T.ramp(c * sums, 1, sums)] = dot.nothing()
-                        for j in T.unroll(_WORDS):
+                        for j in T.unroll(WORDS):
                             for c in T.unroll(parts):
-                                level[T.ramp(c * lanes, 1, lanes)] = dot.codes(
-                                    storage.word(q, b, g * (GROUP * bits // 32) + j * bits // 8, c * lanes, lanes), j
-                                )
+                                level[T.ramp(c * lanes, 1, lanes)] = dot.codes(stored(q, b, g), j, c)
                                 for p in T.unroll(_PLANES):
                                     sum_[p, T.ramp(c * sums, 1, sums)] = dot.add(
                                         sum_[p, T.ramp(c * sums, 1, sums)],

@@ -54,11 +54,11 @@ class Storage:
 
     def word(self, q: Any, block: Any, j: Any, column: Any, lanes: int) -> Any:
         """int32 lanes: word `j` of `lanes` columns from `column` on."""
-        return T.reinterpret(_vector("int32", lanes), q[block, j, _lanes(column, lanes)])
+        return T.reinterpret(_vector("int32", lanes), q[block, j, span(column, lanes)])
 
     def scales(self, scale: Any, block: Any, group: Any, column: Any, lanes: int) -> Any:
         """float32 lanes: the scales of `group` of `lanes` columns from `column` on."""
-        stored = scale[block, group, _lanes(column, lanes)]
+        stored = scale[block, group, span(column, lanes)]
         if self.scale == "float16":
             return T.Cast(_vector("float32", lanes), stored)
         shift = T.broadcast(T.uint32(16), lanes) if lanes > 1 else T.uint32(16)
@@ -78,7 +78,8 @@ class Storage:
         return codes * self.scales(scale, block, row // GROUP, column, lanes)
 
 
-def _lanes(first: Any, lanes: int) -> Any:
+def span(first: Any, lanes: int) -> Any:
+    """The index of `lanes` neighbours from `first` on."""
     return T.ramp(first, 1, lanes) if lanes > 1 else first
 
 

@@ -21,7 +21,7 @@ class Cpu:
 
     dot: the instruction that adds products of 8-bit integers four at a time into 32-bit lanes: "vnni"
     (AVX-512 or AVX), "maddubs" (AVX2's pair of instructions), "sdot" (AArch64), or "" for none.
-    matrix: the matrix instruction: "amx" (AMX on bfloat16), or "" for none.
+    matrix: the matrix instruction: "amx" (AMX on bfloat16), "smmla" (AArch64 on 8-bit integers), or "" for none.
     half: whether it converts float16 to float32 itself.
     """
 
@@ -46,14 +46,17 @@ class Cpu:
         return max(1, min(_MAX_ROWS, (self.vector_registers - _SPARE_REGISTERS) // per_row))
 
     @property
-    def int8_tile(self) -> tuple[int, int]:
-        """(rows, columns) of a tile of 8-bit inputs: one whose sums fit the registers.
+    def int8_tiles(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of tiles of 8-bit inputs, each for the rows that those before leave, the last of one row.
 
-        AVX-512 gets 4 x 32 and AVX2 3 x 8, the fastest on Zen 4; NEON 4 x 16, not measured.
+        AVX-512 gets 4 x 32 and AVX2 3 x 8, the fastest on Zen 4; NEON 12 x 4 and 4 x 8, the fastest by llvm-mca.
         """
+        one_row = (1, COLUMNS)
         if self.vector_bits == 512:
-            return 4, 2 * self.lanes
-        return (3, self.lanes) if self.vector_registers == 16 else (4, 4 * self.lanes)
+            return (4, 2 * self.lanes), one_row
+        if self.vector_registers == 16:
+            return (3, self.lanes), one_row
+        return (12, self.lanes), (4, 2 * self.lanes), one_row
 
     def asks_ahead(self, rows: int) -> bool:
         """Whether an int8 tile of `rows` asks for the codes of the next block, which the CPU might fetch unasked.
@@ -80,5 +83,6 @@ def cpu_of(target: Any) -> Cpu:
     if has("avx"):
         return Cpu(256, 16)
     if has("neon"):
-        return Cpu(128, 32, "sdot" if has("dotprod") else "", half=True)
+        dot = "sdot" if has("dotprod") else ""
+        return Cpu(128, 32, dot, "smmla" if dot and has("i8mm") else "", half=True)
     return Cpu(128, 16)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import emulator
 import numpy as np
 import pytest
 
-pytest.importorskip("tvm")
+tvm = pytest.importorskip("tvm")
 
-from test_matmul import X86, build, call, inputs, products, target_of, weights
+from test_matmul import X86, build, call, inputs, products, target_of, weights  # noqa: E402
 
-from duomem.compile.kernels.int8 import int8_matmul
-from duomem.compile.kernels.matmul import matmul
-from duomem.compile.kernels.storage import STORAGES, Storage
-from duomem.compile.kernels.tile import cpu_of
-from duomem.device.engine.schemes import GROUP, INT8
+from duomem.compile.kernels.int8 import int8_matmul  # noqa: E402
+from duomem.compile.kernels.matmul import matmul  # noqa: E402
+from duomem.compile.kernels.storage import STORAGES, Storage  # noqa: E402
+from duomem.compile.kernels.tile import cpu_of  # noqa: E402
+from duomem.device.engine.schemes import GROUP, INT8  # noqa: E402
 
 GROUPED = [storage for storage in STORAGES.values() if storage.grouped]
 
@@ -77,14 +79,33 @@ def test_without_byte_products_inputs_stay_exact() -> None:
     assert matmul(STORAGES["f16"], 32, 64, cpu, False, INT8) is matmul(STORAGES["f16"], 32, 64, cpu, False)
 
 
+@pytest.mark.parametrize(("variant", "product"), [("dotprod", r"sdot.*\.4b\[\d\]"), ("i8mm", "smmla")])
+def test_an_aarch64_tile_is_products_of_registers(variant: str, product: str) -> None:
+    """Twelve rows by four columns of 32: as many products as that is, all codes unpacked once, no sum in memory."""
+    target = emulator.variant_target(variant)
+    cpu = cpu_of(target)
+    kernel = int8_matmul(STORAGES["q4"], 64, 256, cpu, False).with_attr("global_symbol", "main")
+    code = tvm.compile(tvm.IRModule({"main": kernel}), target=target).mod.inspect_source("asm")
+    loops = [block.partition("\tb.ne\t")[0] for block in code.split("\n.LBB")]
+    tile = max(loops, key=lambda loop: len(re.findall(product, loop)))
+    rows, columns = cpu.int8_tiles[0]
+    assert len(re.findall(product, tile)) == rows * columns * GROUP // (32 if product == "smmla" else 16)
+    assert len(re.findall("ushr", tile)) == columns * GROUP // 2 // 16
+    assert not re.search(r"\tst\w+\tq", tile)
+
+
 @pytest.mark.qemu
 @pytest.mark.skipif(emulator.missing() is not None, reason=emulator.missing() or "")
 @pytest.mark.parametrize("storage", [STORAGES[name] for name in ("q4", "q8h")], ids=lambda s: s.name)
 @pytest.mark.parametrize("variant", ["dotprod", "i8mm"])
-def test_products_of_rounded_inputs_on_aarch64(variant: str, storage: Storage) -> None:
-    cpu = cpu_of(emulator.variant_target(variant))
+def test_aarch64_gives_what_x86_gives_to_the_last_bit(variant: str, storage: Storage) -> None:
+    """Of one row, and of rows that fill a tile of each size and leave some over."""
+    cpu, x86 = cpu_of(emulator.variant_target(variant)), target_of("avx2")
     arrays, w = weights(storage, 70, 96)
-    for m in (1, 5):
+    for m in (1, 29):
         x, y = inputs(m, 96), np.zeros((1, m, 70), np.float32)
         kernel = int8_matmul(storage, 70, 96, cpu, m == 1)
-        check(emulator.run_kernel(kernel, [x[None], *arrays, y], variant)[-1][0], x, w)
+        found = emulator.run_kernel(kernel, [x[None], *arrays, y], variant)[-1]
+        check(found[0], x, w)
+        expected = call(build(int8_matmul(storage, 70, 96, cpu_of(x86), m == 1), x86), [x[None], *arrays, y])
+        np.testing.assert_array_equal(found, expected)

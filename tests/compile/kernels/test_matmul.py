@@ -164,6 +164,13 @@ def test_a_cpu_is_known_by_its_features(variant: str, expected: Cpu) -> None:
     assert cpu_of(tvm.target.Target(target)) == expected
 
 
+@pytest.mark.parametrize(
+    ("variant", "dot", "matrix"), [("neon", "", ""), ("dotprod", "sdot", ""), ("i8mm", "sdot", "smmla")]
+)
+def test_an_aarch64_cpu_is_known_by_its_variant(variant: str, dot: str, matrix: str) -> None:
+    assert cpu_of(emulator.variant_target(variant)) == Cpu(128, 32, dot, matrix, half=True)
+
+
 @pytest.mark.parametrize(("activation", "m", "size"), [("silu", 1, 50), ("silu", 7, 64), ("gelu_tanh", 3, 48)])
 def test_gated_activations(activation: str, m: int, size: int) -> None:
     x = np.random.default_rng(m).standard_normal((1, m, 2 * size)).astype(np.float32) * 6
