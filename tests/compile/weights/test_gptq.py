@@ -11,6 +11,7 @@ from typing import Any
 import episodes
 import numpy as np
 import pytest
+from calibrated import WatchedGptq, calibrated
 from whole_model import load_reference
 
 from duomem.cli.main import main
@@ -19,7 +20,7 @@ from duomem.compile.bundle import compile_bundle
 from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq as module
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
+from duomem.compile.weights.gptq import Calibration, Gptq, calibrated_order
 from duomem.compile.weights.quantize import dequantize, quantize, round_scale, to_bfloat16
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
@@ -39,6 +40,10 @@ def correlated(rows: int, k: int, seed: int = 0) -> np.ndarray:
 
 def matrix(n: int, k: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
+
+
+def gptq(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+    return Gptq(hessian, scheme).round(len(w), [w])
 
 
 def output_error(x: np.ndarray, w: np.ndarray, stored: tuple[np.ndarray, np.ndarray]) -> float:
@@ -65,12 +70,37 @@ def test_scales_are_rounded_as_the_scheme_stores_them() -> None:
     assert np.array_equal(half, half.astype(np.float16))
 
 
-def test_rows_do_not_depend_on_each_other() -> None:
+def test_rows_do_not_depend_on_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that fused matrices are rounded as their parts would be."""
     x, w = correlated(256, 64), matrix(12, 64)
-    whole = dequantize(*gptq(w, x.T @ x, "q4f32_1"))
-    parts = [dequantize(*gptq(part, x.T @ x, "q4f32_1")) for part in (w[:5], w[5:])]
-    assert np.allclose(whole, np.concatenate(parts), rtol=0, atol=1e-5)
+    rounding = Gptq(x.T @ x, "q4f32_1")
+    whole = dequantize(*rounding.round(12, [w]))
+    assert np.allclose(whole, dequantize(*rounding.round(12, [w[:5], w[5:]])), rtol=0, atol=1e-5)
+    monkeypatch.setattr(module, "_ROWS", 5)
+    assert np.allclose(whole, dequantize(*rounding.round(12, [w])), rtol=0, atol=1e-5)
+
+
+def test_the_feedback_is_the_inverse_hessians_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With K above and below the size that is inverted whole."""
+    x = correlated(512, 96)
+    order = np.random.default_rng(0).permutation(96)
+    h = (x.T @ x).astype(np.float64)[np.ix_(order, order)]
+    h += 0.01 * h.diagonal().mean() * np.eye(96)
+    expected = np.linalg.cholesky(np.linalg.inv(h)).T
+    for size in (256, 20):
+        monkeypatch.setattr(module, "_TRIANGLE", size)
+        found = module._feedback(x.T @ x, order).numpy()
+        assert not np.tril(found, -1).any()
+        assert np.allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_scales_are_those_of_plain_rounding_where_all_inputs_are_alike() -> None:
+    import torch
+
+    w = matrix(300, 32)
+    w[7] = 0
+    found = module.group_scales(torch.from_numpy(w.T.copy()), torch.ones(32), SCHEMES["q4f32_1"]).numpy()
+    assert np.mean(found == quantize(w, "q4f32_1")[1][:, 0]) > 0.98 and found[7] == 0
 
 
 def test_groups_stay_whole_and_the_largest_inputs_go_first() -> None:
@@ -113,19 +143,14 @@ def calibration(checkpoint: Checkpoint, seed: int = 0) -> Calibration:
 def test_every_matrix_computes_nearer_than_with_plain_rounding(
     make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool
 ) -> None:
-    """On the inputs it was calibrated on: |X (Q - W)^T|^2 is the trace of (Q - W) X^T X (Q - W)^T."""
-    errors = []
-
-    def watched(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
-        stored = gptq(w, hessian, "q4f32_1")
-        off = [dequantize(*s) - w for s in (stored, quantize(w, "q4f32_1"))]
-        errors.append([float(np.einsum("nk,kl,nl->", d, hessian, d, optimize=True)) for d in off])
-        return stored
-
-    monkeypatch.setattr(module, "gptq", watched)
+    """On the inputs it was calibrated on."""
+    errors: list[tuple[float, float]] = []
+    monkeypatch.setattr(WatchedGptq, "errors", errors, raising=False)
+    monkeypatch.setattr(module, "Gptq", WatchedGptq)
     checkpoint = Checkpoint(make_model(tmp_path / "m", tie_word_embeddings=tied))
-    rounded = quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
+    rounded = calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
     matrices = {weight.name: weight for weight in checkpoint.config.weights() if len(weight.shape) == 2}
+    assert list(rounded) == [weight.name for weight in calibrated_order(checkpoint.config)]
     assert set(rounded) == set(matrices)
     for name, (q, scale) in rounded.items():
         n, k = matrices[name].shape
@@ -138,19 +163,21 @@ def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: p
     import torch
 
     checkpoint = Checkpoint(tiny_model)
-    run = module._Run(checkpoint, "q4f32_1")
-    monkeypatch.setattr(run, "_keep", lambda weight, *_: checkpoint.matrix(weight))
-    tokens = calibration(checkpoint).episodes[0]
+    monkeypatch.setattr(module, "set_weight", lambda *_: None)
+    run = module._Run(checkpoint, "q4f32_1", lambda *_: None)
+    monkeypatch.setattr(run, "_embedding", lambda ids: checkpoint.rows(module.EMBEDDING, ids))
+    episodes = calibration(checkpoint).episodes
     with torch.no_grad():
-        (found,) = run.run([tokens])
-        expected = load_reference(checkpoint).model(torch.tensor([tokens])).last_hidden_state
+        found = run.run(episodes)
+        model = load_reference(checkpoint).model
+        expected = torch.cat([model(torch.tensor([tokens])).last_hidden_state[0] for tokens in episodes])
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_same_episodes_same_bytes(tiny_model: Path) -> None:
     checkpoint = Checkpoint(tiny_model)
-    first, second = (quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
-    other = quantize_calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
+    first, second = (calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
+    other = calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
     for name, stored in first.items():
         assert all(np.array_equal(a, b) for a, b in zip(stored, second[name], strict=True)), name
     assert any(not np.array_equal(first[name][0], other[name][0]) for name in first)
@@ -158,7 +185,7 @@ def test_same_episodes_same_bytes(tiny_model: Path) -> None:
 
 def test_a_foreign_tokenizer_is_found_out(tiny_model: Path) -> None:
     with pytest.raises(UserError, match="not this model's tokenizer"):
-        quantize_calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
+        calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
 
 
 def episode(i: int, split: str = "train") -> Trajectory:
