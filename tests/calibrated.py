@@ -9,6 +9,7 @@ import numpy as np
 from duomem.compile.models.config import Weight
 from duomem.compile.weights import gptq
 from duomem.compile.weights.checkpoint import Checkpoint
+from duomem.compile.weights.gptq_matrix import Gptq
 from duomem.compile.weights.quantize import dequantize, quantize
 
 Stored = tuple[np.ndarray, np.ndarray]
@@ -25,7 +26,7 @@ def calibrated(checkpoint: Checkpoint, calibration: gptq.Calibration, scheme: st
     return found
 
 
-class WatchedGptq(gptq.Gptq):
+class WatchedGptq(Gptq):
     """Notes the squared error on the calibration's inputs, |X (Q - W)^T|^2, of GPTQ and of plain rounding."""
 
     errors: list[tuple[float, float]]

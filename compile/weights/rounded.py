@@ -30,7 +30,6 @@ _PATIENCE = 7200.0
 """Seconds to wait for another process that rounds the same student."""
 _KEPT_BYTES = 8 << 30
 """Most bytes of files kept; the oldest go first."""
-
 _READ = 1 << 24
 """Bytes of a file that are checked at once."""
 
