@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from duomem.cli.main import main
 from duomem.compile import bundle as writer
 from duomem.compile.bundle import compile_bundle
 from duomem.compile.library.target import load_target
+from duomem.compile.models.config import Weight
 from duomem.compile.weights import gptq as module
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.gptq import Calibration, calibrated_order
+from duomem.compile.weights.gptq import Calibration, calibrated_order, quantize_calibrated
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Trajectory
@@ -68,6 +70,19 @@ def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: p
         model = load_reference(checkpoint).model
         expected = torch.cat([model(torch.tensor([tokens])).last_hidden_state[0] for tokens in episodes])
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_no_matrix_stays_in_memory(tiny_model: Path) -> None:
+    checkpoint = Checkpoint(tiny_model)
+    given: list[weakref.ref[np.ndarray]] = []
+    most = []
+
+    def keep(weight: Weight, q: np.ndarray, scale: np.ndarray) -> None:
+        given.append(weakref.ref(q))
+        most.append(sum(kept() is not None for kept in given))
+
+    quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1", keep)
+    assert len(given) == 9 and max(most) <= 2
 
 
 def test_same_episodes_same_bytes(tiny_model: Path) -> None:
