@@ -247,13 +247,13 @@ def _describe(target: Target, libraries: list[dict[str, Any]]) -> dict[str, Any]
 
 def packed_tensors(checkpoint: Checkpoint, scheme: str, calibration: Calibration | None) -> Iterator[PackedTensor]:
     """The model's tensors as `scheme` stores them, in MLC's names."""
-    rounded = {} if calibration is None else rounded_once(checkpoint, calibration, scheme)
     weights = list(checkpoint.config.weights())
-    for weight in progress(weights, f"weights to {scheme}", unit="matrix"):
-        if weight.name in rounded:
-            yield from store_quantized(weight, *rounded.pop(weight.name), scheme)
-        else:
-            yield from store(weight, partial(checkpoint.blocks, weight), scheme)
+    with rounded_once(checkpoint, calibration, scheme) if calibration else contextlib.nullcontext() as rounded:
+        for weight in progress(weights, f"weights to {scheme}", unit="matrix"):
+            if rounded is not None and weight.is_matrix:
+                yield from store_quantized(weight, *rounded.read(weight.name), scheme)
+            else:
+                yield from store(weight, partial(checkpoint.blocks, weight), scheme)
 
 
 def _inputs_digest(

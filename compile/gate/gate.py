@@ -63,7 +63,7 @@ _CHECKED = 32
 """Tokens, and at least as many logits after the last, that an engine checks a GPU with."""
 _REFERENCE = (sys.executable, "-m", "duomem.compile.gate.reference")
 _ENGINE = (sys.executable, "-m", "duomem.compile.gate.engine")
-_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TVM_THREAD_POOL_SPIN_COUNT": "0"}
 
 
 class RoundingError(GateError):

@@ -85,9 +85,7 @@ class _Stored:
 def _logits(model: LayeredModel, read: Read, texts: Sequence[Any], rows: Sequence[Any]) -> Iterator[np.ndarray]:
     """float32 logits [n, vocab] of each text at its n `rows`: token ids, all of them layer by layer."""
     with torch.inference_mode():
-        table = read(EMBEDDING)
-        hidden = [model.embed(tokens, table) for tokens in texts]
-        del table
+        hidden = model.embed(texts, lambda ids: read(EMBEDDING)[ids])
         for i in range(len(model)):
             with model.layer(i, read) as layer:
                 hidden = [model.forward(i, layer, h) for h in hidden]

@@ -1,4 +1,4 @@
-"""The build process: `python -m duomem.compile.library.worker JOB.json`, model config in, shared library out.
+"""The build process (see build): `run` with JOB.json on the command line, model config in, shared library out.
 
 It runs apart because the TVM compiler is 260 MB of C++ that may crash, and may take long.
 """
@@ -124,8 +124,12 @@ def with_metadata(
     return builder.get()
 
 
-def main(path: Path) -> None:
-    """Do the job in `path` and write result.json beside it. What fails ends the log and the process."""
+def run() -> None:
+    """Do the job in the JOB.json of the command line and write result.json beside it.
+
+    What fails ends the log and the process.
+    """
+    path = Path(sys.argv[1])
     try:
         write_json(path.with_name("result.json"), build(json.loads(path.read_text())))
     except Exception as e:
@@ -134,7 +138,3 @@ def main(path: Path) -> None:
         reason = next((line for line in lines if "error:" in line.lower()), lines[-1])
         print(f"{type(e).__name__}: {reason}", file=sys.stderr, flush=True)
         os._exit(1)  # TVM's own exit would write warnings after the error
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -47,6 +47,7 @@ class LayeredModel:
             raise CompileError(f"{checkpoint.folder}: transformers cannot load it as a reference: {reason}") from None
         core = self._model.model
         core.rotary_emb = type(core.rotary_emb)(core.config)
+        core.embed_tokens.padding_idx = None
         if hasattr(core.embed_tokens, "scalar_embed_scale"):
             core.embed_tokens.embed_scale = torch.tensor(core.embed_tokens.scalar_embed_scale)
         self.head_source = EMBEDDING if config.tie_word_embeddings else HEAD
@@ -57,12 +58,20 @@ class LayeredModel:
     def __len__(self) -> int:
         return len(self._layers)
 
-    def embed(self, tokens: Sequence[int], table: np.ndarray) -> torch.Tensor:
-        """[1, n, hidden], what the first layer is given. table: the embedding, [vocab, hidden]."""
+    def embed(self, texts: Sequence[Sequence[int]], rows: Callable[[np.ndarray], np.ndarray]) -> list[torch.Tensor]:
+        """[1, n, hidden] of each text, n token ids: what the first layer is given.
+
+        rows: gives the embedding's rows, float32 [m, hidden], for sorted ids, int64 [m].
+        """
         import torch
 
-        with _holding(self._model.model.embed_tokens, {"weight": table}) as module:
-            return module(torch.tensor([list(tokens)]))
+        used, places = np.unique(np.concatenate([np.asarray(tokens) for tokens in texts]), return_inverse=True)
+        module = self._model.model.embed_tokens
+        whole, module.weight = module.weight, torch.nn.Parameter(torch.from_numpy(rows(used)), requires_grad=False)
+        try:
+            return list(module(torch.from_numpy(places)[None]).split([len(tokens) for tokens in texts], 1))
+        finally:
+            module.weight = whole
 
     @contextlib.contextmanager
     def layer(self, i: int, read: Read) -> Iterator[Any]:

@@ -6,7 +6,7 @@ A matrix is read, rounded and written in blocks of rows, so that its size in mem
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from duomem.device.engine.schemes import GROUP, SCHEMES, Scheme, float32_scheme
 _BLOCK = 4096 * GROUP
 """Weights rounded at once: what stays in a core's cache."""
 _TINY = np.float32(1e-30)
-_DIVISORS = {4: (8.6, 8.0, 7.5, 7.0, 6.5, 6.0), 8: (128.5, 128.0, 127.0)}
+DIVISORS = {4: (8.6, 8.0, 7.5, 7.0, 6.5, 6.0), 8: (128.5, 128.0, 127.0)}
+"""Candidates for a group's scale, by bits: its largest weight over these."""
 
 Blocks = Callable[[], Iterator[np.ndarray]]
 """A tensor's consecutive blocks of rows, anew at every call."""
@@ -76,18 +77,23 @@ def store(weight: Weight, blocks: Blocks, scheme: str) -> Iterator[PackedTensor]
     """
     kind = SCHEMES[scheme]
     if kind.is_quantized and weight.is_matrix:
-        n, groups = weight.shape[0], weight.shape[1] // GROUP
-        q, scale = np.empty((n, groups * kind.bits), np.uint32), np.empty((n, groups), np.float32)
-        row = 0
-        for block in _finite(weight, blocks):
-            rows = slice(row, row + len(block))
-            q[rows], scale[rows] = quantize(block, scheme)
-            row += len(block)
-        yield from store_quantized(weight, q, scale, scheme)
+        yield from store_quantized(weight, *quantize_blocks(weight, _finite(weight, blocks), scheme), scheme)
     else:
         name = weight.name + ".weight" if weight.is_matrix else weight.name
         size = math.prod(weight.shape)
         yield PackedTensor(name, weight.shape, kind.dtype, lambda: _narrowed(weight, blocks, kind), size)
+
+
+def quantize_blocks(weight: Weight, blocks: Iterable[np.ndarray], scheme: str) -> tuple[np.ndarray, np.ndarray]:
+    """`quantize` of the matrix `weight`, which comes in blocks of rows."""
+    n, groups = weight.shape[0], weight.shape[1] // GROUP
+    q, scale = np.empty((n, groups * SCHEMES[scheme].bits), np.uint32), np.empty((n, groups), np.float32)
+    row = 0
+    for block in blocks:
+        rows = slice(row, row + len(block))
+        q[rows], scale[rows] = quantize(block, scheme)
+        row += len(block)
+    return q, scale
 
 
 def store_quantized(weight: Weight, q: np.ndarray, scale: np.ndarray, scheme: str) -> Iterator[PackedTensor]:
@@ -163,13 +169,6 @@ def pack(codes: np.ndarray, scheme: str) -> np.ndarray:
     return raw.view("<u4")
 
 
-def group_scales(w: np.ndarray, importance: np.ndarray, scheme: str) -> np.ndarray:
-    """Scales, float32 [G], for the groups `w` [G, 32], as `quantize` chooses them but with the squared error
-    of column k counted `importance[k]` times.
-    """
-    return _quantize_groups(w, SCHEMES[scheme], importance)[1]
-
-
 def round_scale(x: np.ndarray, scheme: Scheme) -> np.ndarray:
     """float32 scales as the nearest values `scheme` can store, still float32; tiny ones become 0.
 
@@ -212,19 +211,17 @@ def _too_large(weight: Weight, kind: Scheme) -> CompileError:
     return CompileError(f"{weight.sources[0]}: too large for {kind.dtype}: use --quant {wider}")
 
 
-def _quantize_groups(
-    w: np.ndarray, kind: Scheme, importance: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def _quantize_groups(w: np.ndarray, kind: Scheme) -> tuple[np.ndarray, np.ndarray]:
     """float32 [G, 32] -> (float32 codes [G, 32], float32 scale [G])."""
     largest = np.take_along_axis(w, np.abs(w).argmax(axis=1)[:, None], axis=1)[:, 0]
-    first, *others = _DIVISORS[kind.bits]
+    first, *others = DIVISORS[kind.bits]
     scale = round_scale(largest / first, kind)
-    best = _Rounding(scale, *_round(w, scale, kind, importance))
+    best = _Rounding(scale, *_round(w, scale, kind))
     for divisor in others:
-        best.improve(w, round_scale(largest / divisor, kind), kind, importance)
-    norm = _dot(best.codes, best.codes, importance)
-    refined = np.divide(_dot(w, best.codes, importance), norm, out=np.zeros_like(norm), where=norm > 0)
-    best.improve(w, round_scale(refined, kind), kind, importance)
+        best.improve(w, round_scale(largest / divisor, kind), kind)
+    norm = _dot(best.codes, best.codes)
+    refined = np.divide(_dot(w, best.codes), norm, out=np.zeros_like(norm), where=norm > 0)
+    best.improve(w, round_scale(refined, kind), kind)
     return best.codes, best.scale
 
 
@@ -236,23 +233,21 @@ class _Rounding:
     codes: np.ndarray
     error: np.ndarray
 
-    def improve(self, w: np.ndarray, scale: np.ndarray, kind: Scheme, importance: np.ndarray | None) -> None:
+    def improve(self, w: np.ndarray, scale: np.ndarray, kind: Scheme) -> None:
         """Take `scale` where it is better."""
-        codes, error = _round(w, scale, kind, importance)
+        codes, error = _round(w, scale, kind)
         wins = error < self.error
         self.codes[wins] = codes[wins]
         self.scale = np.where(wins, scale, self.scale)
         self.error = np.where(wins, error, self.error)
 
 
-def _dot(a: np.ndarray, b: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Inner product of each group, [G, 32] x [G, 32] -> [G]."""
-    return np.einsum("gk,gk->g", a, b) if importance is None else (a * b) @ importance
+    return np.einsum("gk,gk->g", a, b)
 
 
-def _round(
-    w: np.ndarray, scale: np.ndarray, kind: Scheme, importance: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _round(w: np.ndarray, scale: np.ndarray, kind: Scheme) -> tuple[np.ndarray, np.ndarray]:
     """Nearest codes [G, 32] for `scale` [G] and their squared error [G]."""
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
     codes = w * inverse[:, None]
@@ -261,4 +256,4 @@ def _round(
     with np.errstate(invalid="ignore"):
         rest = codes * scale[:, None]
         rest -= w
-        return codes, _dot(rest, rest, importance)
+        return codes, _dot(rest, rest)

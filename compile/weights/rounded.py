@@ -1,20 +1,25 @@
 """Calibrated rounding done once a student: its codes and scales are kept for the next target of the same student.
 
-A file holds a SHA-256 and the arrays of every matrix in the model's order: their sizes follow from the config.
+A file holds the arrays of every matrix, as gptq gives them one after another, and a SHA-256 of them: their sizes follow
+from the config. Neither writing nor reading takes memory for more than one matrix.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
+import os
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.gptq import Calibration, quantize_calibrated
+from duomem.compile.weights.gptq import Calibration, calibrated_order, quantize_calibrated
 from duomem.core.claim import claimed
 from duomem.core.files import digest_of, open_regular
 from duomem.core.package import own_digests
@@ -25,29 +30,50 @@ _PATIENCE = 7200.0
 """Seconds to wait for another process that rounds the same student."""
 _KEPT_BYTES = 8 << 30
 """Most bytes of files kept; the oldest go first."""
+_READ = 1 << 24
+"""Bytes of a file that are checked at once."""
 
-Rounded = dict[str, tuple[np.ndarray, np.ndarray]]
+
+class Rounded:
+    """An open file of rounded matrices."""
+
+    def __init__(self, file: IO[bytes], places: dict[str, tuple[int, tuple[int, int], tuple[int, int]]]) -> None:
+        """places: of each matrix, by its name, where it begins, and the shapes of its q and its scale."""
+        self._file, self._places = file, places
+
+    def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(q, scale), as of `quantize`, of the matrix `name`. Raises OSError."""
+        begin, q, scale = self._places[name]
+        self._file.seek(begin)
+        return _array(self._file, "<u4", q), _array(self._file, "<f4", scale)
 
 
-def rounded_once(checkpoint: Checkpoint, calibration: Calibration, scheme: str) -> Rounded:
-    """`quantize_calibrated`, read from the user's cache folder if the same was rounded before.
+@contextlib.contextmanager
+def rounded_once(checkpoint: Checkpoint, calibration: Calibration, scheme: str) -> Iterator[Rounded]:
+    """What `quantize_calibrated` gives, from the user's cache folder if the same was rounded before.
 
     A damaged file is made anew. Raises as `quantize_calibrated`, and FileError without a folder to write in.
     """
     file = cache_folder() / "rounded" / f"{_key(checkpoint, calibration, scheme)}.gptq"
-    with claimed(file, _PATIENCE) as claim:
-        if (kept := _read(file, checkpoint, scheme)) is not None:
-            return kept
-        rounded = quantize_calibrated(checkpoint, calibration, scheme)
-        digest = hashlib.sha256()
-        for part in _parts(checkpoint, rounded):
-            digest.update(part)
-        with claim.open() as f:
-            f.write(digest.digest())
-            for part in _parts(checkpoint, rounded):
-                f.write(part)
-    _make_room(file)
-    return rounded
+    places, size = _places(checkpoint, scheme)
+    with contextlib.ExitStack() as stack:
+        with claimed(file, _PATIENCE) as claim:
+            if (kept := _opened(file, size)) is None:
+                with claim.open() as f:
+                    digest = hashlib.sha256()
+
+                    def keep(weight: Weight, q: np.ndarray, scale: np.ndarray) -> None:
+                        for array, kind in ((q, "<u4"), (scale, "<f4")):
+                            part = np.ascontiguousarray(array, kind).data.cast("B")
+                            digest.update(part)
+                            f.write(part)
+
+                    quantize_calibrated(checkpoint, calibration, scheme, keep)
+                    f.write(digest.digest())
+                kept = file.open("rb")
+            stack.enter_context(kept)
+        _make_room(file)
+        yield Rounded(kept, places)
 
 
 def _key(checkpoint: Checkpoint, calibration: Calibration, scheme: str) -> str:
@@ -63,40 +89,40 @@ def _key(checkpoint: Checkpoint, calibration: Calibration, scheme: str) -> str:
     )
 
 
-def _shapes(checkpoint: Checkpoint, scheme: str) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
-    """(name, shape of the uint32 codes, shape of the float32 scales) of every matrix."""
-    for weight in checkpoint.config.weights():
-        if weight.is_matrix:
-            n, groups = weight.shape[0], weight.shape[1] // GROUP
-            yield weight.name, (n, groups * SCHEMES[scheme].bits), (n, groups)
+def _places(checkpoint: Checkpoint, scheme: str) -> tuple[dict[str, tuple[int, tuple[int, int], tuple[int, int]]], int]:
+    """Of every matrix (where it begins, shape of q, shape of scale), and the bytes of all."""
+    places, position = {}, 0
+    for weight in calibrated_order(checkpoint.config):
+        n, groups = weight.shape[0], weight.shape[1] // GROUP
+        q, scale = (n, groups * SCHEMES[scheme].bits), (n, groups)
+        places[weight.name] = position, q, scale
+        position += 4 * (math.prod(q) + math.prod(scale))
+    return places, position
 
 
-def _parts(checkpoint: Checkpoint, rounded: Rounded) -> Iterator[memoryview]:
-    for weight in checkpoint.config.weights():
-        if weight.is_matrix:
-            for array, kind in zip(rounded[weight.name], ("<u4", "<f4"), strict=True):
-                yield np.ascontiguousarray(array, kind).data.cast("B")
+def _array(file: IO[bytes], kind: str, shape: tuple[int, int]) -> np.ndarray:
+    return np.frombuffer(file.read(4 * math.prod(shape)), kind).reshape(shape)
 
 
-def _read(file: Path, checkpoint: Checkpoint, scheme: str) -> Rounded | None:
-    """What the file holds; None if it is absent or not whole."""
-    shapes = list(_shapes(checkpoint, scheme))
-    size = 32 + sum(4 * (a[0] * a[1] + b[0] * b[1]) for _, a, b in shapes)
-    try:
-        with open_regular(file) as f:
-            if file.stat().st_size != size:
+def _opened(file: Path, size: int) -> IO[bytes] | None:
+    """The file with `size` bytes of arrays, open; None if it is absent or not whole."""
+    with contextlib.ExitStack() as stack:
+        try:
+            f = stack.enter_context(open_regular(file))
+            if os.fstat(f.fileno()).st_size != size + hashlib.sha256().digest_size:
                 return None
-            expected, digest, found = f.read(32), hashlib.sha256(), {}
-            for name, *both in shapes:
-                arrays = []
-                for kind, shape in zip(("<u4", "<f4"), both, strict=True):
-                    data = f.read(4 * shape[0] * shape[1])
-                    digest.update(data)
-                    arrays.append(np.frombuffer(data, kind).reshape(shape))
-                found[name] = (arrays[0], arrays[1])
-    except (OSError, ValueError):
-        return None
-    return found if digest.digest() == expected else None
+            digest, left = hashlib.sha256(), size
+            while left:
+                if not (data := f.read(min(left, _READ))):
+                    return None
+                digest.update(data)
+                left -= len(data)
+            if f.read() != digest.digest():
+                return None
+        except OSError:
+            return None
+        stack.pop_all()
+        return f
 
 
 def _make_room(newest: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calibrated import WatchedGptq, calibrated
 from families import GEMMA3_ROPE, LLAMA3, SIZES, VARIANTS, WINDOW, text_model
 from whole_model import load_reference
 
@@ -20,7 +21,7 @@ from duomem.compile.library.target import load_target
 from duomem.compile.weights import gptq
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.layered import LayeredModel, set_weight
-from duomem.compile.weights.quantize import dequantize, load_stored, quantize
+from duomem.compile.weights.quantize import dequantize, load_stored
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.schemes import SCHEMES
 from duomem.device.engine.tvm_engine import TvmEngine, TvmSession
@@ -187,11 +188,12 @@ def test_calibration_walks_the_layers_as_transformers_does(
     import torch
 
     checkpoint = Checkpoint(family_model(variant))
-    run = gptq._Run(checkpoint, "q4f32_1")
-    monkeypatch.setattr(run, "_keep", lambda weight, *_: checkpoint.matrix(weight))
+    monkeypatch.setattr(gptq, "set_weight", lambda *_: None)
+    run = gptq._Run(checkpoint, "q4f32_1", lambda *_: None)
+    monkeypatch.setattr(run, "_embedding", lambda ids: checkpoint.rows(gptq.EMBEDDING, ids))
     with torch.no_grad():
-        (found,) = run.run([tokens()])
-        expected = load_reference(checkpoint).model(torch.tensor([tokens()])).last_hidden_state
+        found = run.run([tokens()])
+        expected = load_reference(checkpoint).model(torch.tensor([tokens()])).last_hidden_state[0]
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
 
 
@@ -271,18 +273,11 @@ def test_calibrated_rounding_covers_every_matrix(
     variant: str, scheme: str, family_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And each keeps its outputs, on the inputs it was calibrated on, nearer than plain rounding does."""
-    errors = []
-
-    def watched(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
-        stored = real(w, hessian, scheme)
-        off = [dequantize(*s) - w for s in (stored, quantize(w, scheme))]
-        errors.append([float(np.einsum("nk,kl,nl->", d, hessian, d, optimize=True)) for d in off])
-        return stored
-
-    real = gptq.gptq
-    monkeypatch.setattr(gptq, "gptq", watched)
+    errors: list[tuple[float, float]] = []
+    monkeypatch.setattr(WatchedGptq, "errors", errors, raising=False)
+    monkeypatch.setattr(gptq, "Gptq", WatchedGptq)
     checkpoint = Checkpoint(family_model(variant))
-    found = gptq.quantize_calibrated(checkpoint, gptq.Calibration((tuple(tokens()),), {}), scheme)
+    found = calibrated(checkpoint, gptq.Calibration((tuple(tokens()),), {}), scheme)
     matrices = {weight.name: weight for weight in checkpoint.config.weights() if weight.is_matrix}
     assert set(found) == set(matrices)
     for name, stored in found.items():

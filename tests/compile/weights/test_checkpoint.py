@@ -37,6 +37,14 @@ def test_tensors_are_those_of_transformers(
         assert np.array_equal(tensors[weight.name], expected), weight.name
 
 
+def test_rows_of_a_matrix_from_several_blocks(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 96 * 40)
+    checkpoint = Checkpoint(tiny_model)
+    ids = np.array([0, 39, 40, 41, 160, 299])
+    table = "model.embed_tokens.weight"
+    assert np.array_equal(checkpoint.rows(table, ids), checkpoint.tensor(table)[ids])
+
+
 def test_digest_changes_with_any_weight(tiny_model: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny_model, tmp_path / "m"))
     before = Checkpoint(copy).digest

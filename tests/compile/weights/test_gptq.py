@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,96 +12,23 @@ from typing import Any
 import episodes
 import numpy as np
 import pytest
+from calibrated import WatchedGptq, calibrated
 from whole_model import load_reference
 
 from duomem.cli.main import main
 from duomem.compile import bundle as writer
 from duomem.compile.bundle import compile_bundle
 from duomem.compile.library.target import load_target
+from duomem.compile.models.config import Weight
 from duomem.compile.weights import gptq as module
 from duomem.compile.weights.checkpoint import Checkpoint
-from duomem.compile.weights.gptq import Calibration, gptq, quantize_calibrated
-from duomem.compile.weights.quantize import dequantize, quantize, round_scale, to_bfloat16
+from duomem.compile.weights.gptq import Calibration, calibrated_order, quantize_calibrated
 from duomem.core.errors import UserError
 from duomem.core.files import sha256_file
 from duomem.core.trajectory import Trajectory
 from duomem.device.engine.bundle import read_bundle
-from duomem.device.engine.schemes import SCHEMES
 from duomem.memory_packs.build import build_pack
 from duomem.train.calibration import sample_episodes
-
-
-def correlated(rows: int, k: int, seed: int = 0) -> np.ndarray:
-    """Inputs as a network's are: of few directions, some columns large."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((rows, k // 4)) @ rng.standard_normal((k // 4, k)) + rng.standard_normal((rows, k))
-    return (x * np.exp(rng.standard_normal(k))).astype(np.float32)
-
-
-def matrix(n: int, k: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
-
-
-def output_error(x: np.ndarray, w: np.ndarray, stored: tuple[np.ndarray, np.ndarray]) -> float:
-    return float(np.linalg.norm(x @ (dequantize(*stored) - w).T))
-
-
-@pytest.mark.parametrize(
-    ("scheme", "n", "k"),
-    [("q4f32_1", 8, 32), ("q4f32_1", 48, 96), ("q4f32_1", 40, 256), ("q4f16_1", 48, 96), ("q8f16_1", 48, 96)],
-)
-def test_outputs_are_nearer_than_with_plain_rounding(scheme: str, n: int, k: int) -> None:
-    x, w = correlated(512, k), matrix(n, k)
-    q, scale = stored = gptq(w, x.T @ x, scheme)
-    assert q.dtype == np.uint32 and q.shape == (n, k * SCHEMES[scheme].bits // 32)
-    assert scale.dtype == np.float32 and scale.shape == (n, k // 32)
-    assert np.array_equal(scale, round_scale(scale, SCHEMES[scheme]))
-    assert output_error(x, w, stored) < 0.8 * output_error(x, w, quantize(w, scheme))
-
-
-def test_scales_are_rounded_as_the_scheme_stores_them() -> None:
-    x, w = correlated(512, 96), matrix(48, 96)
-    bfloat16, half = (gptq(w, x.T @ x, scheme)[1] for scheme in ("q4f32_1", "q4f16_0"))
-    assert np.array_equal(bfloat16, to_bfloat16(bfloat16)) and not np.array_equal(half, to_bfloat16(half))
-    assert np.array_equal(half, half.astype(np.float16))
-
-
-def test_rows_do_not_depend_on_each_other() -> None:
-    """So that fused matrices are rounded as their parts would be."""
-    x, w = correlated(256, 64), matrix(12, 64)
-    whole = dequantize(*gptq(w, x.T @ x, "q4f32_1"))
-    parts = [dequantize(*gptq(part, x.T @ x, "q4f32_1")) for part in (w[:5], w[5:])]
-    assert np.allclose(whole, np.concatenate(parts), rtol=0, atol=1e-5)
-
-
-def test_groups_stay_whole_and_the_largest_inputs_go_first() -> None:
-    importance = np.random.default_rng(0).random(128).astype(np.float32)
-    importance[64:96] += 1
-    order = module._order(importance)
-    assert sorted(order) == list(range(128)) and set(order[:32]) == set(range(64, 96))
-    for block in order.reshape(-1, 32):
-        assert len(set(block // 32)) == 1 and np.all(np.diff(importance[block]) <= 0)
-
-
-def test_the_weights_given_are_left_as_they_are() -> None:
-    x, w = correlated(64, 64), matrix(4, 64)
-    hessian, before = x.T @ x, w.copy()
-    kept = hessian.copy()
-    gptq(w, hessian, "q4f32_1")
-    assert np.array_equal(w, before) and np.array_equal(hessian, kept)
-
-
-@pytest.mark.parametrize("live", [0, 3])
-def test_inputs_that_are_always_zero(live: int) -> None:
-    x, w = np.zeros((16, 64), np.float32), matrix(4, 64)
-    x[:, :live] = correlated(16, 32)[:, :live]
-    back = dequantize(*gptq(w, x.T @ x, "q4f32_1"))
-    assert np.all(np.isfinite(back)) and np.abs(back - w).max() < 1.0
-
-
-def test_zero_weights_stay_zero() -> None:
-    x = correlated(64, 64)
-    assert not dequantize(*gptq(np.zeros((3, 64), np.float32), x.T @ x, "q4f32_1")).any()
 
 
 def calibration(checkpoint: Checkpoint, seed: int = 0) -> Calibration:
@@ -113,19 +41,14 @@ def calibration(checkpoint: Checkpoint, seed: int = 0) -> Calibration:
 def test_every_matrix_computes_nearer_than_with_plain_rounding(
     make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool
 ) -> None:
-    """On the inputs it was calibrated on: |X (Q - W)^T|^2 is the trace of (Q - W) X^T X (Q - W)^T."""
-    errors = []
-
-    def watched(w: np.ndarray, hessian: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
-        stored = gptq(w, hessian, "q4f32_1")
-        off = [dequantize(*s) - w for s in (stored, quantize(w, "q4f32_1"))]
-        errors.append([float(np.einsum("nk,kl,nl->", d, hessian, d, optimize=True)) for d in off])
-        return stored
-
-    monkeypatch.setattr(module, "gptq", watched)
+    """On the inputs it was calibrated on."""
+    errors: list[tuple[float, float]] = []
+    monkeypatch.setattr(WatchedGptq, "errors", errors, raising=False)
+    monkeypatch.setattr(module, "Gptq", WatchedGptq)
     checkpoint = Checkpoint(make_model(tmp_path / "m", tie_word_embeddings=tied))
-    rounded = quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
+    rounded = calibrated(checkpoint, calibration(checkpoint), "q4f32_1")
     matrices = {weight.name: weight for weight in checkpoint.config.weights() if len(weight.shape) == 2}
+    assert list(rounded) == [weight.name for weight in calibrated_order(checkpoint.config)]
     assert set(rounded) == set(matrices)
     for name, (q, scale) in rounded.items():
         n, k = matrices[name].shape
@@ -138,19 +61,34 @@ def test_layers_are_walked_as_transformers_does(tiny_model: Path, monkeypatch: p
     import torch
 
     checkpoint = Checkpoint(tiny_model)
-    run = module._Run(checkpoint, "q4f32_1")
-    monkeypatch.setattr(run, "_keep", lambda weight, *_: checkpoint.matrix(weight))
-    tokens = calibration(checkpoint).episodes[0]
+    monkeypatch.setattr(module, "set_weight", lambda *_: None)
+    run = module._Run(checkpoint, "q4f32_1", lambda *_: None)
+    monkeypatch.setattr(run, "_embedding", lambda ids: checkpoint.rows(module.EMBEDDING, ids))
+    episodes = calibration(checkpoint).episodes
     with torch.no_grad():
-        (found,) = run.run([tokens])
-        expected = load_reference(checkpoint).model(torch.tensor([tokens])).last_hidden_state
+        found = run.run(episodes)
+        model = load_reference(checkpoint).model
+        expected = torch.cat([model(torch.tensor([tokens])).last_hidden_state[0] for tokens in episodes])
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_no_matrix_stays_in_memory(tiny_model: Path) -> None:
+    checkpoint = Checkpoint(tiny_model)
+    given: list[weakref.ref[np.ndarray]] = []
+    most = []
+
+    def keep(weight: Weight, q: np.ndarray, scale: np.ndarray) -> None:
+        given.append(weakref.ref(q))
+        most.append(sum(kept() is not None for kept in given))
+
+    quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1", keep)
+    assert len(given) == 9 and max(most) <= 2
 
 
 def test_same_episodes_same_bytes(tiny_model: Path) -> None:
     checkpoint = Checkpoint(tiny_model)
-    first, second = (quantize_calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
-    other = quantize_calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
+    first, second = (calibrated(checkpoint, calibration(checkpoint), "q4f32_1") for _ in range(2))
+    other = calibrated(checkpoint, calibration(checkpoint, seed=1), "q4f32_1")
     for name, stored in first.items():
         assert all(np.array_equal(a, b) for a, b in zip(stored, second[name], strict=True)), name
     assert any(not np.array_equal(first[name][0], other[name][0]) for name in first)
@@ -158,7 +96,7 @@ def test_same_episodes_same_bytes(tiny_model: Path) -> None:
 
 def test_a_foreign_tokenizer_is_found_out(tiny_model: Path) -> None:
     with pytest.raises(UserError, match="not this model's tokenizer"):
-        quantize_calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
+        calibrated(Checkpoint(tiny_model), Calibration(((1, 2, 300),), {}), "q4f32_1")
 
 
 def episode(i: int, split: str = "train") -> Trajectory:
