@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # duomem against llama.cpp, onnxruntime-genai and OpenVINO on this machine; rewrites the table in docs/results/engine-speed.md.
 #   BUNDLE=DIR MODEL=DIR scripts/bench_peers.sh   MODEL: the Hugging Face folder that BUNDLE was compiled from
-# VARIANT=avx2: duomem's avx2 library against peers built for, or held to, AVX2 (onnxruntime picks its own instructions).
+# VARIANT=avx2: the avx2 library against llama.cpp built for AVX2; the others have no switch for it and take their own.
 # STEPS (default "install bench table"), ENGINES, THREADS: parts of it. RUN: a command to put before each measurement.
 # The peers get runs/peers-venv, llama.cpp's builds a folder each; runs/peers holds the last result of every measurement.
 set -euo pipefail
@@ -15,7 +15,6 @@ case $variant in
     avx2)
         library=(--library lib/cpu-x86_64-avx2.so)
         flags="-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
-        export ONEDNN_MAX_CPU_ISA=AVX2
         ;;
     *) echo "bench_peers.sh: VARIANT=$VARIANT: give avx2, or nothing" >&2; exit 2 ;;
 esac
