@@ -86,13 +86,19 @@ def _cell(test: dict[str, Any], engine: str) -> str:
 
 
 def _facts(runs: list[dict[str, Any]]) -> list[str]:
-    """A line for each engine that says more of itself than its version."""
-    lines = {
-        name: "; ".join(f"{fact.replace('_', ' ')} {facts[fact]}" for fact in _TOLD if fact in facts)
-        for run in runs
-        for name, facts in run["engines"].items()
-    }
-    return [f"- {name}: {line}." for name, line in lines.items() if line]
+    """A line for each engine, or for several of which the same holds, that says more of itself than its version."""
+    names: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, facts in run["engines"].items():
+            line = "; ".join(f"{fact.replace('_', ' ')} {_short(facts[fact])}" for fact in _TOLD if fact in facts)
+            names.setdefault(line, {})[name] = None
+    return [f"- {', '.join(who)}: {line}." for line, who in names.items() if line]
+
+
+def _short(fact: str) -> str:
+    """llama.cpp's "CPU : AVX = 1 | AVX2 = 1" as "AVX, AVX2"; others as they are."""
+    parts = fact.removeprefix("CPU : ").split(" | ")
+    return ", ".join(part.removesuffix(" = 1") for part in parts)
 
 
 def main(arguments: list[str]) -> None:

@@ -70,7 +70,13 @@ def test_rows_by_threads_and_engine_and_columns_by_test(tmp_path: Path) -> None:
         "| duomem 0.1.0 | 2 | 200 |  |",
         "| a 1.2 | 2 | 120 (1.50x) | 2.5e-01 (other weights) |",
     ]
-    assert text.count("- a: weights its own.") == text.count("- b: weights its own.") == 1
+    assert text.count("- a, b: weights its own.") == 1
+
+
+def test_what_llama_cpp_is_built_for(tmp_path: Path) -> None:
+    one = result("a", 1, [100], 50)
+    one["runs"][0]["engines"]["a"]["built_for"] = "CPU : AVX = 1 | AVX2 = 1"
+    assert "- a: built for AVX, AVX2; weights its own." in write(tmp_path, one)
 
 
 def test_a_table_for_each_library(tmp_path: Path) -> None:
