@@ -44,16 +44,15 @@ def _table(library: str, results: list[dict[str, Any]]) -> str:
         f"### `{library}`",
         "",
         f"{machine['cpu']}, {machine['cores']} cores, {_span(result['time'][:10] for result in results)}; "
-        f"{_span(result['settings']['repetitions'] for result in results)} repetitions; other processes kept "
-        f"{_span(format(run['others_cores'] or 0, '.1f') for run in runs)} cores busy.",
+        f"{_span(result['settings']['repetitions'] for result in results)} repetitions.",
         "",
-        f"| engine | threads | {' | '.join(tests)} | mean KL, nats |",
-        "|---" * (len(tests) + 3) + "|",
+        f"| engine | threads | {' | '.join(tests)} | mean KL, nats | others, cores |",
+        "|---" * (len(tests) + 4) + "|",
     ]
     for threads in sorted({run["threads"] for run in runs}):
         mine = [run for run in runs if run["threads"] == threads]
         cells = [_pooled(mine, test) for test in tests]
-        lines.append(f"| {_OURS} {machine['packages'][_OURS]} | {threads} | {' | '.join(cells)} |  |")
+        lines.append(f"| {_OURS} {machine['packages'][_OURS]} | {threads} | {' | '.join(cells)} |  |  |")
         for run in mine:
             lines += [_row(name, run, tests) for name in run["engines"] if name != _OURS]
     return "\n".join([*lines, "", *_facts(runs)])
@@ -78,7 +77,8 @@ def _row(engine: str, run: dict[str, Any], tests: list[str]) -> str:
     found = {test["test"]: test for test in run["tests"]}
     cells = [_cell(found[name], engine) if name in found else "" for name in tests]
     told = f"{same['mean_kl']:.1e}" + ("" if same["same_weights"] else " (other weights)")
-    return f"| {engine} {version} | {run['threads']} | {' | '.join(cells)} | {told} |"
+    busy = "" if run["others_cores"] is None else f"{run['others_cores']:.1f}"
+    return f"| {engine} {version} | {run['threads']} | {' | '.join(cells)} | {told} | {busy} |"
 
 
 def _cell(test: dict[str, Any], engine: str) -> str:
