@@ -75,7 +75,7 @@ bench-phone: device-named phone  ## HOST=ssh://user@device or adb: deploy dist/p
 bench-jetson: device-named jetson  ## the same for dist/jetson; DEPLOY: more options for duomem deploy push
 	$(BIN)/duomem deploy push "$(HOST)" dist/jetson --bench dist/bench $(DEPLOY)
 
-bench-peers:  ## BUNDLE=DIR MODEL=DIR: time it against llama.cpp and onnxruntime-genai; VARIANT=avx2 on AVX2 alone
+bench-peers:  ## BUNDLE=DIR MODEL=DIR: time it against llama.cpp, onnxruntime-genai, OpenVINO; VARIANT=avx2: our AVX2 code
 	BUNDLE="$(BUNDLE)" MODEL="$(MODEL)" VARIANT="$(VARIANT)" PYTHON="$(PYTHON)" scripts/bench_peers.sh
 
 device-named:

@@ -72,6 +72,7 @@ def export_gguf(bundle: Bundle, quant: str, path: Path) -> Fidelity:
     fidelity = Fidelity()
     writer = gguf.GGUFWriter(os.fspath(path), architecture)
     _write_config(writer, config, architecture, bundle)
+    writer.add_file_type(gguf.LlamaFileType["ALL_F32" if quant == "F32" else f"MOSTLY_{quant}"])
     kind = gguf.GGMLQuantizationType[quant]
     for weight in config.weights():
         if weight.is_matrix:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LLAMA_CPP = "llama.cpp"
 ONNXRUNTIME_GENAI = "onnxruntime-genai"
+OPENVINO = "openvino"
 
 
 class Engines(click.ParamType):
@@ -29,7 +30,7 @@ class Engines(click.ParamType):
     name = "ENGINE[,...]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        known = (LLAMA_CPP, ONNXRUNTIME_GENAI)
+        known = (LLAMA_CPP, ONNXRUNTIME_GENAI, OPENVINO)
         names = tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
         for name in names:
             if name not in known:
@@ -72,7 +73,7 @@ class Engines(click.ParamType):
     default=(),
     show_default="none",
     metavar="ENGINE[,...]",
-    help="Time these engines too, in interleaved runs: llama.cpp, onnxruntime-genai.",
+    help="Time these engines too, in interleaved runs: llama.cpp, onnxruntime-genai, openvino.",
 )
 @click.option(
     "--vs-quant",
@@ -148,6 +149,8 @@ def bench(
             baselines += _llama_cpp(read, vs_quant, Path(folder))
         if model:
             baselines.append(_onnxruntime_genai(model, Path(folder)))
+        if OPENVINO in vs:
+            baselines.append(_openvino(read, Path(folder)))
         result = run_bench(read, settings, baselines)
     print(report(result))
     if file:
@@ -178,12 +181,13 @@ def _check_installed(vs: Sequence[str]) -> None:
     """Raises CompileError with a line for each engine whose packages are missing."""
     from importlib.util import find_spec
 
-    from duomem.compile.export import llama_cpp, onnxruntime_genai
+    from duomem.compile.export import llama_cpp, onnxruntime_genai, openvino
     from duomem.core.errors import CompileError
 
     packages = {
         LLAMA_CPP: (("llama_cpp",), llama_cpp.HOW_TO_GET_IT),
         ONNXRUNTIME_GENAI: (("onnxruntime_genai", "onnx", "onnx_ir"), onnxruntime_genai.HOW_TO_GET_IT),
+        OPENVINO: (("openvino", "openvino_genai", "gguf"), openvino.HOW_TO_GET_IT),
     }
     missing = [name for name in vs if any(find_spec(package) is None for package in packages[name][0])]
     if missing:
@@ -199,6 +203,24 @@ def _onnxruntime_genai(model: Path, folder: Path) -> Baseline:
     build_onnx(model, onnx)
     module = "duomem.compile.export.onnxruntime_genai"
     return Baseline(ONNXRUNTIME_GENAI, module, {"folder": str(onnx)}, {"weights": WEIGHTS}, same_weights=False)
+
+
+def _openvino(bundle: Bundle, folder: Path) -> Baseline:
+    """An OpenVINO on the bundle's weights, written to `folder` as GGUF and read from there."""
+    from dataclasses import asdict
+
+    from duomem.compile.export.gguf import export_gguf
+    from duomem.compile.export.openvino import build_openvino
+    from duomem.device.bench.bench import Baseline
+    from duomem.device.engine.schemes import SCHEMES
+
+    own = folder / OPENVINO
+    own.mkdir()
+    quant = SCHEMES[bundle.quantization].gguf[0]
+    gguf = own / f"{quant}.gguf"
+    facts = {"gguf": quant} | asdict(export_gguf(bundle, quant, gguf))
+    file = build_openvino(gguf)
+    return Baseline(OPENVINO, "duomem.compile.export.openvino", {"file": str(file)}, facts)
 
 
 def _llama_cpp(bundle: Bundle, quants: str | None, folder: Path) -> Sequence[Baseline]:

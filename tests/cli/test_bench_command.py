@@ -94,13 +94,14 @@ def test_each_missing_engine_has_its_line(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     find = importlib.util.find_spec
-    absent = ("llama_cpp", "onnxruntime_genai")
+    absent = ("llama_cpp", "onnxruntime_genai", "openvino_genai")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in absent else find(name, *rest))
     (tmp_path / "config.json").write_text("{}")
-    vs = ["--vs", "llama.cpp,onnxruntime-genai", "--model", str(tmp_path)]
+    vs = ["--vs", "llama.cpp,onnxruntime-genai,openvino", "--model", str(tmp_path)]
     assert main(["bench", str(tiny_bundle), *QUICK, *vs]) == 1
     err = capfd.readouterr().err
     assert "--vs llama.cpp: " in err and "--vs onnxruntime-genai: " in err and "pip install onnxruntime-genai" in err
+    assert "--vs openvino: " in err and "pip install openvino-genai" in err
 
 
 def test_against_llama_cpp(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +115,18 @@ def test_against_llama_cpp(tiny_bundle: Path, capfd: pytest.CaptureFixture[str])
         assert 0 < agreement["mean_kl"] < 0.05 and agreement["same_best"] > 0.8
         assert engine["engine"] == "llama.cpp" and engine["inexact"] == 0
     assert all(test["best_baseline"].startswith("llama.cpp Q4_") for test in run["tests"])
+
+
+def test_against_openvino(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The same weights through both engines, after a base too."""
+    for package in ("openvino", "openvino_genai", "gguf"):
+        pytest.importorskip(package, reason=f"{package} is not installed (docs/bench.md)")
+    assert main(["bench", str(tiny_bundle), *QUICK, "--vs", "openvino", "--context", "32"]) == 0
+    run = json.loads(capfd.readouterr().out.splitlines()[-1])["runs"][0]
+    agreement, engine = run["agreement"]["openvino"], run["engines"]["openvino"]
+    assert agreement["same_weights"] and agreement["mean_kl"] < 0.05 and agreement["same_best"] > 0.8
+    assert engine["gguf"] == "Q4_0" and engine["inexact"] == 0
+    assert all(test["best_baseline"] == "openvino" for test in run["tests"])
 
 
 def test_a_gguf_type_that_does_not_hold_the_weights(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:

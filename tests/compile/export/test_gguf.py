@@ -137,6 +137,8 @@ def _hugging_face_name(name: str, config: DecoderConfig) -> str:
     return f"model.layers.{layer}.{parts[part]}.{end}"
 
 
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7}
+"""llama.cpp's numbers of them, which OpenVINO's reader asks for."""
 CASES = [(scheme, quant) for scheme, kind in SCHEMES.items() for quant in kind.gguf]
 
 
@@ -146,7 +148,8 @@ def test_every_weight_comes_back(tmp_path: Path, architecture: str, scheme: str,
     config = FAMILIES[architecture]
     bundle = make_bundle(tmp_path / "b", architecture, config, scheme)
     fidelity = export_gguf(bundle, quant, tmp_path / "m.gguf")
-    _, tensors = read_gguf(tmp_path / "m.gguf")
+    reader, tensors = read_gguf(tmp_path / "m.gguf")
+    assert reader.fields["general.file_type"].contents() == FILE_TYPES[quant]
     expected = _expected(architecture, config, bundle.folder, scheme)
     assert {_hugging_face_name(name, config) for name in tensors} == set(expected)
     for name, found in tensors.items():
