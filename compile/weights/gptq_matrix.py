@@ -22,8 +22,6 @@ _ROWS = 2048
 """Rows of a matrix rounded at once: what they need stays in the caches."""
 _SPAN = 8
 """Columns of a group whose errors go to the group's others one by one; later ones get them together."""
-_TRIANGLE = 256
-"""Rows of a triangular matrix that is inverted without splitting it."""
 
 
 def hessian(inputs: torch.Tensor) -> np.ndarray:
@@ -46,7 +44,7 @@ class Gptq:
         self._scheme = scheme
         self._importance = np.diagonal(hessian).copy()
         self._order = _order(self._importance)
-        self._feedback = _feedback(hessian, self._order)
+        self._factor = _factor(hessian, self._order)
 
     def round(self, n: int, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """A matrix of n rows, float32 [r, K] a block -> (uint32 [n, K * bits / 32], float32 [n, K / 32]), as of
@@ -70,18 +68,22 @@ class Gptq:
 
         n, k = w.shape
         kind = SCHEMES[self._scheme]
-        rest = torch.from_numpy(np.ascontiguousarray(w.T[self._order]))
+        original = torch.from_numpy(np.ascontiguousarray(w.T[self._order]))
+        owed = torch.zeros(k, n)  # what the errors so far ask of each column, before the factor's own block is solved
         importance = torch.from_numpy(self._importance[self._order])
         codes = np.empty((k, n), np.float32)
         scale = np.empty((k // GROUP, n), np.float32)
+        one = torch.eye(GROUP)
         for start in range(0, k, GROUP):
             now, later = slice(start, start + GROUP), slice(start + GROUP, k)
             columns = self._order[now]
-            feedback = self._feedback[now]
-            chosen = group_scales(rest[now], importance[now], kind)
-            rounded, errors = _round_group(rest[now], chosen, feedback[:, now], kind.qmin)
+            factor = self._factor[now]
+            feedback = torch.linalg.solve_triangular(factor[:, now], one, upper=True)
+            target = torch.addmm(original[now], feedback.T, owed[now])
+            chosen = group_scales(target, importance[now], kind)
+            rounded = _round_group(target, chosen, feedback, kind.qmin)
             codes[columns], scale[columns[0] // GROUP] = rounded.numpy(), chosen.numpy()
-            rest[later].addmm_(feedback[:, later].T, errors, alpha=-1)
+            owed[later].addmm_(factor[:, later].T, original[now] - rounded * chosen)
         by_row = np.ascontiguousarray(codes.T).reshape(-1, GROUP)
         return pack(by_row, self._scheme).reshape(n, -1), scale.T
 
@@ -128,10 +130,12 @@ def _order(importance: np.ndarray) -> np.ndarray:
     return within[np.argsort(-groups.sum(axis=1), kind="stable")].ravel()
 
 
-def _feedback(hessian: np.ndarray, order: np.ndarray) -> torch.Tensor:
-    """The upper Cholesky factor U, U^T U = (H + damping)^-1, of the Hessian in this order: float32 [K, K].
+def _factor(hessian: np.ndarray, order: np.ndarray) -> torch.Tensor:
+    """The upper triangular R, R R^T = H + damping, of the Hessian in this order: float32 [K, K].
 
-    With both axes reversed H is L L^T; then U is L^-1, both axes reversed again.
+    R^-1 is the factor of the inverse that GPTQ goes by. R itself gives the same updates where they are needed: after
+    errors E the later columns are best moved by R_later^-T R_E^T E, of which a group needs its own block alone.
+    With both axes reversed R is the Cholesky factor.
     """
     import torch
 
@@ -139,37 +143,19 @@ def _feedback(hessian: np.ndarray, order: np.ndarray) -> torch.Tensor:
     h = torch.from_numpy(hessian[back[:, None], back]).double()
     mean = float(h.diagonal().mean())
     h.diagonal().add_(_DAMPING * mean if mean > 0 else 1.0)
-    factor = torch.linalg.cholesky(h).float()
-    del h
-    _invert_lower(factor)
-    return factor.flip(0, 1)
+    return torch.linalg.cholesky(h).float().flip(0, 1)
 
 
-def _invert_lower(a: torch.Tensor) -> None:
-    """Replace a lower triangular matrix [K, K] by its inverse."""
-    import torch
+def _round_group(w: torch.Tensor, scale: torch.Tensor, feedback: torch.Tensor, qmin: int) -> torch.Tensor:
+    """Codes qmin..1 - qmin, float32 [32, N], of the columns `w` [32, N] for `scale` [N].
 
-    k = len(a)
-    if k <= _TRIANGLE:
-        a.copy_(torch.linalg.solve_triangular(a, torch.eye(k, dtype=a.dtype), upper=False))
-        return
-    half = k // 2
-    first, second = a[:half, :half], a[half:, half:]
-    _invert_lower(first)
-    _invert_lower(second)
-    a[half:, :half] = torch.linalg.multi_dot((second, a[half:, :half], first)).neg_()
-
-
-def _round_group(
-    w: torch.Tensor, scale: torch.Tensor, feedback: torch.Tensor, qmin: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes qmin..1 - qmin and scaled errors, float32 [32, N] each, of the columns `w` [32, N] for `scale` [N]."""
+    feedback: of these columns, the upper Cholesky factor of the inverse Hessian, [32, 32].
+    """
     import torch
 
     rest = w * torch.where(scale != 0, 1 / scale, 0.0)  # in units of the scale
     codes, errors = torch.empty_like(rest), torch.empty_like(rest)
-    pivots = feedback.diagonal()[:, None]
-    shares = feedback / pivots
+    shares = feedback / feedback.diagonal()[:, None]
     for start in range(0, GROUP, _SPAN):
         end = start + _SPAN
         for j in range(start, end):
@@ -177,4 +163,4 @@ def _round_group(
             torch.sub(rest[j], codes[j], out=errors[j])
             rest[j + 1 : end].addr_(shares[j, j + 1 : end], errors[j], alpha=-1)
         rest[end:].addmm_(shares[start:end, end:].T, errors[start:end], alpha=-1)
-    return codes, errors.mul_(scale).div_(pivots)
+    return codes

@@ -58,18 +58,23 @@ def test_rows_do_not_depend_on_each_other(monkeypatch: pytest.MonkeyPatch) -> No
     assert np.allclose(whole, dequantize(*rounding.round(12, [w])), rtol=0, atol=1e-5)
 
 
-def test_the_feedback_is_the_inverse_hessians_factor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With K above and below the size that is inverted whole."""
-    x = correlated(512, 96)
-    order = np.random.default_rng(0).permutation(96)
+@pytest.mark.parametrize("k", [32, 96])
+def test_codes_are_those_of_the_inverse_hessians_factor(k: int) -> None:
+    """As the paper has it, column by column in float64, for the scales chosen."""
+    x, w = correlated(512, k), matrix(9, k)
+    rounding = Gptq(x.T @ x, "q4f32_1")
+    found = dequantize(*(stored := rounding.round(9, [w])))
+    order = rounding._order
     h = (x.T @ x).astype(np.float64)[np.ix_(order, order)]
-    h += 0.01 * h.diagonal().mean() * np.eye(96)
-    expected = np.linalg.cholesky(np.linalg.inv(h)).T
-    for size in (256, 20):
-        monkeypatch.setattr(module, "_TRIANGLE", size)
-        found = module._feedback(x.T @ x, order).numpy()
-        assert not np.tril(found, -1).any()
-        assert np.allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    h += 0.01 * h.diagonal().mean() * np.eye(k)
+    factor = np.linalg.cholesky(np.linalg.inv(h)).T
+    rest = w[:, order].astype(np.float64)
+    scale = np.repeat(stored[1], 32, axis=1)[:, order]
+    expected = np.empty_like(rest)
+    for j in range(k):
+        expected[:, j] = np.clip(np.rint(rest[:, j] / scale[:, j]), -7, 8) * scale[:, j]
+        rest[:, j:] -= np.outer((rest[:, j] - expected[:, j]) / factor[j, j], factor[j, j:])
+    assert np.mean(np.isclose(found[:, order], expected, rtol=0, atol=1e-5)) > 0.99
 
 
 def test_scales_are_those_of_plain_rounding_where_all_inputs_are_alike() -> None:
