@@ -73,7 +73,8 @@ import json, pathlib, sys
 path = pathlib.Path(sys.argv[1])
 job = json.loads(path.read_text())
 pathlib.Path(job["library"]).write_text(job["link"])
-path.with_name("result.json").write_text(json.dumps({"mcpu": job["llvm"]["mcpu"], "activations": job["activations"], "kv_bytes": 4}))
+result = {"mcpu": job["llvm"]["mcpu"], "activations": job["activations"], "kv_bytes": 4}
+path.with_name("result.json").write_text(json.dumps(result))
 """
 
 
