@@ -36,7 +36,7 @@ class LlamaCppEngine:
         except (OSError, RuntimeError) as e:
             raise CompileError(f"llama-cpp-python cannot load its library ({e}): install it again") from None
         self._api = api
-        api.llama_log_set(_quiet, None)
+        api.llama_log_set(QUIET, None)
         api.llama_backend_init()
         model = api.llama_model_default_params()
         model.n_gpu_layers = 0
@@ -141,7 +141,8 @@ def _ignore(_level: int, _text: bytes, _data: Any) -> None:
     pass
 
 
-_quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_ignore)
+QUIET = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_ignore)
+"""The log callback of a silent llama.cpp."""
 
 
 def load(options: dict[str, Any]) -> LlamaCppEngine:
