@@ -22,7 +22,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What the library computes on the parity prompts and the steps.
 
     Of the logits, by each way of feeding tokens, the largest difference from the reference and the mean KL divergence
-    in nats; the drift from the original model; the choices on the steps.
+    in nats, over all prompts; the drift from the original model; the choices on the steps.
     """
     original, expected = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("original", "expected"))
     prompts = job["prompts"]
@@ -31,7 +31,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     bundle = Bundle(Path(job["bundle"]), job["manifest"])
     length = min(bundle.context_length, longest)
     engine = TvmEngine.open(bundle, job["device"], context_length=length, max_sessions=2, library=job["library"])
-    worst: dict[str, dict[str, float]] = {"difference": {}, "divergence": {}}
+    worst: dict[str, float] = {}
+    divergences: dict[str, list[np.ndarray]] = {}
     measured = []
     begin = 0
     for tokens in prompts:
@@ -39,12 +40,12 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         begin += len(tokens)
         measured.append(_all_logits(engine, tokens))
         fed = _fed(engine, tokens, reference) | {"all": (measured[-1], reference)}
-        for kind, largest in worst.items():
-            distance = _MEASURES[kind]
-            largest |= {name: max(distance(*pair), largest.get(name, 0.0)) for name, pair in fed.items()}
+        for name, (logits, wanted) in fed.items():
+            worst[name] = max(_distance(logits, wanted), worst.get(name, 0.0))
+            divergences.setdefault(name, []).append(np.atleast_1d(_kl(logits, wanted)))
     return {
-        "max_abs_diff_by_step": worst["difference"],
-        "divergence_by_step": worst["divergence"],
+        "max_abs_diff_by_step": worst,
+        "divergence_by_step": {name: _mean(np.concatenate(found)) for name, found in divergences.items()},
         "drift": _drift(original, np.concatenate(measured)),
         "choices": vars(_choices(engine, episodes)),
     }
@@ -89,14 +90,21 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return distance if np.isfinite(distance) else sys.float_info.max
 
 
+def _kl(compiled: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """KL divergence of logits [..., vocab] from a reference's, in nats, [...]."""
+    p, q = log_softmax(reference), log_softmax(compiled)
+    return np.sum(np.exp(p) * (p - q), axis=-1)
+
+
+def _mean(divergences: np.ndarray) -> float:
+    """Their mean; the largest float if one is no number, so that no comparison passes it."""
+    mean = float(np.mean(divergences))
+    return mean if np.isfinite(mean) else sys.float_info.max
+
+
 def mean_kl(compiled: np.ndarray, reference: np.ndarray) -> float:
     """Mean KL divergence of logits [..., vocab] from a reference's, in nats; the largest float if it is no number."""
-    p, q = log_softmax(reference), log_softmax(compiled)
-    kl = float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
-    return kl if np.isfinite(kl) else sys.float_info.max
-
-
-_MEASURES = {"difference": _distance, "divergence": mean_kl}
+    return _mean(_kl(compiled, reference))
 
 
 def _drift(original: np.ndarray, compiled: np.ndarray) -> dict[str, float]:
