@@ -8,7 +8,7 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode
 
-from duomem.compile.kernels import attention, kv_pages, paged_attention, rope
+from duomem.compile.kernels import attention, kv_pages, paged_attention, ragged_attention, rope
 from duomem.compile.kernels.tile import Cpu
 from duomem.compile.models.config import DecoderConfig
 from duomem.compile.models.exports import CacheKernels, paged_kv_cache
@@ -20,7 +20,7 @@ def create_cpu_kv_cache(config: DecoderConfig, cpu: Cpu, dtype: str, sizes: list
     shape = attention.Shape(heads, kv_heads, dim, config.attention_softcap, cpu, dtype)
     kernels = CacheKernels(
         append=kv_pages.append(kv_heads, dim, dtype),
-        ragged_prefill=attention.ragged_prefill(shape),
+        ragged_prefill=ragged_attention.ragged_prefill(shape),
         paged_prefill=paged_attention.paged_prefill(shape),
         paged_decode=paged_attention.paged_decode(shape),
         merge=kv_pages.merge(heads, dim, dtype),

@@ -9,7 +9,7 @@ import pytest
 
 tvm = pytest.importorskip("tvm")
 
-from duomem.compile.kernels import attention, kv_pages, paged_attention  # noqa: E402
+from duomem.compile.kernels import attention, kv_pages, paged_attention, ragged_attention  # noqa: E402
 from duomem.compile.kernels.attention import PAGE  # noqa: E402
 from duomem.compile.kernels.tile import cpu_of  # noqa: E402
 
@@ -64,7 +64,7 @@ def test_cached_and_new_tokens(
     shape = attention.Shape(heads, kv_heads, dim, softcap, cpu_of(TARGET), dtype)
     kernels = compiled(
         {
-            "ragged": attention.ragged_prefill(shape),
+            "ragged": ragged_attention.ragged_prefill(shape),
             "paged": paged_attention.paged_prefill(shape),
             "decode": paged_attention.paged_decode(shape),
             "append": kv_pages.append(kv_heads, dim, dtype),
