@@ -19,7 +19,7 @@ from duomem.train.dataset import EpisodeDataset
 from duomem.train.holdout import read_hold_out
 from duomem.train.memory_sampler import MemorySampler
 
-_EPISODES = 12
+_EPISODES = 48
 _SEED = 0
 _MAX_TOKENS = 1024
 _MEMORY_PROB = 0.5
@@ -30,7 +30,7 @@ def sample_episodes(
 ) -> tuple[tuple[tuple[int, ...], ...], dict[str, Any]]:
     """Sample won train episodes as training shows them, half of them with another game's memory.
 
-    trajectories: train trajectories, of which at most 12 won ones of at most 1,024 tokens are taken, without what the
+    trajectories: train trajectories, of which at most 48 won ones of at most 1,024 tokens are taken, without what the
     student's training held out. pack_file: the memories, none if None. model_dir: the student, for its tokenizer and
     its record of training.
 
