@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from duomem.compile.export.gguf import export_gguf
-from duomem.compile.export.llama_cpp import QUIET
+from duomem.compile.export.llama_cpp import BATCH, fill, load_model
 from duomem.core.cpu import cpu_name
 from duomem.device.agent.agent import PROTOCOLS, Agent
 from duomem.device.agent.prompt import PromptTokenizer
@@ -34,29 +34,22 @@ from duomem.memory_packs.pack import read_pack
 
 _CONTEXT = 2048
 _SESSIONS = 4
-_BATCH = 512
 
 
 class LlamaEngine:
     """A GGUF file on llama.cpp's CPU backend, one sequence of its cache a session (keeps `Engine`)."""
 
     def __init__(self, gguf: Path, threads: int) -> None:
-        import llama_cpp.llama_cpp as api  # pyright: ignore[reportMissingImports]
-
-        self.api: Any = api
-        api.llama_log_set(QUIET, None)
-        api.llama_backend_init()
-        model = api.llama_model_default_params()
-        model.n_gpu_layers = 0
-        self._model = api.llama_model_load_from_file(str(gguf).encode(), model)
+        self.api, self._model = load_model(str(gguf))
+        api = self.api
         self._vocab_size = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model))
         params = api.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = _SESSIONS * _CONTEXT, _BATCH, _BATCH
+        params.n_ctx, params.n_batch, params.n_ubatch = _SESSIONS * _CONTEXT, BATCH, BATCH
         params.n_seq_max, params.kv_unified = _SESSIONS, True
         params.n_threads = params.n_threads_batch = threads
         self.context = api.llama_init_from_model(self._model, params)
         self.memory = api.llama_get_memory(self.context)
-        self.batch = api.llama_batch_init(_BATCH, 0, 1)
+        self.batch = api.llama_batch_init(BATCH, 0, 1)
         self._free = list(range(_SESSIONS))
 
     @property
@@ -91,14 +84,10 @@ class LlamaSession:
         engine, api = self._engine, self._engine.api
         if self._length + len(tokens) > _CONTEXT:
             raise ContextFull(f"{self._length} tokens and {len(tokens)} more exceed {_CONTEXT}")
-        for begin in range(0, len(tokens), _BATCH):
-            piece = tokens[begin : begin + _BATCH]
-            batch = engine.batch
-            batch.n_tokens = len(piece)
-            for i, token in enumerate(piece):
-                batch.token[i], batch.pos[i], batch.logits[i] = int(token), self._length + i, i == len(piece) - 1
-                batch.n_seq_id[i], batch.seq_id[i][0] = 1, self._sequence
-            if api.llama_decode(engine.context, batch):
+        for begin in range(0, len(tokens), BATCH):
+            piece = tokens[begin : begin + BATCH]
+            fill(engine.batch, piece, self._length, self._sequence, every_output=False)
+            if api.llama_decode(engine.context, engine.batch):
                 raise RuntimeError("llama_decode failed")
             self._length += len(piece)
         return np.ctypeslib.as_array(api.llama_get_logits_ith(engine.context, -1), shape=(engine.vocab_size,)).copy()

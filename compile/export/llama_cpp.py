@@ -24,25 +24,40 @@ HOW_TO_GET_IT = (
 )
 
 
+def load_model(gguf: str) -> tuple[Any, Any]:
+    """(llama.cpp's C API, silent, and the model in the file `gguf`, on the CPU). Raises CompileError."""
+    try:
+        import llama_cpp.llama_cpp as api  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise CompileError(HOW_TO_GET_IT) from None
+    except (OSError, RuntimeError) as e:
+        raise CompileError(f"llama-cpp-python cannot load its library ({e}): install it again") from None
+    api.llama_log_set(_quiet, None)
+    api.llama_backend_init()
+    params = api.llama_model_default_params()
+    params.n_gpu_layers = 0
+    model = api.llama_model_load_from_file(gguf.encode(), params)
+    if not model:
+        raise CompileError(f"{gguf}: llama.cpp cannot load it: try another llama-cpp-python")
+    return api, model
+
+
+def fill(batch: Any, tokens: Sequence[int], position: int, sequence: int, every_output: bool) -> None:
+    """Put `tokens`, which go from `position` on into `sequence`, into the batch; logits of the last or of each."""
+    batch.n_tokens = len(tokens)
+    for i, token in enumerate(tokens):
+        batch.token[i], batch.pos[i] = int(token), position + i
+        batch.logits[i] = every_output or i == len(tokens) - 1
+        batch.n_seq_id[i], batch.seq_id[i][0] = 1, sequence
+
+
 class LlamaCppEngine:
     """A GGUF file on llama.cpp's CPU backend (keeps `device.bench.bench_engine.BenchEngine`)."""
 
     def __init__(self, gguf: str, context_length: int, threads: int) -> None:
         """Load `gguf` with room for `context_length` tokens. Raises CompileError."""
-        try:
-            import llama_cpp.llama_cpp as api  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise CompileError(HOW_TO_GET_IT) from None
-        except (OSError, RuntimeError) as e:
-            raise CompileError(f"llama-cpp-python cannot load its library ({e}): install it again") from None
-        self._api = api
-        api.llama_log_set(QUIET, None)
-        api.llama_backend_init()
-        model = api.llama_model_default_params()
-        model.n_gpu_layers = 0
-        self._model = api.llama_model_load_from_file(gguf.encode(), model)
-        if not self._model:
-            raise CompileError(f"{gguf}: llama.cpp cannot load it: try another llama-cpp-python")
+        self._api, self._model = load_model(gguf)
+        api = self._api
         self._vocab_size = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model))
         self._context_length, self._threads = context_length, threads
         self._context = self._new_context(every_output=False)
@@ -88,10 +103,7 @@ class LlamaCppEngine:
             for i in range(0, len(tokens), BATCH):
                 piece = tokens[i : i + BATCH]
                 batch = api.llama_batch_init(len(piece), 0, 1)
-                batch.n_tokens = len(piece)
-                for j, token in enumerate(piece):
-                    batch.token[j], batch.pos[j], batch.logits[j] = token, i + j, 1
-                    batch.n_seq_id[j], batch.seq_id[j][0] = 1, 0
+                fill(batch, piece, i, sequence=0, every_output=True)
                 self._check(api.llama_decode(context, batch))
                 api.llama_batch_free(batch)
                 size = len(piece) * self._vocab_size
@@ -141,8 +153,7 @@ def _ignore(_level: int, _text: bytes, _data: Any) -> None:
     pass
 
 
-QUIET = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_ignore)
-"""The log callback of a silent llama.cpp."""
+_quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_ignore)
 
 
 def load(options: dict[str, Any]) -> LlamaCppEngine:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tvm.script import tirx as T
 
 from duomem.compile.kernels.exp2 import LOG2_E, exp2_lanes, exp2_part, exp2_whole
@@ -51,10 +52,14 @@ class Shape:
         return self.heads // self.kv_heads
 
     @property
+    def vectors(self) -> int:
+        """Registers that hold a float32 for each token of a page."""
+        return -(-PAGE // self.cpu.lanes)
+
+    @property
     def rows(self) -> int:
         """Rows of a tile of several tokens: as many as the registers hold the sums of a page of, at most 8."""
-        vectors = -(-PAGE // self.cpu.lanes)
-        return max(1, min(_MAX_ROWS, (self.cpu.vector_registers - vectors - 1) // vectors))
+        return max(1, min(_MAX_ROWS, (self.cpu.vector_registers - self.vectors - 1) // self.vectors))
 
     @property
     def decode_rows(self) -> int:
@@ -70,8 +75,7 @@ class Shape:
 
     def pages(self, rows: int) -> int:
         """Pages whose scores are added up at once: two if the registers hold their sums, keys and queries."""
-        vectors = -(-PAGE // self.cpu.lanes)
-        return 2 if 2 * rows * vectors + rows + vectors <= self.cpu.vector_registers else 1
+        return 2 if 2 * rows * self.vectors + rows + self.vectors <= self.cpu.vector_registers else 1
 
 
 def score_factor(scale: float, softcap: float) -> float:
@@ -93,7 +97,7 @@ def attend_macro(shape: Shape, rows: int, fetch: bool) -> Any:
     """
     head_dim, softcap, columns, width = shape.head_dim, shape.softcap, shape.columns(rows), shape.pages(rows)
     stretch = math.gcd(head_dim, _STRETCH)
-    per_line = LINE // (2 if shape.dtype == "float16" else 4)
+    per_line = LINE // np.dtype(shape.dtype).itemsize
     lines = max(1, stretch * PAGE // per_line)
 
     @T.macro

@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
@@ -44,11 +45,11 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     attributes: Any = target.attrs
     storage, cpu = STORAGES[SCHEMES[job["scheme"]].storage], cpu_of(target)
     rounds = not job["gpu"] and rounds_input(storage, cpu)
-    half = not job["gpu"] and attention_dtype(storage, cpu, job["activations"]) == "float16"
+    cache = "float32" if job["gpu"] else attention_dtype(storage, cpu, job["activations"])
     result = {
         "mcpu": str(attributes.get("mcpu", "")) or "generic",
         "activations": job["activations"] if rounds else EXACT,
-        "kv_bytes": 2 if half else 4,
+        "kv_bytes": np.dtype(cache).itemsize,
     }
     if job["gpu"].get("kind") in INSPECTED:
         result["inspected"] = export(executable, library, link, job["gpu"])
