@@ -57,7 +57,7 @@ def student(gpu_facts: dict[str, Any], smollm2: Path, tmp_path_factory: pytest.T
                 "length": CONTEXT,
                 "prefill_chunk": 512,
                 "page_size": 16,
-                "kv_bytes_per_token": config.kv_bytes_per_token,
+                "kv_bytes_per_token": config.kv_values_per_token * max(entry["kv_bytes"] for entry in libraries),
             },
             "target": {"name": both.name, "arch": both.arch, "libraries": libraries},
             "files": list_files(folder),
