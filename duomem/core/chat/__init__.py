@@ -1,0 +1,1 @@
+"""Chat models as teachers and writers ask them: one contract, whoever answers."""
