@@ -16,6 +16,7 @@ from typing import Any
 
 from duomem.compile.gate.emulated import check_emulated
 from duomem.compile.gate.gate import BOUND, INT8_BOUND, RoundingError, comparing, runnable_here
+from duomem.compile.gate.success import HeldOutGames, measure_success
 from duomem.compile.library.build import building, tool_versions
 from duomem.compile.library.gpu_limits import check_gpu
 from duomem.compile.library.target import Target, load_target
@@ -58,6 +59,7 @@ def compile_bundle(
     calibration: Calibration | None = None,
     min_agreement: float | None = None,
     activations: str | None = None,
+    held_out: HeldOutGames | None = None,
 ) -> tuple[Bundle, bool]:
     """Compile a model folder for a target into a bundle, and check it against the reference model.
 
@@ -66,7 +68,8 @@ def compile_bundle(
     context_length: KV budget in tokens, by default the model's own but at most 4096.
     calibration: episodes to round the 4-bit weights on (see gptq); without it each matrix is rounded by itself, one
     in memory at a time. min_agreement: see gate.check_parity. activations: one of schemes.ACTIVATIONS; by default
-    int8, or exact, and a line on stderr, if that fails the gate.
+    int8, or exact, and a line on stderr, if that fails the gate. held_out: games to play once the gate is passed; the
+    manifest's `gate` then says how many were won, by the best library that runs here.
 
     A target without a CPU library for this machine is checked through proxy libraries (see _proxies) too, which do
     not go into the bundle, and where there is an emulator for it there (see emulated). The manifest's `gate` lists
@@ -86,10 +89,11 @@ def compile_bundle(
     if kinds := {variant.gpu["kind"] for variant in target.variants if variant.gpu}:
         check_gpu(checkpoint.config, scheme, length, f"--target {target.name}", webgpu="webgpu" in kinds)
     record = calibration.record if calibration is not None else None
-    inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement, activations)
+    played = held_out.record() if held_out is not None else None
+    inputs = _inputs_digest(checkpoint, target, scheme, length, record, min_agreement, activations, played)
 
     def write(activations: str) -> tuple[Bundle, bool]:
-        job = _Job(checkpoint, target, scheme, length, calibration, min_agreement, activations, inputs)
+        job = _Job(checkpoint, target, scheme, length, calibration, min_agreement, activations, held_out, inputs)
         return Bundle(out, _write(job, claim)), True
 
     with claimed(out) as claim:
@@ -116,6 +120,7 @@ class _Job:
     calibration: Calibration | None
     min_agreement: float | None
     activations: str
+    held_out: HeldOutGames | None
     inputs: str
 
     @property
@@ -155,6 +160,8 @@ def _write(job: _Job, claim: Claim) -> dict[str, Any]:
                 shown["libraries"] = [*shown["libraries"], *proof]
             checked = Bundle(work, {**manifest, "target": shown})
             gate = judge(checked, job.min_agreement)
+        if job.held_out is not None:
+            gate["success"] = measure_success(checked, runnable_here(checked)[0], job.held_out)
         emulated = check_emulated(Bundle(work, manifest), checked, BOUND, INT8_BOUND) if proxy is not None else {}
         files = {entry["file"]: entry["activations"] for entry in described["libraries"]}
         for file in set(manifest["files"]) - set(files):
@@ -264,6 +271,7 @@ def _inputs_digest(
     calibration: dict[str, Any] | None,
     min_agreement: float | None,
     activations: str | None,
+    held_out: dict[str, Any] | None,
 ) -> str:
     return digest_of(
         {
@@ -273,6 +281,7 @@ def _inputs_digest(
             "calibration": calibration,
             "min_agreement": min_agreement,
             "activations": activations,
+            "held_out": held_out,
             "context": length,
             "prompt_version": PROMPT_VERSION,
             "tools": tool_versions(target),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import TrainError
-from duomem.core.files import digest_of, read_json
+from duomem.core.files import digest_of, read_json, sha256_input
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 
@@ -85,6 +85,22 @@ def read_hold_out(folder: Path) -> HoldOut:
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (games, scenes)):
         raise TrainError(f"{file}: field held_out does not list games and scenes: train or merge again")
     return HoldOut(frozenset(games or ()), frozenset(scenes or ()))
+
+
+def games_held_out(folder: Path, games: Iterable[Path], most: int) -> list[Path]:
+    """At most `most` of these game files that the merged student in `folder` was never trained on, those of floor plans
+    that it never saw first. Raises TrainError if its record names none of them.
+    """
+    held = read_hold_out(folder)
+    named = [(game.parent.parent.name, sha256_input(game, "game"), game) for game in games] if held else []
+    found = sorted(
+        (floor_plan(group) not in held.scenes, _rank(digest), game)
+        for group, digest, game in named
+        if held.has(digest, group)
+    )
+    if not found:
+        raise TrainError(f"{folder / RECORD}: field held_out names none of these games: give those it was trained on")
+    return [game for _, _, game in found[:most]]
 
 
 def hold_out(trajectories: Sequence[Trajectory], games_share: float, scenes_share: float) -> HoldOut:

@@ -5,14 +5,19 @@ Weights are quantized, the decoder is compiled, and both must pass the parity ga
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.options import ModelChoice, model_options
-from duomem.cli.values import SHARE
+from duomem.cli.options import PACK, ModelChoice, model_options
+from duomem.cli.values import SHARE, InputFolder
 from duomem.configs import target_files
+from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.device.engine.schemes import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from duomem.compile.gate.success import HeldOutGames
 
 
 @click.command("compile", short_help="Compile a model folder into a bundle.")
@@ -37,7 +42,30 @@ from duomem.device.engine.schemes import ACTIVATIONS
     show_default="int8, or exact if that fails the gate",
     help="How CPU kernels take their inputs: rounded to 8 bits, which is two to four times as fast, or exactly.",
 )
-def compile_command(model: ModelChoice, target: str, min_agreement: float | None, activations: str | None) -> None:
+@click.option(
+    "--held-out-games",
+    "games",
+    type=InputFolder("folder of games"),
+    metavar="DIR",
+    help="Folder of ALFWorld's games. Some train games that the student's training held out are played, and "
+    "bundle.json says how many were won.",
+)
+@click.option(
+    "--held-out-pack",
+    "pack",
+    type=PACK,
+    metavar="FILE",
+    show_default="no memories",
+    help="Memory pack for these games; what it has from their floor plans is left out.",
+)
+def compile_command(
+    model: ModelChoice,
+    target: str,
+    min_agreement: float | None,
+    activations: str | None,
+    games: Path | None,
+    pack: Path | None,
+) -> None:
     """Compile the Hugging Face model in MODEL_DIR into a bundle.
 
     The weights are quantized and the decoder is compiled. The bundle is written only if it computes what the model
@@ -46,6 +74,8 @@ def compile_command(model: ModelChoice, target: str, min_agreement: float | None
     from duomem.compile.bundle import compile_bundle
     from duomem.compile.library.target import load_target
 
+    if pack is not None and games is None:
+        raise click.UsageError("--held-out-pack: the memories for which games? Give --held-out-games DIR too.")
     bundle, new = compile_bundle(
         model.folder,
         load_target(target),
@@ -55,6 +85,7 @@ def compile_command(model: ModelChoice, target: str, min_agreement: float | None
         model.calibration(),
         min_agreement,
         activations,
+        None if games is None else _held_out(model.folder, games, pack),
     )
     if not new:
         print(f"{model.out}: up to date, nothing to do")
@@ -69,6 +100,9 @@ def compile_command(model: ModelChoice, target: str, min_agreement: float | None
         f"drift from float32: mean KL {drift['mean_kl']:.2e}, same best token {drift['top1_agreement']:.1%}\n"
         f"{_actions(actions)}"
     )
+    if success := gate.get("success"):
+        won = ", ".join(f"{wins} {protocol}" for protocol, wins in success["won"].items())
+        print(f"won of {success['games']} train games that training held out: {won}")
     if gate.get("unchecked"):
         print(f"not run on this machine: {', '.join(gate['unchecked'])}")
     if proxies := {**gate["proxy_libraries"], **gate["proxy_mean_kl"]}:
@@ -76,6 +110,16 @@ def compile_command(model: ModelChoice, target: str, min_agreement: float | None
     for entry in bundle.manifest["target"]["libraries"]:
         if "inspected" in entry:
             print(f"{entry['file']}: compiled and inspected ({entry['inspected']}), not executed")
+
+
+def _held_out(student: Path, root: Path, pack: Path | None) -> HeldOutGames:
+    """The games to play it on."""
+    from duomem.compile.gate.success import MOST_GAMES, HeldOutGames
+    from duomem.device.alfworld.game_files import find_games, resolve_root
+    from duomem.train.holdout import games_held_out
+
+    found = games_held_out(student, find_games(resolve_root(root), TRAIN_SPLIT), MOST_GAMES)
+    return HeldOutGames(tuple(found), pack)
 
 
 def _rounding(gate: dict[str, Any]) -> str:

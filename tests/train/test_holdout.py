@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from episodes import write_episodes
 
-from duomem.core.errors import UserError
+from duomem.core.errors import TrainError, UserError
+from duomem.core.files import sha256_file
 from duomem.core.trajectory import Trajectory, read_trajectories
 from duomem.memory_packs.memory import Memory
-from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, hold_out, read_hold_out
+from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, games_held_out, hold_out, read_hold_out
 
 
 @pytest.fixture
@@ -73,3 +74,17 @@ def test_memories_of_what_is_held_out() -> None:
         replace(both, game="c", group="pick-Mug-None-Desk-2", others=()),
         other,
     ]
+
+
+def test_games_held_out_are_those_the_record_names(tmp_path: Path) -> None:
+    games = []
+    for number, scene in enumerate((301, 302, 303)):
+        games.append(tmp_path / f"pick_and_place_simple-Mug-None-Desk-{scene}" / "trial" / "game.tw-pddl")
+        games[-1].parent.mkdir(parents=True)
+        games[-1].write_text(str(number))
+    with pytest.raises(TrainError, match=r"duomem.json: field held_out names none of these games"):
+        games_held_out(tmp_path, games, 2)
+    record = HoldOut(frozenset([sha256_file(games[0])]), frozenset(["303"])).record()
+    (tmp_path / "duomem.json").write_text(json.dumps({"held_out": record}))
+    assert games_held_out(tmp_path, games, 2) == [games[2], games[0]]
+    assert games_held_out(tmp_path, games, 1) == [games[2]]
