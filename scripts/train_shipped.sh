@@ -38,7 +38,7 @@ train() {  # train NAME STEPS ARGUMENTS...: one training, the packs in context
 compile() {  # compile NAME: the adapter NAME as the bundle NAME.bundle
     run duomem student merge --config $student --adapter "$out/$1" --out "$out/$1.merged"
     run duomem compile "$out/$1.merged" --target host --calibrate "$out/told.jsonl" --calibrate-pack "$pack" \
-        --out "$out/$1.bundle"
+        --held-out-games "$ALFWORLD_DATA" --held-out-pack "$pack" --out "$out/$1.bundle"
 }
 
 if [[ -z $start ]]; then
