@@ -1,7 +1,7 @@
 """An OpenAI-compatible endpoint on loopback that plays the expert, behind thoughts, bad formatting and faults.
 
-It knows the game from the conversation alone, and reads nothing of what it answered before: the expert's commands follow
-from what was seen.
+It knows the game from the conversation alone, and reads nothing of what it answered before: the expert's commands
+follow from what was seen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DRESSES = (
     "Thought: {thought}\nAction: {command}\nObservation: You arrive somewhere.\nThought: done\nAction: look",
     "**Thought:** {thought}\n\n**Action:** `{shout}`",
     "{thought}\n\n```\n> {command}\n```",
-    "1. Thought: {thought}\n2. Action: \"{command}.\"",
+    '1. Thought: {thought}\n2. Action: "{command}."',
     "<think>\n{thought}\n</think>\n\n{title}",
     '{{"thought": "{thought}", "action": "{command}"}}',
     "I think: {thought}\nACTION 1 : {command}\n",
