@@ -72,5 +72,12 @@ def test_anything_is_one_printable_line(text: str) -> None:
 
 
 def test_a_long_answer_takes_no_time() -> None:
-    for text in ("a " * 500_000, "\n" * 500_000, "Thought " * 200_000, "* " * 500_000, "{" * 500_000, "action " * 99_999):
+    for text in (
+        "a " * 500_000,
+        "\n" * 500_000,
+        "Thought " * 200_000,
+        "* " * 500_000,
+        "{" * 500_000,
+        "action " * 99_999,
+    ):
         assert len(read_reply(text).thought) <= 4000
