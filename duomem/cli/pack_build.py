@@ -6,6 +6,7 @@ Memories come from train games only.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from duomem.cli.pack_look import describe
 from duomem.cli.values import COUNT, OutputFile
 from duomem.memory_packs.manifest import UNRELEASED
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
+
+if TYPE_CHECKING:
+    from duomem.memory_packs.writers.writer import ModelWriter
 
 
 @click.command("build")
@@ -47,6 +51,13 @@ from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
     multiple=True,
     help="Floor plan of which nothing is read, the number at the end of a game's folder. Repeat it for more.",
 )
+@click.option(
+    "--writer",
+    type=click.Choice(("program", "openai", "hf")),
+    default="program",
+    help="Who words the memories: the program, or a model that is shown each episode.",
+)
+@click.option("--concurrency", type=COUNT, default=8, metavar="N", help="Most questions to that model at once.")
 @click.option("--version", default=UNRELEASED.version, metavar="X.Y.Z", help="Version of the pack.")
 @click.option("--licence", default=UNRELEASED.licence, metavar="SPDX", help="Licence of the pack.")
 @click.option(
@@ -65,6 +76,8 @@ def build(
     max_entries: int | None,
     max_tokens: int | None,
     scenes: tuple[str, ...],
+    writer: str,
+    concurrency: int,
     version: str,
     licence: str,
     upstream: tuple[str, ...],
@@ -72,10 +85,13 @@ def build(
     """Make a memory pack of the won train episodes in TRAJECTORIES.
 
     TRAJECTORIES is a file written by `duomem teach` or `duomem eval`. Memories that say the same become one entry.
+
+    A model's answers are kept in FILE.answers.jsonl: an interrupted run, or the same one again, asks for none twice.
     """
     from duomem.device.agent.prompt import PROMPT_VERSION
     from duomem.memory_packs.build import build_pack
     from duomem.memory_packs.manifest import Release
+    from duomem.memory_packs.writers.answers import answers_beside, read_answers
 
     release = Release(
         version=version, licence=licence, upstream_licences=tuple(upstream), prompt_version=PROMPT_VERSION
@@ -90,5 +106,18 @@ def build(
         max_tokens=max_tokens,
         hold_out_scenes=scenes,
         release=release,
+        writer=_model_writer(writer, concurrency),
     )
     describe(out, built)
+    if writer != "program":
+        file = answers_beside(out)
+        answers = read_answers(file).values()
+        read, wrote = sum(a.prompt_tokens for a in answers), sum(a.completion_tokens for a in answers)
+        print(f"{file}: {len(answers)} answers, {read} tokens read, {wrote} written")
+
+
+def _model_writer(writer: str, concurrency: int) -> ModelWriter | None:
+    """The model that words the memories, None for the program."""
+    if writer == "program":
+        return None
+    raise click.UsageError(f"--writer {writer}: no model to ask: let the program write.")
