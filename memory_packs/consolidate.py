@@ -59,7 +59,7 @@ def consolidate_wordings(
     alike: dict[Hashable, list[tuple[list[str], list[Memory]]]] = defaultdict(list)
     order: list[list[Memory]] = []
     for memory in memories:
-        said = [word for step in memory.steps for word in words(_found_at(step))]
+        said = [word for step in memory.steps for word in _told(step, words(step))]
         known = alike[_goal(memory, by_title), memory.kind, frozenset(said)]
         near = next((entry for other, entry in known if _nearness(said, other) >= _SAME_WORDING), None)
         if near is None:
@@ -68,6 +68,11 @@ def consolidate_wordings(
             order.append(near)
         near.append(memory)
     return [_merged(entry) for entry in order]
+
+
+def _told(step: str, words: Sequence[str]) -> list[str]:
+    """The words of a step, of a search the first and the last alone."""
+    return [*words[:1], *words[1:][-1:]] if step.startswith(_SEARCH) else [*words]
 
 
 def _nearness(said: Sequence[str], other: Sequence[str]) -> float:
