@@ -1,6 +1,7 @@
 """The Policy contract: whoever chooses the commands of one episode, from what a player is told.
 
-The compiled model, the expert and whatever wraps them keep it; rollout.py runs it.
+The compiled model, the expert and whatever wraps them keep it; a model that is waited for keeps AsyncPolicy. rollout.py
+runs both.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from duomem.device.alfworld.env import Observation
 class Policy(Protocol):
     """One episode's policy, made for the game's first observation.
 
-    is_noise: whether the command `act` gave last is a mistake to recover from, which nobody is to learn.
+    is_noise: whether the command `act` gave last is a mistake to recover from, which nobody is to learn. thought: what
+    it says it thought before that command.
     """
 
     is_noise: bool = False
+    thought: str = ""
 
     def act(self, observation: Observation, /) -> str:
         """The next command. observation: what the last command brought, at first the game's intro.
@@ -31,3 +34,18 @@ class Policy(Protocol):
 
     def close(self) -> None:
         """Release what the policy holds; most hold nothing."""
+
+
+class AsyncPolicy(Protocol):
+    """As Policy, for one whose commands are waited for while other episodes go on."""
+
+    is_noise: bool = False
+    thought: str = ""
+
+    async def act(self, observation: Observation, /) -> str:
+        """As Policy.act. Raises NoAnswer too, if no command is to be had: the episode ends there."""
+        ...
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        """As Policy.observe."""
+        ...

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from duomem.core.trajectory import Step, Trajectory
-from duomem.device.agent.policy import Policy
+from duomem.core.chat.faults import NoAnswer
+from duomem.core.trajectory import Step, Trajectory, Usage
+from duomem.device.agent.policy import AsyncPolicy, Policy
 from duomem.device.alfworld.env import Env, Observation
 from duomem.device.alfworld.game import Game
 from duomem.device.engine.session import ContextFull
@@ -21,7 +22,7 @@ OnStep = Callable[[str, Observation], None]
 @dataclass(frozen=True)
 class Rollout:
     """intro: the first observation's text; steps: what was played; last: the observation after the last step;
-    ended: "won", "steps" (none left) or "context" (the policy's is full).
+    ended: "won", "steps" (none left), "context" (the policy's is full) or "unanswered" (it has no command).
     """
 
     intro: str
@@ -29,8 +30,10 @@ class Rollout:
     last: Observation
     ended: str
 
-    def trajectory(self, game: Game, split: str, player: str, seed: int = 0) -> Trajectory:
-        """The episode as written to files. player: who played and its revision; seed: of its random draws."""
+    def trajectory(self, game: Game, split: str, player: str, seed: int = 0, usage: Usage | None = None) -> Trajectory:
+        """The episode as written to files. player: who played and its revision; seed: of its random draws; usage: what
+        it cost, None where that is not counted.
+        """
         return Trajectory(
             game=game.digest,
             group=game.path.parent.parent.name,
@@ -47,7 +50,40 @@ class Rollout:
             won=self.last.won,
             player=player,
             seed=seed,
+            usage=usage,
         )
+
+
+class _Course:
+    """What is played so far. observation: what the next command is chosen for."""
+
+    def __init__(
+        self, env: Env, policy: Policy | AsyncPolicy, observation: Observation, max_steps: int, on_step: OnStep
+    ) -> None:
+        self.observation = observation
+        self._env = env
+        self._policy = policy
+        self._intro = observation.text
+        self._max_steps = max_steps
+        self._on_step = on_step
+        self._steps: list[Step] = []
+
+    @property
+    def goes_on(self) -> bool:
+        return len(self._steps) < self._max_steps and not self.observation.done
+
+    def play(self, command: str) -> None:
+        """Play what the policy chose, and tell it what that brought."""
+        seen, policy = self.observation, self._policy
+        self._steps.append(Step(seen.text, seen.admissible, command, policy.is_noise, policy.thought))
+        self.observation = self._env.step(command)
+        self._on_step(command, self.observation)
+        policy.observe(command, self.observation)
+
+    def rollout(self, ended: str | None = None) -> Rollout:
+        """ended: what cut it short."""
+        last = self.observation
+        return Rollout(self._intro, tuple(self._steps), last, ended or ("won" if last.won else "steps"))
 
 
 def rollout(
@@ -61,15 +97,29 @@ def rollout(
 
     env: just reset. policy: made for this game; the caller closes it. observation: what the reset gave.
     """
-    intro = observation.text
-    steps: list[Step] = []
+    course = _Course(env, policy, observation, max_steps, on_step)
     try:
-        while len(steps) < max_steps and not observation.done:
-            command = policy.act(observation)
-            steps.append(Step(observation.text, observation.admissible, command, policy.is_noise))
-            observation = env.step(command)
-            on_step(command, observation)
-            policy.observe(command, observation)
+        while course.goes_on:
+            course.play(policy.act(course.observation))
     except ContextFull:
-        return Rollout(intro, tuple(steps), observation, "context")
-    return Rollout(intro, tuple(steps), observation, "won" if observation.won else "steps")
+        return course.rollout("context")
+    return course.rollout()
+
+
+async def rollout_async(
+    env: Env,
+    policy: AsyncPolicy,
+    observation: Observation,
+    max_steps: int,
+    on_step: OnStep = lambda command, observation: None,
+) -> Rollout:
+    """As `rollout`, with a policy whose commands are waited for. It ends, too, where that has no command."""
+    course = _Course(env, policy, observation, max_steps, on_step)
+    try:
+        while course.goes_on:
+            course.play(await policy.act(course.observation))
+    except ContextFull:
+        return course.rollout("context")
+    except NoAnswer:
+        return course.rollout("unanswered")
+    return course.rollout()

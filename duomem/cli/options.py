@@ -177,7 +177,7 @@ def games_options(split: str, sample: bool = True) -> Callable[[Command], Comman
             ),
             click.option("--limit", type=COUNT, metavar="N", show_default="all", help="Only N games, a fixed sample."),
         ]
-    return _one_value("games", options, GameChoice)
+    return one_value("games", options, GameChoice)
 
 
 _PLAY = (
@@ -229,7 +229,7 @@ def _play_config(
 def play_options(command: Command) -> Command:
     """--k, --context, --device, --max-steps, --no-action-filter, --no-reminder and --no-second-look: one
     PlayConfig, `play`."""
-    return _one_value("play", _PLAY, _play_config)(command)
+    return one_value("play", _PLAY, _play_config)(command)
 
 
 def student_options(command: Command) -> Command:
@@ -262,7 +262,7 @@ def student_options(command: Command) -> Command:
         ),
         *_PLAY,
     ]
-    return _one_value("student", options, config)(command)
+    return one_value("student", options, config)(command)
 
 
 def check_context(bundle: Path, tokens: int | None) -> None:
@@ -343,10 +343,10 @@ def model_options(command: Command) -> Command:
             help="Memory pack that half of these episodes are shown a memory of.",
         ),
     ]
-    return _one_value("model", options, choice)(command)
+    return one_value("model", options, choice)(command)
 
 
-def _one_value(
+def one_value(
     name: str, options: Sequence[Callable[[Any], Any]], make: Callable[..., Any]
 ) -> Callable[[Command], Command]:
     """A decorator that adds `options` and hands the command `make` of their values as its argument `name`."""

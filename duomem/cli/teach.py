@@ -1,6 +1,6 @@
-"""`duomem teach`: the expert plays games and writes trajectories.
+"""`duomem teach`: a teacher plays games and writes trajectories: the expert, or a language model.
 
-What it knows of where things are comes from the train games under the same root.
+What the expert knows of where things are comes from the train games under the same root.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from duomem.cli.options import PACK, TRAJECTORIES, GameChoice, cores_unless, games_options, jobs_option
+from duomem.cli.teacher_options import TeacherChoice, check_given, teacher_options
 from duomem.cli.values import COUNT, SHARE, BundleFolder, OutputFile
 from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT
 
 
-@click.command(short_help="Write the expert's trajectories.")
+@click.command(short_help="Write a teacher's trajectories.")
 @games_options("train")
+@teacher_options
 @jobs_option
 @click.option("--max-steps", type=COUNT, default=50, metavar="N", help="Most steps of an episode.")
 @click.option(
@@ -57,10 +59,13 @@ from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT
     is_flag=True,
     help="Let the expert know nothing of where things tend to be: it looks through the kinds of places by name.",
 )
-@click.option("--seed", type=int, default=0, metavar="N", help="Seed of noise, hand-overs and synthetic tasks.")
+@click.option(
+    "--seed", type=int, default=0, metavar="N", help="Seed of noise, hand-overs, synthetic tasks and a model's draws."
+)
 @click.option("--out", type=OutputFile(), required=True, metavar="FILE", help="Trajectory file to write (.jsonl).")
 def teach(
     games: GameChoice,
+    teacher: TeacherChoice,
     jobs: int | None,
     max_steps: int,
     noise_rate: float,
@@ -73,11 +78,16 @@ def teach(
     seed: int,
     out: Path,
 ) -> None:
-    """Let the expert play games, and write its trajectories.
+    """Let a teacher play games, and write its trajectories.
 
-    Where the expert looks first comes from the train games in the same folder, unless --no-priors is given. Students
-    learn from trajectories of the train split only.
+    Where the expert looks first comes from the train games in the same folder, unless --no-priors is given. A language
+    model is asked for every command; its thoughts are kept. An interrupted run goes on where it stopped. Students learn
+    from trajectories of the train split only.
     """
+    check_given(teacher)
+    if teacher.source != "expert":
+        _teach_llm(games, teacher, max_steps, seed, out)
+        return
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig
     from duomem.device.alfworld.game_files import find_games, resolve_root
     from duomem.memory_packs.pack import read_pack
@@ -133,4 +143,16 @@ def teach(
     print(
         f"{out}: {counts['games']} {what}, {counts['won']} won "
         f"({counts['won'] / counts['games']:.1%}), {counts['steps'] / counts['games']:.1f} steps a game"
+    )
+
+
+def _teach_llm(games: GameChoice, teacher: TeacherChoice, max_steps: int, seed: int, out: Path) -> None:
+    from duomem.train.teachers.llm.teach import teach_llm
+
+    teaching, budget = teacher.teaching(max_steps, seed), teacher.budget()
+    chosen, (model, identity) = games.files(), teacher.chat_model()
+    counts = teach_llm(chosen, games.split, model, out, teaching, games.goals, budget, identity)
+    print(
+        f"{out}: {counts['games']} {games.split} games, {counts['won']} won ({counts['won'] / counts['games']:.1%}), "
+        f"{counts['episodes']} episodes of {counts['tries']} tries kept; what they cost: duomem trajectories report {out}"
     )

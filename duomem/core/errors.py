@@ -57,6 +57,10 @@ class ModelError(UserError):
     """A model folder, tokenizer or LoRA adapter that is missing, damaged, or of an unknown kind."""
 
 
+class ChatError(UserError):
+    """A chat model that cannot be reached, or that refuses what it is asked."""
+
+
 class TrainError(UserError):
     """Teaching or training that cannot go on with what it was given."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -108,11 +109,16 @@ class ResumableJsonl:
             self._file.flush()
         self.rows.append(row)
 
-    def finish(self) -> None:
-        """Give the rows their final name, and write what they were made from beside them."""
+    def finish(self, rows: Sequence[dict[str, Any]] | None = None) -> None:
+        """Give the rows their final name, and write what they were made from beside them.
+
+        rows: what the complete file holds instead, made of the rows appended alone: sorted, say.
+        """
         if self._file is None:
             self._file = self._open()
         assert self._claim is not None, "_open claims the file"
+        if rows is not None:
+            self.rows = list(rows)
         write_json(self._sidecar, self._inputs)
         with self._claim.open() as f:
             for row in self.rows:

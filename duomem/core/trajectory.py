@@ -6,7 +6,7 @@ The file is append-only JSON lines, so an interrupted run goes on where it stopp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,35 @@ def task_id(game: str, goal_source: str) -> str:
 @dataclass(frozen=True)
 class Step:
     """observation: what the player saw before acting; admissible: the commands that did something then;
-    is_noise: the action was injected noise or another policy's, not the player's choice, and nothing to learn.
+    is_noise: the action was injected noise or another policy's, not the player's choice, and nothing to learn;
+    thought: what the player said it thought before acting, if it said so.
     """
 
     observation: str
     admissible: tuple[str, ...]
     action: str
     is_noise: bool = False
+    thought: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an episode cost a teacher that is asked over and over, as a language model is.
+
+    tries: episodes it stands for, more than one where equal ones were dropped; answers: how often the model was asked;
+    prompt_tokens, completion_tokens: as the model counted them, over all answers; seconds: wall time.
+    """
+
+    tries: int
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+    def __add__(self, other: Usage) -> Usage:
+        """Of both."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Usage(*(round(a + b, 3) for a, b in pairs))
 
 
 @dataclass(frozen=True)
@@ -62,8 +84,8 @@ class Trajectory:
     object_type, target_type: what the goal is about, as in names ("mug", "coffeemachine"), "" where nothing is;
     goal: the sentence that was told; goal_source: whose it is ("template", "human:N" or "own"); template_goal: the
     game's own sentence;
-    player: who played and its revision ("expert/1", "student:NAME"); last: the observation after the
-    last action.
+    player: who played and its revision ("expert/1", "student:NAME", "llm:MODEL"); last: the observation after the
+    last action; usage: what it cost, where that was counted.
     """
 
     game: str
@@ -81,6 +103,7 @@ class Trajectory:
     won: bool
     player: str
     seed: int
+    usage: Usage | None = None
 
     @property
     def task_id(self) -> str:
@@ -98,9 +121,17 @@ class Trajectory:
         return [(s.action, o) for s, o in zip(self.steps, after, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and objects, equal to what the file reads back as."""
-        steps = [{**vars(s), "admissible": list(s.admissible)} for s in self.steps]
-        return {"schema": SCHEMA, **vars(self), "steps": steps}
+        """Plain lists and objects, equal to what the file reads back as. What is not there is left out."""
+        row = {"schema": SCHEMA, **vars(self), "steps": [_step_json(step) for step in self.steps]}
+        usage = row.pop("usage")
+        return row if usage is None else row | {"usage": asdict(usage)}
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    row = {**vars(step), "admissible": list(step.admissible)}
+    if not step.thought:
+        del row["thought"]
+    return row
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
@@ -138,9 +169,25 @@ def from_json(row: dict[str, Any], where: str) -> Trajectory:
             and isinstance(step.get("admissible"), list)
             and all(isinstance(command, str) for command in step["admissible"])
             and isinstance(step.get("is_noise", False), bool)
+            and isinstance(step.get("thought", ""), str)
         )
         if not good:
             raise TrajectoryError(f"{where}: field steps holds a malformed step: make the trajectories again")
-        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"], step.get("is_noise", False)))
-    fields = {field: row[field] for field in _TYPES if field != "steps"}
-    return Trajectory(**fields, steps=tuple(steps))
+        marks = step.get("is_noise", False), step.get("thought", "")
+        steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"], *marks))
+    told = {field: row[field] for field in _TYPES if field != "steps"}
+    return Trajectory(**told, steps=tuple(steps), usage=_usage(row.get("usage"), where))
+
+
+def _usage(row: Any, where: str) -> Usage | None:
+    if row is None:
+        return None
+    names = [field.name for field in fields(Usage)]
+    if not isinstance(row, dict) or any(not _is_count(row.get(name), name == "seconds") for name in names):
+        raise TrajectoryError(f"{where}: field usage does not count {', '.join(names)}: make the trajectories again")
+    return Usage(*(row[name] for name in names))
+
+
+def _is_count(value: Any, is_time: bool) -> bool:
+    """Whether it is a number from 0 on, a whole one unless it is a time; NaN is none."""
+    return isinstance(value, (int, float) if is_time else int) and not isinstance(value, bool) and 0 <= value < 1e15
