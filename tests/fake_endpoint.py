@@ -26,7 +26,7 @@ _DRESSES = (
     "Thought: {thought}\nAction: {command}\nObservation: You arrive somewhere.\nThought: done\nAction: look",
     "**Thought:** {thought}\n\n**Action:** `{shout}`",
     "{thought}\n\n```\n> {command}\n```",
-    "1. Thought: {thought}\n2. Action: \"{command}.\"",
+    '1. Thought: {thought}\n2. Action: "{command}."',
     "<think>\n{thought}\n</think>\n\n{title}",
     '{{"thought": "{thought}", "action": "{command}"}}',
     "I think: {thought}\nACTION 1 : {command}\n",

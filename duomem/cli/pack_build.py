@@ -6,18 +6,15 @@ Memories come from train games only.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from duomem.cli.options import TRAJECTORIES
 from duomem.cli.pack_look import describe
 from duomem.cli.values import COUNT, OutputFile
+from duomem.cli.writer_options import PROGRAM, WriterChoice, writer_options
 from duomem.memory_packs.manifest import UNRELEASED
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
-
-if TYPE_CHECKING:
-    from duomem.memory_packs.writers.writer import ModelWriter
 
 
 @click.command("build")
@@ -51,13 +48,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Floor plan of which nothing is read, the number at the end of a game's folder. Repeat it for more.",
 )
-@click.option(
-    "--writer",
-    type=click.Choice(("program", "openai", "hf")),
-    default="program",
-    help="Who words the memories: the program, or a model that is shown each episode.",
-)
-@click.option("--concurrency", type=COUNT, default=8, metavar="N", help="Most questions to that model at once.")
+@writer_options
 @click.option("--version", default=UNRELEASED.version, metavar="X.Y.Z", help="Version of the pack.")
 @click.option("--licence", default=UNRELEASED.licence, metavar="SPDX", help="Licence of the pack.")
 @click.option(
@@ -76,8 +67,7 @@ def build(
     max_entries: int | None,
     max_tokens: int | None,
     scenes: tuple[str, ...],
-    writer: str,
-    concurrency: int,
+    writer: WriterChoice,
     version: str,
     licence: str,
     upstream: tuple[str, ...],
@@ -106,18 +96,11 @@ def build(
         max_tokens=max_tokens,
         hold_out_scenes=scenes,
         release=release,
-        writer=_model_writer(writer, concurrency),
+        writer=writer.model_writer(),
     )
     describe(out, built)
-    if writer != "program":
+    if writer.source != PROGRAM:
         file = answers_beside(out)
         answers = read_answers(file).values()
         read, wrote = sum(a.prompt_tokens for a in answers), sum(a.completion_tokens for a in answers)
         print(f"{file}: {len(answers)} answers, {read} tokens read, {wrote} written")
-
-
-def _model_writer(writer: str, concurrency: int) -> ModelWriter | None:
-    """The model that words the memories, None for the program."""
-    if writer == "program":
-        return None
-    raise click.UsageError(f"--writer {writer}: no model to ask: let the program write.")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from duomem.core.chat.faults import NoAnswer, PromptTooLong
 from duomem.core.chat.model import ChatModel
 from duomem.core.progress import progress
 from duomem.core.trajectory import Trajectory
@@ -58,7 +59,8 @@ class ModelWriter:
 
         max_steps: most steps of an entry. answers: file of answers, see Answers: those in it are not asked for.
 
-        Raises UserError if the model gives no answer at all; what it had answered is kept.
+        An entry that the model cannot answer, or cannot read, is the program's. Raises UserError if the model is not
+        there, or may not be asked any more; what it had answered is kept.
         """
         return asyncio.run(self._write(drafts, prompt, min(max_steps, MOST_STEPS), answers))
 
@@ -89,7 +91,10 @@ class ModelWriter:
             asked = digest_of_question(self.model.name, messages, max_tokens=prompt.max_tokens)
             answer = answers.find(asked)
             if answer is None:
-                answer = answers.add(asked, await self.model.answer(messages, max_tokens=prompt.max_tokens))
+                try:
+                    answer = answers.add(asked, await self.model.answer(messages, max_tokens=prompt.max_tokens))
+                except (NoAnswer, PromptTooLong):
+                    break
             steps = read_steps(answer.text)
             reason = fault_of(steps, answer, draft.memory, vocabulary, most)
             if not reason:

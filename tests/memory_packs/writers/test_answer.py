@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from episodes_told import LIST, LOST, SCRIPT, told
+from mug_episodes import LIST, LOST, SCRIPT, told
 
 from duomem.core.chat.model import Answer
 from duomem.memory_packs.memory_format import write_memory

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from episodes_told import LIST, LOST, SCRIPT, WON, told, write_told
+from mug_episodes import FROM_SHELF, LIST, LOST, SCRIPT, told, write_told
 from scripted_chat import ScriptedModel
 
 from duomem.core.chat.model import Message
@@ -20,8 +20,6 @@ from duomem.memory_packs.pack import Pack, read_pack
 from duomem.memory_packs.writers.prompt import Prompt
 from duomem.memory_packs.writers.writer import ModelWriter
 
-FROM_SHELF = [(c.replace("desk 2", "shelf 2"), o.replace("desk 2", "shelf 2")) for c, o in WON[1:]]
-"""Another solution: the mug is on a shelf."""
 WORDED = LIST.replace("take mug", "take the mug")
 BAD = "1. take plate"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from episodes_told import LOST, WON, told
+from mug_episodes import LOST, WON, told
 
 from duomem.core.files import sha256_file
 from duomem.memory_packs import writers

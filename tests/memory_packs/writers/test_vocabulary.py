@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from episodes_told import LOST, WON, told
+from mug_episodes import LOST, WON, told
 
 from duomem.memory_packs.writers.vocabulary import Vocabulary, content_words, names
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from episodes_told import LIST, LOST, SCRIPT, games, told
+from mug_episodes import LIST, LOST, SCRIPT, games, told
 from scripted_chat import Reply, ScriptedModel
 
+from duomem.core.chat.faults import NoAnswer, PromptTooLong
 from duomem.core.chat.model import Message
 from duomem.core.errors import UserError
 from duomem.memory_packs.memory_format import write_memory
@@ -100,8 +101,8 @@ def test_no_answer_at_all_stops_and_keeps_what_was_answered(tmp_path: Path) -> N
 _PROGRAM = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {here!r}]
-from episodes_told import games
+sys.path.insert(0, {tests!r})
+from mug_episodes import games
 from scripted_chat import ScriptedModel
 from duomem.memory_packs.memory_format import write_memory
 from duomem.memory_packs.writers.prompt import Prompt
@@ -119,7 +120,7 @@ print(len(writer.write(drafts, Prompt.load("script"), 60, Path({answers!r}))))
 def test_a_killed_run_asks_nothing_twice(tmp_path: Path) -> None:
     """kill -9 of a process that asks 30 times, twice: two answers at most were on their way at each kill."""
     here, log, answers = Path(__file__).parent, tmp_path / "log", tmp_path / "answers"
-    program = _PROGRAM.format(tests=str(here.parents[1]), here=str(here), log=str(log), answers=str(answers))
+    program = _PROGRAM.format(tests=str(here.parents[1]), log=str(log), answers=str(answers))
     for _ in range(2):
         running = subprocess.Popen([sys.executable, "-c", program])
         at_start = _lines(log)
@@ -129,6 +130,18 @@ def test_a_killed_run_asks_nothing_twice(tmp_path: Path) -> None:
         assert running.wait() == -signal.SIGKILL
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "10\n" and len(read_answers(answers)) == 30 <= _lines(log) <= 34
+
+
+@pytest.mark.parametrize("fault", [NoAnswer("an empty answer"), PromptTooLong("too long")])
+def test_an_entry_without_an_answer_is_the_programs(tmp_path: Path, fault: UserError) -> None:
+    def reply(messages: Sequence[Message]) -> str:
+        if "mug 1" in messages[1].content:
+            raise fault
+        return WORDED
+
+    assert [entry.by_model for entry in _write(tmp_path, ScriptedModel(reply), count=3)] == [True, False, True]
+    again = ScriptedModel(_after(WORDED))
+    assert all(entry.by_model for entry in _write(tmp_path, again, count=3)) and len(again.asked) == 1
 
 
 def _lines(log: Path) -> int:

@@ -17,6 +17,8 @@ WON = (
     ("go to shelf 1", "You arrive at shelf 1. On the shelf 1, you see a vase 1."),
     ("move mug 3 to shelf 1", "You move the mug 3 to the shelf 1."),
 )
+FROM_SHELF = [(c.replace("desk 2", "shelf 2"), o.replace("desk 2", "shelf 2")) for c, o in WON[1:]]
+"""Another solution: the mug is on a shelf."""
 SCRIPT = (
     "search shelf, desk",
     "take mug from desk",
