@@ -1,7 +1,7 @@
 """An OpenAI-compatible endpoint on loopback that plays the expert, behind thoughts, bad formatting and faults.
 
-It knows the game from the conversation alone, and reads nothing of what it answered before: the expert's commands follow
-from what was seen.
+It knows the game from the conversation alone, and reads nothing of what it answered before: the expert's commands
+follow from what was seen.
 """
 
 from __future__ import annotations

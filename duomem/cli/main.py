@@ -31,11 +31,13 @@ from duomem.cli.report import report
 from duomem.cli.student import student
 from duomem.cli.teach import teach
 from duomem.cli.train import train
+from duomem.cli.trajectories import trajectories
 from duomem.core.errors import UserError, printable
 
 _COMMANDS = (
     games,
     teach,
+    trajectories,
     pack,
     student,
     train,

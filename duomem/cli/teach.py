@@ -154,5 +154,5 @@ def _teach_llm(games: GameChoice, teacher: TeacherChoice, max_steps: int, seed: 
     counts = teach_llm(chosen, games.split, model, out, teaching, games.goals, budget, identity)
     print(
         f"{out}: {counts['games']} {games.split} games, {counts['won']} won ({counts['won'] / counts['games']:.1%}), "
-        f"{counts['episodes']} episodes of {counts['tries']} tries kept; what they cost: duomem trajectories report {out}"
+        f"{counts['episodes']} of {counts['tries']} tries kept: see `duomem trajectories report {out}`"
     )

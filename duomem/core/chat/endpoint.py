@@ -70,15 +70,15 @@ class Endpoint:
 
 
 def _check_url(url: str) -> None:
+    if set("@?#") & set(url):
+        raise ChatError("--endpoint: a key in an address ends up in logs: put it into an environment variable")
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        raise ChatError("--endpoint: is no address: give one as in http://localhost:8000/v1") from None
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ChatError("--endpoint: a key in an address ends up in logs: put it into an environment variable")
+        good = False
     if not good or not url.isascii() or not url.isprintable() or " " in url:
-        raise ChatError("--endpoint: is no address: give one as in http://localhost:8000/v1")
+        raise ChatError(f"--endpoint {url}: is no address: give one as in http://localhost:8000/v1")
 
 
 class _Fault(Exception):

@@ -5,6 +5,7 @@ Markers, numbering, quotes, fences, case and JSON are read alike. What remains u
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -14,9 +15,10 @@ _MAX_THOUGHT = 4_000
 
 _REASONING = re.compile(r"^\s*(?:<think>)?(.*?)</think>(.*)$", re.S)
 _FENCE = re.compile(r"^\s*```.*$", re.M)
-_ACTION = re.compile(r"^[^\w\n]*(?:next |my )?(?:action|command|act)(?: \d+)?\W*?[:：>=][^\S\n]*(.*)$", re.I | re.M)
+_NUMBER = r"^[^\w\n]*(?:\d{1,2}[.):][^\w\n]*)?"
+_ACTION = re.compile(_NUMBER + r"(?:next |my )?(?:action|command|act)(?: \d+)?\W*?[:：>=][^\S\n]*(.*)$", re.I | re.M)
 _INLINE = re.compile(r"[\s{,\"'*(](?:action|command)[\"'*]*\s*:\s*(.+)$", re.I | re.M)
-_THOUGHT = re.compile(r"^[^\w\n]*(?:thoughts?|think|reasoning|reason)(?: \d+)?\W*?[:：>=]\s*", re.I | re.M)
+_THOUGHT = re.compile(_NUMBER + r"(?:thoughts?|think|reasoning|reason)(?: \d+)?\W*?[:：>=]\s*", re.I | re.M)
 _PROMPT = re.compile(r"^\s*>\s*(?=\w)")
 _BULLET = re.compile(r"^\s*(?:[-+•–]|\(?\d{1,2}[.):])\s+")
 _VERB = re.compile(
@@ -24,6 +26,7 @@ _VERB = re.compile(
 )
 _PUT = re.compile(r"put (.+?) (?:in/on|into|onto|in|on|inside) (.+)")
 _DRESS = " \t\"'`*_.,;:!“”‘’«»{}[]()<>"
+_QUOTES = " \t\"'`*_,{}“”"
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,20 @@ def read_reply(text: str) -> Reply:
     reasoning = ""
     if match := _REASONING.match(text):
         reasoning, text = match[1], match[2]
-    text = _FENCE.sub("", text)
-    before, command = _split(text)
-    thought = " ".join(f"{reasoning} {_THOUGHT.sub('', before)}".split()).strip(_DRESS[2:])
+    before, command = _of_json(text) or _split(_FENCE.sub("", text))
+    thought = " ".join(f"{reasoning} {_THOUGHT.sub('', before)}".split()).strip(_QUOTES)
     return Reply(thought[:_MAX_THOUGHT].strip(), clean(command))
+
+
+def _of_json(text: str) -> tuple[str, str] | None:
+    """(thought, command) of an answer that holds one object with an action in it."""
+    try:
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except (ValueError, RecursionError):
+        return None
+    told = {str(name).lower(): value for name, value in found.items() if isinstance(value, str)}
+    command = told.get("action") or told.get("command")
+    return (told.get("thought") or told.get("reasoning") or "", command) if command else None
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -1,0 +1,104 @@
+"""A teacher's report as text for a terminal, and as one HTML page that loads nothing.
+
+Whatever a model wrote is text in both: printable in the one, escaped in the other.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from duomem.core.errors import printable
+from duomem.core.trajectory import Trajectory
+from duomem.train.teachers.llm.report import Row, TeacherReport
+
+HEAD = (
+    *("", "success", "won", "95 % interval", "tries", "solutions", "steps", "tokens read", "written", "cost"),
+    "s/try",
+)
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1c2024;
+  background: #fff; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #d9dde1; }
+th:first-child, td:first-child { text-align: left; }
+tr:last-child td { font-weight: 600; border-bottom: 0; }
+details { margin: 1rem 0; border: 1px solid #d9dde1; border-radius: 6px; padding: .5rem .8rem; }
+summary { cursor: pointer; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; font-size: 13px; }
+.thought { color: #5b6670; font-style: italic; }
+.command { font-weight: 600; }
+.wide { overflow-x: auto; }
+@media (prefers-color-scheme: dark) { body { color: #e6e8ea; background: #16191c; }
+  th, td, details { border-color: #3a4046; }
+  .thought { color: #9aa5af; } }
+"""
+
+
+def cells(name: str, row: Row) -> list[str]:
+    """A row of the table under HEAD."""
+    return [
+        printable(name),
+        f"{row.success:.1%}",
+        f"{row.won}/{row.games}",
+        f"{row.low:.1%} - {row.high:.1%}",
+        str(row.tries),
+        str(row.solutions),
+        f"{row.steps:.1f}",
+        f"{row.prompt_tokens:,}",
+        f"{row.completion_tokens:,}",
+        f"{row.cost:.4g}" if row.cost else "-",
+        f"{row.seconds:.1f}",
+    ]
+
+
+def endings(report: TeacherReport) -> str:
+    """How the episodes ended, on one line."""
+    names = {"steps": "no steps left", "context": "context full", "unanswered": "no usable answer"}
+    return ", ".join(f"{n} {names.get(how, how)}" for how, n in sorted(report.ended.items()))
+
+
+def episode_text(t: Trajectory) -> str:
+    """An episode for a terminal: every line of it printable."""
+    lines = [f"{'won' if t.won else 'lost'}, try {t.seed}: {t.goal}"]
+    for step, (command, after) in zip(t.steps, t.turns(), strict=True):
+        lines += [f"  ({step.thought})"] if step.thought else []
+        lines += [f"> {command}", f"  {after}"]
+    return "\n".join(printable(" ".join(line.splitlines())) for line in lines)
+
+
+def report_page(title: str, report: TeacherReport) -> str:
+    """The report as one HTML page."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in HEAD)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(name, row)) + "</tr>"
+        for name, row in report.rows.items()
+    )
+    samples = "".join(_episode(t) for t in report.samples)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{_text(title)}</h1><p>Teacher: {_text(', '.join(report.players))}. "
+        f"Episodes: {_text(endings(report))}.</p>"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        "<p>A game is won if any of its tries is. Solutions are different command sequences that won. Tokens and cost "
+        "are over all tries.</p>"
+        f"<h2>Episodes</h2>{samples or '<p>None.</p>'}</body></html>\n"
+    )
+
+
+def _episode(t: Trajectory) -> str:
+    steps = "".join(
+        f'<pre class="thought">{_text(step.thought)}</pre>' * bool(step.thought)
+        + f'<pre class="command">&gt; {_text(command)}</pre><pre>{_text(after)}</pre>'
+        for step, (command, after) in zip(t.steps, t.turns(), strict=True)
+    )
+    title = f"{'won' if t.won else 'lost'}, {t.task_type}, try {t.seed}: {t.goal}"
+    return f"<details><summary>{_text(title)}</summary><pre>{_text(t.intro)}</pre>{steps}</details>"
+
+
+def _text(text: str) -> str:
+    """Escaped, and without what turns the direction of writing or controls a terminal; lines stay lines."""
+    return escape("\n".join(printable(line) for line in text.split("\n")))
