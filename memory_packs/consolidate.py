@@ -6,14 +6,17 @@ Same memories, same entries: nothing depends on more than their order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from itertools import islice
 
 from duomem.memory_packs.memory import MAX_SOURCES, Memory
 
 _SEARCH = "search "
 _LETTERS_A_TOKEN = 3
+_SAME_WORDING = 0.8
+"""Share of the words, in order, from which on two memories with the same set of words say the same."""
 
 
 def count_tokens(memory: Memory) -> int:
@@ -40,6 +43,40 @@ def consolidate(memories: Iterable[Memory], by_title: bool = False) -> list[Memo
     for memory in memories:
         entries[_goal(memory, by_title), memory.kind, tuple(map(_found_at, memory.steps))].append(memory)
     return [_merged(alike) for alike in entries.values()]
+
+
+def consolidate_wordings(
+    memories: Iterable[Memory], words: Callable[[str], Sequence[str]], by_title: bool = False
+) -> list[Memory]:
+    """One entry for all memories of a goal that say the same in other words, for writers that word each afresh.
+
+    Two say the same if they are of one kind, their goals are about the same things, their steps use the same words that
+    name something (but for places where nothing was found, see `consolidate`), and in nearly the same order. The
+    earliest of them is told.
+
+    words: of a step, those that name something. by_title: see `consolidate`.
+    """
+    alike: dict[Hashable, list[tuple[list[str], list[Memory]]]] = defaultdict(list)
+    order: list[list[Memory]] = []
+    for memory in memories:
+        said = [word for step in memory.steps for word in _told(step, words(step))]
+        known = alike[_goal(memory, by_title), memory.kind, frozenset(said)]
+        near = next((entry for other, entry in known if _nearness(said, other) >= _SAME_WORDING), None)
+        if near is None:
+            near = []
+            known.append((said, near))
+            order.append(near)
+        near.append(memory)
+    return [_merged(entry) for entry in order]
+
+
+def _told(step: str, words: Sequence[str]) -> list[str]:
+    """The words of a step, of a search the first and the last alone."""
+    return [*words[:1], *words[1:][-1:]] if step.startswith(_SEARCH) else [*words]
+
+
+def _nearness(said: Sequence[str], other: Sequence[str]) -> float:
+    return SequenceMatcher(None, said, other, autojunk=False).ratio()
 
 
 def fit(memories: Sequence[Memory], max_entries: int | None = None, max_tokens: int | None = None) -> list[Memory]:

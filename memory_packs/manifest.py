@@ -55,6 +55,28 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Writer:
+    """Who put into words what was played. kind: "program" (memory_format.py), "llm"; "several" of a merged pack. id:
+    which model. revision: of its weights, "" if nobody said. prompt_digest: SHA-256 of the prompt that it was asked
+    with, hex. by_program: how many entries the program wrote all the same, as what the model wrote could not be used.
+    """
+
+    kind: str
+    id: str = ""
+    revision: str = ""
+    prompt_digest: str = ""
+    by_program: int = 0
+
+    def __str__(self) -> str:
+        """As "llm:NAME/REVISION"."""
+        return str(Teacher(self.kind, self.id, self.revision))
+
+
+PROGRAM = Writer("program")
+"""Nobody was asked; such a pack says nothing of its writer."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A row of a pack's card, computed from an episode file (card.py).
 
@@ -87,7 +109,7 @@ class Release:
     version: semantic. licence: an SPDX expression. upstream_licences: of what it was made from. environment: what the
     memories are played in. prompt_version: the prompt that they are shown in, None if nobody said. k: most memories to
     show. token_budget: tokens to keep free for k of them, see consolidate.count_tokens; 0 if nobody said. evaluations:
-    the card.
+    the card. writer: who put the memories into words.
     """
 
     version: str = "0.1.0"
@@ -98,6 +120,7 @@ class Release:
     k: int = 3
     token_budget: int = 0
     evaluations: tuple[Evaluation, ...] = ()
+    writer: Writer = PROGRAM
 
     def release(self) -> Release:
         """These fields alone."""
@@ -112,6 +135,8 @@ def manifest_to_json(name: str, teacher: Teacher, source: str, release: Release)
     """The manifest as a JSON object, but for what it says of the other members."""
     said = asdict(release) | {"upstream_licences": list(release.upstream_licences)}
     said["evaluations"] = [asdict(row) for row in release.evaluations]
+    if release.writer == PROGRAM:
+        del said["writer"]
     return {"format": FORMAT, "schema": SCHEMA, "name": name, "teacher": asdict(teacher), "source": source, **said}
 
 
@@ -124,8 +149,7 @@ def manifest_from_json(said: Any, refuse: Callable[[str, str], Exception]) -> tu
         if not is_line(said.get(field), _LETTERS):
             raise refuse(field, f"is not a line of at most {_LETTERS} characters")
     teacher: Teacher = _record(Teacher, said.get("teacher"), "teacher", refuse)
-    if teacher.prompt_digest and not is_sha256(teacher.prompt_digest):
-        raise refuse("teacher.prompt_digest", "is no SHA-256 in hex")
+    _check_prompt_digest(teacher, "teacher", refuse)
     for field, form, what in (("version", _SEMVER, "semantic version"), ("licence", _SPDX, "SPDX licence expression")):
         if not _matches(form, said.get(field)):
             raise refuse(field, f"is no {what}")
@@ -143,6 +167,7 @@ def manifest_from_json(said: Any, refuse: Callable[[str, str], Exception]) -> tu
     if not isinstance(rows, list) or len(rows) > _EVALUATIONS:
         raise refuse("evaluations", f"is not a list of at most {_EVALUATIONS} evaluations")
     evaluations = tuple(_evaluation(row, f"evaluations[{n}]", refuse) for n, row in enumerate(rows))
+    writer = _writer(said["writer"], refuse) if "writer" in said else PROGRAM
     release = Release(
         version=said["version"],
         licence=said["licence"],
@@ -152,10 +177,26 @@ def manifest_from_json(said: Any, refuse: Callable[[str, str], Exception]) -> tu
         k=said["k"],
         token_budget=said["token_budget"],
         evaluations=evaluations,
+        writer=writer,
     )
     if unknown := said.keys() - manifest_to_json("", teacher, "", release).keys() - {"memories", "lexicon"}:
         raise refuse(repr(min(unknown))[:40], "is none that a manifest has")
     return said["name"], teacher, said["source"], release
+
+
+def _writer(value: Any, refuse: Callable[[str, str], Exception]) -> Writer:
+    writer: Writer = _record(Writer, value, "writer", refuse)
+    _check_prompt_digest(writer, "writer", refuse)
+    if writer == PROGRAM:
+        raise refuse("writer", "says what a pack says without it")
+    if not _is_count(writer.by_program, 0):
+        raise refuse("writer.by_program", f"is not a whole number from 0 to {_MOST}")
+    return writer
+
+
+def _check_prompt_digest(who: Teacher | Writer, where: str, refuse: Callable[[str, str], Exception]) -> None:
+    if who.prompt_digest and not is_sha256(who.prompt_digest):
+        raise refuse(f"{where}.prompt_digest", "is no SHA-256 in hex")
 
 
 def _evaluation(row: Any, where: str, refuse: Callable[[str, str], Exception]) -> Evaluation:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from duomem.core.files import digest_of
 from duomem.memory_packs.lexicon import Lexicon
-from duomem.memory_packs.manifest import Release, Teacher
+from duomem.memory_packs.manifest import Release, Teacher, Writer
 from duomem.memory_packs.memory import MAX_SOURCES, Memory
 from duomem.memory_packs.pack import Pack, read_pack, write_pack
 
@@ -75,6 +75,7 @@ def merge_packs(
         prompt_version=a.prompt_version if a.prompt_version == b.prompt_version else None,
         k=max(a.k, b.k),
         token_budget=max(a.token_budget, b.token_budget),
+        writer=_writers(a.writer, b.writer),
     )
     teacher = a.teacher if a.teacher == b.teacher else Teacher("several", f"{a.teacher}, {b.teacher}")
     source = a.source if a.source == b.source else digest_of([a.source, b.source])
@@ -87,6 +88,14 @@ def _weights(lexicon: Lexicon | None) -> object:
 
 def _both(first: str, second: str) -> str:
     return " AND ".join(dict.fromkeys((*first.split(" AND "), *second.split(" AND "))))
+
+
+def _writers(first: Writer, second: Writer) -> Writer:
+    """Who wrote the entries of both; the program's entries are counted as if no entry were in both."""
+    by_program = first.by_program + second.by_program
+    if replace(first, by_program=0) == replace(second, by_program=0):
+        return replace(first, by_program=by_program)
+    return Writer("several", f"{first}, {second}", by_program=by_program)
 
 
 def _supported(memory: Memory, again: Memory) -> Memory:

@@ -12,6 +12,7 @@ import click
 from duomem.cli.options import TRAJECTORIES
 from duomem.cli.pack_look import describe
 from duomem.cli.values import COUNT, OutputFile
+from duomem.cli.writer_options import PROGRAM, WriterChoice, writer_options
 from duomem.memory_packs.manifest import UNRELEASED
 from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
 
@@ -47,6 +48,7 @@ from duomem.memory_packs.memory_format import MAX_STEPS, MEMORY_FORMATS
     multiple=True,
     help="Floor plan of which nothing is read, the number at the end of a game's folder. Repeat it for more.",
 )
+@writer_options
 @click.option("--version", default=UNRELEASED.version, metavar="X.Y.Z", help="Version of the pack.")
 @click.option("--licence", default=UNRELEASED.licence, metavar="SPDX", help="Licence of the pack.")
 @click.option(
@@ -65,6 +67,7 @@ def build(
     max_entries: int | None,
     max_tokens: int | None,
     scenes: tuple[str, ...],
+    writer: WriterChoice,
     version: str,
     licence: str,
     upstream: tuple[str, ...],
@@ -72,10 +75,13 @@ def build(
     """Make a memory pack of the won train episodes in TRAJECTORIES.
 
     TRAJECTORIES is a file written by `duomem teach` or `duomem eval`. Memories that say the same become one entry.
+
+    A model's answers are kept in FILE.answers.jsonl: an interrupted run, or the same one again, asks for none twice.
     """
     from duomem.device.agent.prompt import PROMPT_VERSION
     from duomem.memory_packs.build import build_pack
     from duomem.memory_packs.manifest import Release
+    from duomem.memory_packs.writers.answers import answers_beside, read_answers
 
     release = Release(
         version=version, licence=licence, upstream_licences=tuple(upstream), prompt_version=PROMPT_VERSION
@@ -90,5 +96,11 @@ def build(
         max_tokens=max_tokens,
         hold_out_scenes=scenes,
         release=release,
+        writer=writer.model_writer(),
     )
     describe(out, built)
+    if writer.source != PROGRAM:
+        file = answers_beside(out)
+        answers = read_answers(file).values()
+        read, wrote = sum(a.prompt_tokens for a in answers), sum(a.completion_tokens for a in answers)
+        print(f"{file}: {len(answers)} answers, {read} tokens read, {wrote} written")

@@ -79,6 +79,8 @@ def diff(first: Path, second: Path) -> None:
 
 def describe(path: Path, pack: Pack) -> None:
     """Print what is in a pack."""
+    from duomem.memory_packs.manifest import PROGRAM
+
     print(
         f"{path}: {pack.name} {pack.version}, {len(pack.memories)} memories by {pack.author}, "
         f"{path.stat().st_size / 1e6:.2f} MB, sha256 {pack.digest}"
@@ -86,6 +88,8 @@ def describe(path: Path, pack: Pack) -> None:
     upstream = f", made from {', '.join(pack.upstream_licences)}" if pack.upstream_licences else ""
     prompt = "" if pack.prompt_version is None else f", prompt version {pack.prompt_version}"
     print(f"  licence {pack.licence}{upstream}; {pack.environment}{prompt}")
+    if pack.writer != PROGRAM:
+        print(f"  written by {pack.writer}, but for {pack.writer.by_program} entries by the program")
     print(f"  at most {pack.k} memories a goal, {pack.token_budget} tokens; content {pack.content_digest}")
     for task_type, n in sorted(Counter(m.task_type.split("/")[0] for m in pack.memories).items()):
         print(f"  {n:6d}  {task_type}")

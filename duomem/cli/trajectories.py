@@ -10,14 +10,19 @@ import click
 from duomem.cli.options import TRAJECTORIES, CommandGroup, json_option
 from duomem.cli.teacher_options import price_options
 from duomem.cli.text import columns
+from duomem.cli.trajectory_formats import FORMAT_COMMANDS
 from duomem.cli.values import OutputFile
 
 _price_in, _price_out = price_options()
 
 
-@click.group(cls=CommandGroup, short_help="Look into trajectory files.")
+@click.group(cls=CommandGroup, short_help="Look into trajectory files, export and import them.")
 def trajectories() -> None:
-    """Look into the trajectory files that teachers write."""
+    """Look into the trajectory files that teachers write, and write them in the formats of others."""
+
+
+for _command in FORMAT_COMMANDS:
+    trajectories.add_command(_command)
 
 
 @trajectories.command("report")

@@ -181,6 +181,25 @@ class OutputFile(_Place):
         _check_parents(path)
 
 
+class InputPlace(_Place):
+    """A file or folder that is there; `what` names it in errors."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def check(self, path: Path) -> None:
+        if not path.exists():
+            raise FileError(f"{path}: no such {self._what}: check the path")
+
+
+class OutputPlace(_Place):
+    """A file or folder to be written."""
+
+    def check(self, path: Path) -> None:
+        _check_parents(path)
+
+
 class OutputFolder(_Place):
     """A folder to be written."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from duomem.memory_packs.consolidate import consolidate, count_tokens, fit
+from duomem.memory_packs.consolidate import consolidate, consolidate_wordings, count_tokens, fit
 from duomem.memory_packs.memory import MAX_SOURCES, Memory
 
 
@@ -61,6 +61,39 @@ def test_titles_tell_goals_apart_where_nothing_else_does() -> None:
     assert consolidate(unnamed) == unnamed
     named = [_memory("a", TAKE, task=task) for task in titles]
     assert len(consolidate(named)) == 1 and consolidate(named, by_title=True) == named
+
+
+def test_other_wordings_are_one() -> None:
+    told = [
+        _memory("a", "search the bed and then the shelf", TAKE, "go to desk", "move mug to desk"),
+        _memory("b", "search shelf", "take the mug from the shelf", "go to the desk", "move it, the mug, to desk"),
+        _memory("c", "search shelf", TAKE, "go with mug to desk", "move mug to desk"),
+    ]
+
+    def naming(step: str) -> list[str]:
+        return [
+            word for word in step.replace(",", "").split() if word not in ("the", "and", "then", "to", "it", "with")
+        ]
+
+    assert consolidate(told) == told
+    [entry] = consolidate_wordings(told, naming)
+    assert entry.steps == told[0].steps and [game for game, _ in entry.sources] == list("abc")
+    assert consolidate_wordings([entry, *told], naming) == [entry]
+
+
+def test_wordings_that_say_other_things_are_kept() -> None:
+    one = _memory("a", "search shelf", TAKE, "go to desk", "move mug to desk")
+    other = [
+        replace(one, steps=("search shelf", TAKE, "go to desk", "move mug to desk", "use lamp")),
+        replace(one, steps=("move mug to desk", "go to desk", TAKE, "search shelf")),
+        replace(one, kind="avoid"),
+        replace(one, target_type="bed"),
+        replace(one, steps=("search bed", *one.steps[1:])),
+    ]
+    assert consolidate_wordings([one, *other], str.split) == [one, *other]
+    titled = [one, replace(one, task="find a mug and put it in desk.")]
+    assert len(consolidate_wordings(titled, str.split)) == 1
+    assert consolidate_wordings(titled, str.split, by_title=True) == titled
 
 
 def test_sources_are_bounded() -> None:

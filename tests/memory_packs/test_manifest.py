@@ -11,10 +11,12 @@ import pytest
 
 from duomem.core.stats import wilson
 from duomem.memory_packs.manifest import (
+    PROGRAM,
     UNRELEASED,
     Evaluation,
     Release,
     Teacher,
+    Writer,
     manifest_from_json,
     manifest_to_json,
 )
@@ -44,6 +46,14 @@ def test_a_release_comes_back() -> None:
     teacher = Teacher("llm", "some-model", "4", "d" * 64)
     assert manifest_from_json(_said(), _refuse) == ("n", teacher, "0" * 64, RELEASE)
     assert UNRELEASED.release() == UNRELEASED and RELEASE.release() == RELEASE
+
+
+def test_who_wrote_it_comes_back() -> None:
+    """A pack that the program wrote says nothing of it, as before."""
+    assert "writer" not in _said()
+    written = replace(RELEASE, writer=Writer("llm", "org/model", "4", "d" * 64, 7))
+    said = json.loads(json.dumps(manifest_to_json("n", Teacher("expert"), "", written)))
+    assert manifest_from_json(said, _refuse)[3] == written and str(written.writer) == "llm:org/model/4"
 
 
 @pytest.mark.parametrize("player", ["expert/1", "student:0123456789ab", "llm:a-model/2", "random"])
@@ -83,6 +93,11 @@ def test_a_row_has_its_interval() -> None:
                 ({"high": "1"}, " has another interval"),
             )
         ),
+        *(({"writer": v}, "writer is not an object") for v in ("program", None, {}, {"kind": "llm"})),
+        ({"writer": asdict(PROGRAM)}, "writer says what"),
+        ({"writer": asdict(Writer("llm", "\u202e"))}, "writer.id is not a line"),
+        ({"writer": asdict(Writer("llm", prompt_digest="d"))}, "writer.prompt_digest is no SHA-256"),
+        *(({"writer": asdict(Writer("llm")) | {"by_program": v}}, "writer.by_program is not") for v in (-1, True, "1")),
         ({"code": "import os"}, "'code' is none that"),
     ],
     ids=lambda value: str(value)[:40],
