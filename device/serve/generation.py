@@ -45,12 +45,11 @@ def generate(
     """The pieces of an answer, on the thread that owns the engine; None where nothing is to be told yet."""
     sampler = Sampler(request.temperature, request.top_p, request.seed)
     stream = TextStream(tokenizer.decode, request.stop)
-    ready = yield from cache.prefill(request.prompt)
-    session, logits = ready.session, ready.logits
-    metrics.add("tokens_reused_total", ready.reused)
-    metrics.add("tokens_prefilled_total", len(request.prompt) - ready.reused)
     pending: list[Token] = []
-    try:
+    with cache.prompt(request.prompt) as prompt:
+        logits = yield from prompt.prefill()
+        metrics.add("tokens_reused_total", prompt.reused)
+        metrics.add("tokens_prefilled_total", len(request.prompt) - prompt.reused)
         for n in range(1, request.max_tokens + 1):
             id = sampler.pick(logits)
             pending.append(_token(id, logits, request.top))
@@ -58,17 +57,15 @@ def generate(
             finished = "stop" if id in request.stop_ids or stream.stopped else None
             finished = finished or ("length" if n == request.max_tokens else None)
             if finished:
-                yield Piece(text + stream.finish(), tuple(pending), finished, ready.reused)
+                yield Piece(text + stream.finish(), tuple(pending), finished, prompt.reused)
                 return
             if text:
-                yield Piece(text, tuple(pending), None, ready.reused)
+                yield Piece(text, tuple(pending), None, prompt.reused)
                 pending.clear()
             else:
                 yield None
-            logits = session.decode(id)
+            logits = prompt.session.decode(id)
             metrics.add("tokens_decoded_total")
-    finally:
-        session.close()
 
 
 def _token(id: int, logits: np.ndarray, top: int | None) -> Token:

@@ -21,8 +21,8 @@ from duomem.device.serve.prefix_cache import PIECE, PrefixCache
 from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import Retriever
 
-_BESIDE = 1 + len(PROTOCOLS) + 1
-"""Sessions beside the kept ones and the episodes': the answer's, one for each agent's system text, a fork's."""
+_BESIDE = 1 + len(PROTOCOLS)
+"""Sessions beside the kept ones and the episodes': the answer's, and one for each agent's system text."""
 
 
 class Student:
