@@ -30,6 +30,7 @@ DEVICE_ROOMS = {
     "agent": {"engine", "alfworld"},
     "doctor": {"engine", "alfworld"},
     "bench": {"engine", "agent"},
+    "serve": {"engine", "agent", "alfworld"},
     "install": {"engine"},
 }
 """What each folder of device may use of the others."""

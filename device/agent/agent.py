@@ -31,6 +31,7 @@ from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Env, Observation
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.game_files import split_of
+from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.manifest import MANIFEST
 from duomem.device.engine.session import Engine, Session
 from duomem.memory_packs.memory import Memory
@@ -67,6 +68,15 @@ class Episode:
     def commands(self) -> tuple[str, ...]:
         """The commands given, in order."""
         return tuple(step.action for step in self.trajectory.steps)
+
+
+def check_prompt_version(bundle: Bundle) -> None:
+    """Raises BundleError if the bundle's student was trained on other prompts than this duomem's."""
+    if bundle.prompt_version not in (None, PROMPT_VERSION):
+        raise BundleError(
+            f"{bundle.folder / MANIFEST}: field prompt_version is {bundle.prompt_version}, this "
+            f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem"
+        )
 
 
 class Agent:
@@ -155,11 +165,7 @@ class Agent:
         examples = None if chat_examples is None else read_examples(Path(chat_examples))
         engine = TvmEngine.load(Path(bundle), device, context_length)
         folder = engine.bundle.folder
-        if engine.bundle.prompt_version not in (None, PROMPT_VERSION):
-            raise BundleError(
-                f"{folder / MANIFEST}: field prompt_version is {engine.bundle.prompt_version}, this "
-                f"duomem prompts in version {PROMPT_VERSION}: compile a student trained with this duomem"
-            )
+        check_prompt_version(engine.bundle)
         player = f"student:{sha256_input(folder / MANIFEST, 'bundle')[:12]}"
         tokenizer = PromptTokenizer(engine.bundle.tokenizer_file, engine.vocab_size)
         retriever = found.retriever if found and found.memories else None
@@ -226,12 +232,17 @@ class Agent:
             played.ended,
         )
 
-    def policy(self, intro: str, game: str) -> Policy:
+    def policy(
+        self, intro: str, game: str, on_recall: Callable[[Sequence[Memory]], None] = lambda memories: None
+    ) -> Policy:
         """The model's policy for an episode that the caller runs, and closes.
 
-        intro: the first observation's text. game: digest of the game, of which no memory is shown.
+        intro: the first observation's text. game: digest of the game, of which no memory is shown. on_recall: called
+        with the memories shown first, and again with those shown later, if any are.
         """
-        return self._policy(self._system.fork, intro, recall(self._memories, intro, self._k, game), game)
+        memories = recall(self._memories, intro, self._k, game)
+        on_recall(memories)
+        return self._policy(self._system.fork, intro, memories, game, on_recall)
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""

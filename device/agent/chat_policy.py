@@ -56,13 +56,13 @@ CHAT_FORMATS = {"chatml": ChatFormat("<|im_start|>", "system", "user", "assistan
 
 
 class ChatTokenizer:
-    """Turns chats into token ids with a model's own tokenizer."""
+    """Turns chats into token ids with a model's own tokenizer. end: id of the token that ends a turn."""
 
     def __init__(self, tokenizer: PromptTokenizer, chat_format: ChatFormat = CHAT_FORMATS["chatml"]) -> None:
         """Raises ModelError if one of the format's special tokens is none of this tokenizer's."""
         self._tokenizer = tokenizer
         self._format = chat_format
-        self._start, self._end = self._special(chat_format.start), self._special(chat_format.end)
+        self._start, self.end = self._special(chat_format.start), self._special(chat_format.end)
         self._newline = tokenizer.encode("\n")
 
     def _special(self, token: str) -> int:
@@ -92,18 +92,22 @@ class ChatTokenizer:
 
     def question(self, shown: str) -> list[int]:
         """A user's turn that shows a text, and the beginning of the assistant's turn."""
-        return [
-            *self._turn(self._format.user, shown),
-            self._start,
-            *self._tokenizer.encode(f"{self._format.assistant}\n"),
-        ]
+        return self.conversation([("user", shown)])
+
+    def conversation(self, turns: Sequence[tuple[str, str]]) -> list[int]:
+        """A whole chat, and the beginning of the assistant's next turn. turns: (role, text), the role "system", "user"
+        or "assistant".
+        """
+        names = {"system": self._format.system, "user": self._format.user, "assistant": self._format.assistant}
+        tokens = [token for role, text in turns for token in self._turn(names[role], text)]
+        return [*tokens, self._start, *self._tokenizer.encode(f"{self._format.assistant}\n")]
 
     def reply(self, command: str) -> list[int]:
         """What follows `question` if the assistant gives this command, the end of its turn included."""
-        return [*self._tokenizer.encode(command), self._end]
+        return [*self._tokenizer.encode(command), self.end]
 
     def _turn(self, role: str, content: str) -> list[int]:
-        return [self._start, *self._tokenizer.encode(f"{role}\n{content}"), self._end, *self._newline]
+        return [self._start, *self._tokenizer.encode(f"{role}\n{content}"), self.end, *self._newline]
 
 
 class ChatPolicy(Policy):

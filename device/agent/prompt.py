@@ -87,6 +87,7 @@ class PromptTokenizer:
 
     Every piece is encoded on its own and without special tokens, in training and in playing alike; there is no chat
     template. Before the first one stands what the tokenizer itself begins a text with. special_tokens: ids by name.
+    start: ids of what a text begins with, none for most tokenizers.
     """
 
     def __init__(self, path: Path, vocab_size: int | None = None) -> None:
@@ -100,8 +101,8 @@ class PromptTokenizer:
             raise ModelError(f"{path}: this tokenizer has no token for a newline: take a model of another kind")
         self.newline = newline[-1]
         begins = (n for n in range(len(text)) if text[n : n + len(newline)] == newline)
-        self._start = text[: next(begins, 0)]
-        if vocab_size is not None and max(self._start, default=0) >= vocab_size:
+        self.start = text[: next(begins, 0)]
+        if vocab_size is not None and max(self.start, default=0) >= vocab_size:
             raise ModelError(f"{path}: begins a text with a token that its model does not have: copy the model again")
 
     def encode(self, text: str) -> list[int]:
@@ -116,7 +117,7 @@ class PromptTokenizer:
         """The fixed first tokens of every episode, a BOS among them if this tokenizer begins texts with one (Gemma's,
         Llama 3's); an engine prefills them once and forks.
         """
-        return [*self._start, *self.encode(SYSTEM)]
+        return [*self.start, *self.encode(SYSTEM)]
 
     def head(self, intro: str, memories: Sequence[str] = ()) -> list[int]:
         """Token ids of `head`."""

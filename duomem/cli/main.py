@@ -28,6 +28,7 @@ from duomem.cli.options import CommandGroup
 from duomem.cli.pack import pack
 from duomem.cli.play import play
 from duomem.cli.report import report
+from duomem.cli.serve import serve
 from duomem.cli.student import student
 from duomem.cli.teach import teach
 from duomem.cli.train import train
@@ -49,6 +50,7 @@ _COMMANDS = (
     report,
     compare,
     bench,
+    serve,
     kit,
     deploy,
     doctor,

@@ -1,0 +1,148 @@
+"""The one thread that owns the engine, and the bounded queue before it: TVM's engine is not re-entrant.
+
+Work is an iterator; between two of its items a client may leave and the server may stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from duomem.device.serve.api_error import ApiError, failed
+from duomem.device.serve.metrics import Metrics
+
+Work = Callable[[], Iterator[Any]]
+"""Makes the iterator that is run on the engine's thread. What it yields is sent to the client, None is not."""
+Result = TypeVar("Result")
+
+_END = object()
+_LONGEST_WAIT = 60
+
+
+class Ticket:
+    """A client's place in the queue, on its event loop."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.left = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def items(self) -> AsyncIterator[Any]:
+        """What the work yields, as it comes. Raises what the work raised."""
+        while (item := await self._items.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def put(self, item: Any) -> None:
+        """Send an item from any thread. A loop that is closed has no client left."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+
+
+class EngineThread:
+    """Runs work in the order it came. metrics: gets the queue's depth, the seconds at work and who left."""
+
+    def __init__(self, most_waiting: int, metrics: Metrics) -> None:
+        self._most_waiting = most_waiting
+        self._metrics = metrics
+        self._changed = threading.Condition()
+        self._waiting: deque[Ticket | Future[Any]] = deque()
+        self._calls: dict[Future[Any], Callable[[], Any]] = {}
+        self._running: Ticket | None = None
+        self._stopped = False
+        self._mean_seconds = 1.0
+        metrics.gauge("queue_depth", lambda: len(self._waiting))
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Run `function` on the thread, before what waits, and wait for it. Raises what it raises."""
+        future: Future[Result] = Future()
+        with self._changed:
+            self._calls[future] = function
+            self._waiting.appendleft(future)
+            self._changed.notify()
+        return future.result()
+
+    def submit(self, work: Work) -> Ticket:
+        """Queue work for the client on this event loop. Raises ApiError, status 503, if the queue is full."""
+        ticket = Ticket(work)
+        with self._changed:
+            if self._stopped:
+                raise ApiError(503, "the server stops", code="stopping", retry_after=5)
+            if len(self._waiting) >= self._most_waiting:
+                wait = min(_LONGEST_WAIT, max(1, round(self._mean_seconds * len(self._waiting) / 2)))
+                raise ApiError(
+                    503, f"{len(self._waiting)} requests wait already: try later", code="queue_full", retry_after=wait
+                )
+            self._waiting.append(ticket)
+            self._changed.notify()
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """The ticket's client is gone or has all: work that waits is dropped, work that runs ends at its next item."""
+        ticket.left.set()
+        with self._changed, contextlib.suppress(ValueError):
+            self._waiting.remove(ticket)
+            self._metrics.add("cancelled_total")
+
+    def stop(self) -> None:
+        """End the work that runs at its next item, drop what waits, and wait for the thread."""
+        with self._changed:
+            self._stopped = True
+            for ticket in self._waiting:
+                if isinstance(ticket, Ticket):
+                    ticket.put(ApiError(503, "the server stops", code="stopping", retry_after=5))
+            self._waiting.clear()
+            if self._running is not None:
+                self._running.left.set()
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopped)
+                if self._stopped and not self._waiting:
+                    return
+                job = self._waiting.popleft()
+                self._running = job if isinstance(job, Ticket) else None
+            if isinstance(job, Future):
+                self._answer(job)
+                continue
+            started = time.perf_counter()
+            self._work(job)
+            seconds = time.perf_counter() - started
+            self._metrics.add("engine_seconds_total", seconds)
+            self._mean_seconds += (seconds - self._mean_seconds) / 8
+
+    def _answer(self, future: Future[Any]) -> None:
+        try:
+            future.set_result(self._calls.pop(future)())
+        except BaseException as e:
+            future.set_exception(e)
+
+    def _work(self, ticket: Ticket) -> None:
+        try:
+            items = ticket.work()
+            with contextlib.closing(items):  # type: ignore[type-var]
+                for item in items:
+                    if item is not None:
+                        ticket.put(item)
+                    if ticket.left.is_set():
+                        self._metrics.add("cancelled_total")
+                        ticket.put(ApiError(503, "the server stops", code="stopping", retry_after=5))
+                        return
+            ticket.put(_END)
+        except ApiError as e:
+            ticket.put(e)
+        except BaseException as e:
+            ticket.put(failed(e))
