@@ -134,7 +134,10 @@ def teacher_options(command: Command) -> Command:
             help="Most time one answer may take.",
         ),
         click.option(
-            "--style", default="react", metavar="NAME", help="Prompt style: react, action, or a TOML file of your own."
+            "--style",
+            default="react",
+            metavar="NAME",
+            help="Prompt style: react, action, student (one of this kit, served), or a TOML file of your own.",
         ),
         click.option(
             "--list-admissible/--no-list-admissible",

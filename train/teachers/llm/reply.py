@@ -24,6 +24,9 @@ _BULLET = re.compile(r"^\s*(?:[-+•–]|\(?\d{1,2}[.):])\s+")
 _VERB = re.compile(
     r"(?:go to|open|close|take|move|put|clean|heat|cool|use|examine|slice)\s+\w|(?:look|inventory|help)$", re.I
 )
+_SUBJECT = re.compile(
+    r"(?:i|you|we|let's|let me)\b(?:'ll| will| would| should| can| have to| need to| must| now)*(?: to)? |to ", re.I
+)
 _PUT = re.compile(r"put (.+?) (?:in/on|into|onto|in|on|inside) (.+)")
 _DRESS = " \t\"'`*_.,;:!“”‘’«»{}[]()<>"
 _QUOTES = " \t\"'`*_,{}“”"
@@ -75,7 +78,10 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _undressed(line: str) -> str:
-    return _BULLET.sub("", _PROMPT.sub("", line)).strip(_DRESS)
+    """The line without a prompt sign, bullet, quotes or, before a verb, a subject: "you go to desk 1"."""
+    bare = _BULLET.sub("", _PROMPT.sub("", line)).strip(_DRESS)
+    subject = _SUBJECT.match(bare)
+    return bare[subject.end() :] if subject and _VERB.match(bare, subject.end()) else bare
 
 
 def clean(line: str) -> str:

@@ -15,7 +15,7 @@ from duomem.core.chat.model import Message
 from duomem.core.errors import ConfigError
 from duomem.core.files import digest_of, read_toml
 
-STYLES = ("react", "action")
+STYLES = ("react", "action", "student")
 """Those that duomem brings, styles/NAME.toml."""
 _EXAMPLES = "examples.toml"
 _COMMANDS = "{commands}"

@@ -9,6 +9,7 @@ import pytest
 
 from duomem.core.chat.model import Message
 from duomem.core.errors import UserError
+from duomem.device.agent.prompt import SYSTEM
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
 from duomem.train.teachers.llm.reply import read_reply
@@ -17,7 +18,7 @@ from duomem.train.teachers.llm.style import STYLES, find_style
 GOOD = 'version = 1\nsystem = "S"\nnew_game = "N "\nadmissible = " [{commands}]"\nanswer = "{thought}|{action}"\n'
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", [name for name in STYLES if name != "student"])
 def test_the_styles_duomem_brings(name: str) -> None:
     """Two examples; what they answer is read back as it was meant, and no old word is taught."""
     style = find_style(name)
@@ -30,6 +31,10 @@ def test_the_styles_duomem_brings(name: str) -> None:
     assert [bool(r.thought) for r in replies] == [name == "react"] * len(turns)
     assert sum("Your task is to: " in m.content for m in messages) == 2
     assert not any(re.search(r"\bput \w+ \d+ in", m.content) for m in messages)
+
+
+def test_a_served_student_is_told_what_it_was_trained_on() -> None:
+    assert find_style("student").opening() == [Message("system", SYSTEM.strip())]
 
 
 def test_the_digest_is_of_all_that_is_told(tmp_path: Path) -> None:
