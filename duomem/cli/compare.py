@@ -58,6 +58,14 @@ _NAME = "compare"
     help="The teacher's episodes on these games.",
 )
 @click.option(
+    "--teacher-endpoint",
+    "endpoint",
+    metavar="URL",
+    help="Play the teacher too: a model behind an OpenAI-compatible endpoint, asked as `duomem teach` asks it.",
+)
+@click.option("--teacher-model", "model", metavar="NAME", help="Name of the model at --teacher-endpoint.")
+@click.option("--teacher-style", "style", default="react", metavar="NAME", help="Its prompt style, see `duomem teach`.")
+@click.option(
     "--row",
     "rows",
     type=Labelled(InputFile("episode file")),
@@ -93,6 +101,9 @@ def compare(
     taught: str,
     pack: Path | None,
     teacher: Path | None,
+    endpoint: str | None,
+    model: str | None,
+    style: str,
     rows: tuple[tuple[str, Path], ...],
     protocols: tuple[str, ...],
     play: PlayConfig,
@@ -114,8 +125,16 @@ def compare(
     own = dict(lora_self)
     _check(base, base_self, lora, own)
     _check_rows(rows)
+    if (endpoint is None) != (model is None):
+        raise click.UsageError("--teacher-endpoint and --teacher-model go together: give both or neither.")
+    if endpoint and teacher:
+        raise click.UsageError(
+            "--teacher-endpoint: --teacher FILE has the teacher's episodes already: give one of them."
+        )
     for bundle in filter(None, (base, *(bundle for _, bundle in lora))):
         check_context(bundle, play.context_length)
+    if endpoint and model:
+        teacher = _play_teacher(endpoint, model, style, play.max_steps, games, out)
     students = tuple(Student(bundle, seed, own.get(seed)) for seed, bundle in lora)
     grid = AblationGrid(
         (Student(base, "", base_self),) if base else (),
@@ -145,6 +164,20 @@ def compare(
         page = make_page("Students compared", "", results, ["duomem", *words], facts)
         write_page(out, _NAME, page)
     print(f"\n{page.markdown()}\n{out / f'{_NAME}.md'}")
+
+
+def _play_teacher(endpoint: str, model: str, style: str, max_steps: int, games: GameChoice, out: Path) -> Path:
+    """The file of the teacher's episodes on the games, one each."""
+    from duomem.core.chat.endpoint import Endpoint, EndpointModel
+    from duomem.train.teachers.llm.policy import Asking
+    from duomem.train.teachers.llm.style import find_style
+    from duomem.train.teachers.llm.teach import LlmTeaching, teach_llm
+
+    asked = EndpointModel(Endpoint.of_environment(model, endpoint))
+    file = out / "episodes" / "teacher.jsonl"
+    teaching = LlmTeaching(Asking(find_style(style), style != "student"), max_steps)
+    teach_llm(games.files(), games.split, asked, file, teaching, games.goals)
+    return file
 
 
 def _check(base: Path | None, base_self: Path | None, lora: tuple[tuple[str, Path], ...], own: dict[str, Path]) -> None:

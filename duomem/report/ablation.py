@@ -11,7 +11,7 @@ from pathlib import Path
 
 from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
-from duomem.core.trajectory import task_id
+from duomem.core.trajectory import read_trajectories, task_id
 from duomem.device.agent.baseline_player import MatcherConfig, RandomConfig
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, PlayerConfig, episode_file, evaluate
 from duomem.device.alfworld.annotations import TEMPLATES, Goals
@@ -37,7 +37,7 @@ class Student:
 @dataclass(frozen=True)
 class AblationGrid:
     """base, lora: the students of each kind, LoRA ones one a training seed; taught: what the LoRA learnt from, a
-    key of TAUGHT. pack: the teacher's memories; teacher: its own episodes on these games, played by taught.
+    key of TAUGHT. pack: the teacher's memories; teacher: a teacher's own episodes on these games.
     rows: other episodes on these games, by the name of their row.
     """
 
@@ -88,7 +88,7 @@ def run_grid(
     played = [task_id(sha256_input(task.path, "game"), task.goal_source) for task in grid.goals.tasks(games)]
     others = [Condition(name, NOT_STATED, (file,)) for name, file in grid.rows]
     if grid.teacher is not None:
-        others.append(Condition("teacher", "is the " + TAUGHT[grid.taught], (grid.teacher,)))
+        others.append(Condition("teacher", f"is the {_player(grid.teacher)}", (grid.teacher,)))
     given = [read_result(condition, played) for condition in others]
     for protocol in grid.protocols:
         for entry in planned:
@@ -158,6 +158,12 @@ def _check_author(pack: Pack, memory: str) -> None:
             f"pack {pack.name} (sha256 {pack.digest[:12]}): its memories are by {pack.author}, that is no "
             f"{memory}: give the pack of the {'student' if memory == SELF else 'teacher'}"
         )
+
+
+def _player(file: Path) -> str:
+    """Who played a file's episodes, in words: "LLM teacher qwen3"."""
+    kind, _, name = next((t.player for t in read_trajectories(file)), NOT_STATED).partition(":")
+    return f"{TAUGHT[kind]} {name}".rstrip() if kind in TAUGHT else TAUGHT.get(kind.partition("/")[0], kind)
 
 
 def _writers(packs: Sequence[Pack]) -> str:

@@ -18,6 +18,8 @@ from duomem.core.stats import wilson
 from duomem.core.trajectory import from_json
 
 POOLED = "all"
+_ASKED = ("prompt_tokens", "completion_tokens")
+"""Of a model that is asked over and over: every answer's prompt counts again."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Run:
     """Episodes of one file, None for several files' together. won: by task_id, in the order played; inputs:
     what the file was made from.
 
-    steps: mean; seconds, tokens: means, None where the player has none (a programmatic teacher).
+    steps: mean; seconds, tokens: means, None where the player has none (a programmatic teacher). Tokens are those run
+    through a student, or those a language model was asked and answered with.
     """
 
     file: Path | None
@@ -169,6 +172,9 @@ def read_run(file: Path, tasks: Collection[str] | None = None) -> Run:
     sidecar = sidecar_of(file)
     inputs = read_json(sidecar, "record of inputs") if sidecar.is_file() else {}
     steps = sum(len(row["steps"]) for row in rows) / len(rows)
+    if all(isinstance(row.get("usage"), dict) for row in rows):
+        rows = [row["usage"] for row in rows]
+        return Run(file, inputs, won, steps, _mean_of(rows, "seconds"), _mean_of(rows, *_ASKED))
     return Run(file, inputs, won, steps, _mean_of(rows, "seconds"), _mean_of(rows, "prefilled", "decoded"))
 
 

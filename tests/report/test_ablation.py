@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_endpoint import FakeEndpoint
 from fakes import fake_agent
 
 from duomem.cli.main import main
@@ -140,6 +141,21 @@ def test_other_episodes_are_rows(loaded: list[EvalConfig], capsys: pytest.Captur
     loaded.clear()
     assert _compare(*given, "--max-steps", "2", "--row", "few=few.jsonl") == 1
     assert "few.jsonl: lacks 1 of the games asked for" in capsys.readouterr().err and not loaded
+
+
+def test_the_teacher_behind_an_endpoint_plays_too(
+    loaded: list[EvalConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openai", reason="openai is not installed: pip install duomem[llm]")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with FakeEndpoint().serving() as endpoint:
+        asked = ("--base", "base", "--protocol", "free", "--teacher-endpoint", endpoint.url)
+        assert _compare(*asked) == 2
+        assert "--teacher-endpoint and --teacher-model go together" in capsys.readouterr().err
+        assert _compare(*asked, "--teacher-model", "fake", "--max-steps", "18") == 0
+    teacher = _conditions()["free", "teacher"]
+    assert teacher["taught"] == "is the LLM teacher fake" and 0 < teacher["success"] <= 1
+    assert teacher["seconds"] > 0 and teacher["tokens"] > teacher["steps"]
 
 
 def test_nothing_is_played_twice(loaded: list[EvalConfig]) -> None:
