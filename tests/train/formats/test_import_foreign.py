@@ -31,7 +31,8 @@ def games(generated_games: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def played(games: list[Path]) -> list[Trajectory]:
-    return [play_expert(load_game(path), {}, "train", 50) for path in games[:3]]
+    """Of different task types."""
+    return [play_expert(load_game(path), {}, "train", 50) for path in games[::6]]
 
 
 def _messages(t: Trajectory) -> list[Row]:
@@ -74,7 +75,7 @@ def test_games_are_found_by_what_names_them(
 ) -> None:
     """The first observation, cut to the room and a goal of the writer's own, tells no game."""
     rows = []
-    for path, t in zip(games, played, strict=False):
+    for path, t in zip(games[::6], played, strict=True):
         first, *rest = _messages(t)
         first = {"role": "user", "content": first["content"].replace(t.goal, "do as you like")}
         rows.append({**naming(path, t), "messages": [first, *rest]})
