@@ -99,19 +99,27 @@ def test_a_thousand_episodes_with_faults(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_kill_loses_and_repeats_nothing(many_games: Path, tmp_path: Path, quiet: list[dict[str, Any]]) -> None:
-    """SIGKILL twice in the middle; what was finished by then is not asked for again."""
+    """SIGKILL twice in the middle, then Ctrl-C; what was finished by then is not asked for again."""
     out, partial = tmp_path / "t.jsonl", tmp_path / "t.jsonl.partial"
     with FakeEndpoint(delay=0.01).serving() as fake:
         kept: list[str] = []
-        for least in (5, 15):
+        for least, sign in ((4, signal.SIGKILL), (12, signal.SIGKILL), (20, signal.SIGINT)):
             words = [sys.executable, "-m", "duomem.cli.main", *_words(many_games, fake, out)]
-            process = subprocess.Popen(words, env=dict(os.environ), stderr=subprocess.PIPE)
+            process = subprocess.Popen(
+                words,
+                env=dict(os.environ),
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
             deadline = time.monotonic() + 120
             while not partial.exists() or partial.read_bytes().count(b"\n") <= least:
                 assert process.poll() is None and time.monotonic() < deadline, process.stderr
                 time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.send_signal(sign)
+            _, said = process.communicate(timeout=60)
+            if sign == signal.SIGINT:
+                assert process.returncode == 130 and said.startswith("duomem: interrupted: ") and said.count("\n") == 1
             lines = [line for line in partial.read_text().splitlines(keepends=True) if line.endswith("\n")]
             assert lines[: len(kept)] == kept and not out.exists()
             kept = lines
