@@ -99,12 +99,12 @@ def test_a_thousand_episodes_with_faults(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_kill_loses_and_repeats_nothing(many_games: Path, tmp_path: Path, quiet: list[dict[str, Any]]) -> None:
-    """SIGKILL twice in the middle, then Ctrl-C; what was finished by then is not asked for again."""
+    """SIGKILL in the middle, then Ctrl-C; what was finished by then is not asked for again."""
     out, partial = tmp_path / "t.jsonl", tmp_path / "t.jsonl.partial"
     with FakeEndpoint(delay=0.01).serving() as fake:
         kept: list[str] = []
-        for least, sign in ((4, signal.SIGKILL), (12, signal.SIGKILL), (20, signal.SIGINT)):
-            words = [sys.executable, "-m", "duomem.cli.main", *_words(many_games, fake, out)]
+        for least, sign in ((3, signal.SIGKILL), (8, signal.SIGINT)):
+            words = [sys.executable, "-m", "duomem.cli.main", *_words(many_games, fake, out, "--limit", "16")]
             process = subprocess.Popen(
                 words,
                 env=dict(os.environ),
@@ -124,9 +124,11 @@ def test_a_kill_loses_and_repeats_nothing(many_games: Path, tmp_path: Path, quie
             assert lines[: len(kept)] == kept and not out.exists()
             kept = lines
         fake.begun.clear()
-        assert main(_words(many_games, fake, out)) == 0
-    assert _rows(out) == quiet and not partial.exists()
-    assert sum(fake.begun.values()) == 40 - (len(kept) - 1)
+        assert main(_words(many_games, fake, out, "--limit", "16")) == 0
+    rows = _rows(out)
+    games = {row["game"] for row in rows}
+    assert len(games) == len(rows) == 16 and rows == [row for row in quiet if row["game"] in games]
+    assert not partial.exists() and sum(fake.begun.values()) == 16 - (len(kept) - 1)
 
 
 def test_a_budget(many_games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
