@@ -186,8 +186,10 @@ def test_the_environment_names_the_endpoint(
         (["--teacher", "openai", "--model", "m", "--style", "haiku"], "--style haiku: is none of"),
         (["--teacher", "openai", "--model", "m", "--endpoint", "x:1"], "--endpoint x:1: is no address"),
         (["--teacher", "openai", "--model", "m", "--max-cost", "3"], "at what price"),
+        (["--teacher", "openai", "--model", "m", "--max-cost", "nan"], "nan is not a number"),
+        (["--teacher", "openai", "--model", "m", "--timeout", "inf"], "inf is not a number"),
         (["--teacher", "hf", "--model", "absent"], "absent: no config.json"),
-        (["--teacher", "hf", "--model", ".", "--key-env", "A"], "leave out --endpoint and --key-env"),
+        (["--teacher", "hf", "--model", ".", "--key-env", "A"], "--key-env: means nothing to --teacher hf"),
     ],
     ids=lambda words: " ".join(words),
 )
