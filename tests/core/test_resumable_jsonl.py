@@ -46,6 +46,18 @@ def test_a_finished_file_is_only_read(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before
 
 
+def test_a_finished_file_may_be_arranged(tmp_path: Path) -> None:
+    """Rows that came in any order are sorted for the finished file, after a break too."""
+    path = tmp_path / "rows.jsonl"
+    _write(path, [ROWS[2], ROWS[0]])
+    with ResumableJsonl(path, INPUTS) as lines:
+        assert lines.rows == [ROWS[2], ROWS[0]]
+        lines.append(ROWS[1])
+        lines.finish(sorted(lines.rows, key=lambda row: row["row"]))
+        assert lines.rows == ROWS[:3]
+    assert ResumableJsonl(path, INPUTS).rows == ROWS[:3]
+
+
 @pytest.mark.parametrize("torn", [b"", b'{"row": 2, "te', b'{"row": 2}', b"\x00\x00\x00", b"\xff\n"])
 def test_an_interrupted_file_goes_on(tmp_path: Path, torn: bytes) -> None:
     whole = tmp_path / "whole.jsonl"

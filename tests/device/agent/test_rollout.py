@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from duomem.core.chat.faults import NoAnswer
 from duomem.core.trajectory import Step, from_json
-from duomem.device.agent.policy import Policy
-from duomem.device.agent.rollout import rollout
+from duomem.device.agent.policy import AsyncPolicy, Policy
+from duomem.device.agent.rollout import rollout, rollout_async
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
@@ -85,6 +88,48 @@ def test_a_full_context_ends_it_as_lost(game: Game) -> None:
     played = rollout(env, Script(["look", "dance"]), first, 50)
     assert played.ended == "context" and len(played.steps) == 2
     assert played.last.text == "Nothing happens." and not played.trajectory(game, "train", "x").won
+
+
+class Awaited(AsyncPolicy):
+    """A script whose commands are waited for, with a thought behind each; without one left it has no answer."""
+
+    def __init__(self, script: Script, error: Exception) -> None:
+        self._script, self._error = script, error
+
+    async def act(self, observation: Observation, /) -> str:
+        await asyncio.sleep(0)
+        try:
+            command = self._script.act(observation)
+        except ContextFull:
+            raise self._error from None
+        self.is_noise, self.thought = self._script.is_noise, f"so {command}"
+        return command
+
+    def observe(self, command: str, observation: Observation, /) -> None:
+        self._script.observe(command, observation)
+
+
+@pytest.mark.parametrize(("commands", "max_steps"), [(None, 50), (["!dance", "look"], 2), (["look"], 0)])
+def test_what_is_waited_for_is_played_alike(game: Game, commands: list[str] | None, max_steps: int) -> None:
+    """The same policy, asked either way, leaves the same episode, but for the thoughts."""
+    scripts = [Script(commands or game.walkthrough) for _ in range(2)]
+    env, seen = AlfworldEnv(), []
+    first = env.reset(game)
+    played = rollout(env, scripts[0], first, max_steps)
+    first = env.reset(game)
+    policy = Awaited(scripts[1], ContextFull("full"))
+    awaited = asyncio.run(rollout_async(env, policy, first, max_steps, lambda c, o: seen.append((c, o))))
+    assert replace(awaited, steps=tuple(replace(s, thought="") for s in awaited.steps)) == played
+    assert [s.thought for s in awaited.steps] == [f"so {s.action}" for s in awaited.steps]
+    assert scripts[0].told == scripts[1].told == seen
+
+
+@pytest.mark.parametrize(("error", "ended"), [(ContextFull("full"), "context"), (NoAnswer("none"), "unanswered")])
+def test_where_no_command_is_to_be_had_it_ends(game: Game, error: Exception, ended: str) -> None:
+    env = AlfworldEnv()
+    first = env.reset(game)
+    played = asyncio.run(rollout_async(env, Awaited(Script(["look"]), error), first, 50))
+    assert (played.ended, len(played.steps), played.last.won) == (ended, 1, False)
 
 
 def test_the_trajectory(game: Game) -> None:

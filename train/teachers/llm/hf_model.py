@@ -160,14 +160,20 @@ class _Generator:
             eos_token_id=sorted(self._ends),
             pad_token_id=pad,
         )
-        with torch.inference_mode():
-            out = self._model.generate(
-                ids,
-                attention_mask=mask,
-                generation_config=config,
-                logits_processor=LogitsProcessorList([_draws(questions, prompts)]),
-                stopping_criteria=StoppingCriteriaList([self._stopped(questions, width)]),
-            )
+        try:
+            with torch.inference_mode():
+                out = self._model.generate(
+                    ids,
+                    attention_mask=mask,
+                    generation_config=config,
+                    logits_processor=LogitsProcessorList([_draws(questions, prompts)]),
+                    stopping_criteria=StoppingCriteriaList([self._stopped(questions, width)]),
+                )
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"{self._folder}: {len(prompts)} prompts of up to {width} tokens do not fit into the device's memory: "
+                "give a smaller --concurrency"
+            ) from None
         return out[:, width:].tolist()
 
     def _stopped(self, questions: Sequence[_Question], width: int) -> Any:

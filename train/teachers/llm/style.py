@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from duomem.core.chat.model import Message
 from duomem.core.errors import ConfigError
@@ -117,7 +117,7 @@ def _read(path: Path, name: str) -> Style:
     return Style(name=name, version=version, stop=tuple(stop), examples=_examples()[:count], **texts)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
