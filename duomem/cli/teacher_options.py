@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +20,24 @@ if TYPE_CHECKING:
     from duomem.train.teachers.llm.teach import LlmTeaching
 
 TEACHERS = ("expert", "openai", "hf")
-_PRICE = click.FloatRange(min=0)
+
+
+class _Amount(click.FloatRange):
+    """A number from `least` on, neither infinite nor none at all."""
+
+    name = "amount"
+
+    def __init__(self, least: float = 0.0, most: float | None = None) -> None:
+        super().__init__(least, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        amount = super().convert(value, param, ctx)
+        if not math.isfinite(amount):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return amount
+
+
+_PRICE = _Amount()
 _TRIES = click.IntRange(1, 100)
 
 
@@ -55,8 +73,6 @@ class TeacherChoice:
             return EndpointModel(at), {"teacher": self.source}
         from duomem.train.teachers.llm.hf_model import HfModel
 
-        if self.endpoint or self.key_env:
-            raise click.UsageError("--teacher hf: runs on this machine: leave out --endpoint and --key-env.")
         local = HfModel(Path(self.model), self.concurrency)
         return local, {"teacher": self.source, "weights": local.digest()}
 
@@ -82,12 +98,15 @@ class TeacherChoice:
 
 _OF_EXPERT = ("jobs", "noise_rate", "misread_rate", "relabel", "synthetic", "student", "pack", "no_priors")
 
+_OF_ENDPOINT = ("endpoint", "key_env", "timeout")
+
 
 def check_given(teacher: TeacherChoice) -> None:
     """Raises UsageError for an option on the command line that is for another teacher."""
     ctx = click.get_current_context()
     of_model = [field.name for field in fields(TeacherChoice) if field.name != "source"]
-    for name in of_model if teacher.source == "expert" else _OF_EXPERT:
+    of_others = {"expert": of_model, "openai": _OF_EXPERT, "hf": _OF_EXPERT + _OF_ENDPOINT}
+    for name in of_others[teacher.source]:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{flag}: means nothing to --teacher {teacher.source}: leave it out.")
@@ -128,7 +147,7 @@ def teacher_options(command: Command) -> Command:
         ),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0.01),
+            type=_Amount(0.01),
             default=120.0,
             metavar="SECONDS",
             help="Most time one answer may take.",
@@ -146,7 +165,7 @@ def teacher_options(command: Command) -> Command:
         ),
         click.option(
             "--temperature",
-            type=click.FloatRange(0, 2),
+            type=_Amount(0, 2),
             default=0.0,
             metavar="T",
             help="Of the model's draws; 0 for the likeliest answer.",

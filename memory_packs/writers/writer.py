@@ -88,7 +88,8 @@ class ModelWriter:
         vocabulary = Vocabulary.of(draft.won, draft.lost)
         messages = prompt.first(draft.won, draft.lost, vocabulary.verbs, vocabulary.lessons, most)
         for _ in range(self.tries):
-            asked = digest_of_question(self.model.name, messages, max_tokens=prompt.max_tokens)
+            options = {"revision": self.revision, "max_tokens": prompt.max_tokens}
+            asked = digest_of_question(self.model.name, messages, **options)
             answer = answers.find(asked)
             if answer is None:
                 try:

@@ -78,7 +78,7 @@ def test_a_budget_stops_and_a_larger_one_goes_on(file: Path, capsys: pytest.Capt
         (["--max-cost", "3"], "--max-cost: means nothing to --writer program"),
         (_asking(NOWHERE, "--max-cost", "3"), "--max-cost: at what price?"),
         (_asking(NOWHERE, "--memory-format", "trajectory"), "memory format trajectory"),
-        (_asking("ftp://x"), "--endpoint: is no address"),
+        (_asking("ftp://x"), ": is no address"),
     ],
     ids=lambda value: str(value)[-40:],
 )

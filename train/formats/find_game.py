@@ -9,6 +9,7 @@ from pathlib import Path
 
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import sha256_input
+from duomem.core.progress import progress
 from duomem.core.scene import receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
@@ -30,19 +31,20 @@ class GameFinder:
         """The episode as its game plays it. Raises TrajectoryError naming `where` if there is no such game, or the game
         says something else than the file.
         """
-        reasons = []
+        faults: list[Differs] = []
         for game in self._candidates(told):
             try:
                 return replay(told, game, self._split, self._player)
             except Differs as e:
-                reasons.append(str(e))
-        if not reasons:
+                faults.append(e)
+        if not faults:
             raise TrajectoryError(
                 f"{where}: no {self._split} game of these has its name, nor its room and goal: give the --games and "
                 "--split that were played"
             )
-        others = f" (and so in {len(reasons) - 1} other games of this room and goal)" if len(reasons) > 1 else ""
-        raise TrajectoryError(f"{where}: {reasons[0]}{others}: not an episode of this game")
+        nearest = max(faults, key=lambda fault: fault.after)
+        others = f" (others of its room and goal differ too: {len(faults) - 1})" if len(faults) > 1 else ""
+        raise TrajectoryError(f"{where}: {nearest}{others}: not an episode of this game")
 
     def _candidates(self, told: Told) -> list[Game]:
         for name in told.names:
@@ -76,7 +78,7 @@ class GameFinder:
     @cached_property
     def _by_room(self) -> dict[tuple[str, ...], list[Path]]:
         found: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-        for path in self._games:
+        for path in progress(self._games, "rooms", unit="game"):
             found[_room(AlfworldEnv().reset(load_game(path)).text)].append(path)
         return dict(found)
 

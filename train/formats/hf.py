@@ -56,15 +56,15 @@ def _row(played: Trajectory) -> dict[str, Any]:
     told = told_of(played)
     facts = {**dict.fromkeys(_OPTIONAL), **(told.facts or {}), "last": played.last}
     facts["steps"] = [{**dict.fromkeys(_OWN), **step} for step in facts["steps"]]
-    messages = [{"weight": 1, **message} for message in messages_of(told)]
+    messages = [{"weight": 1 if m["role"] == "assistant" else None, **m} for m in messages_of(told)]
     return {"messages": messages, **facts}
 
 
 def read(path: Path) -> Readings:
-    """The episodes of a folder. Raises FileError."""
-    file = path / DATA
+    """The episodes of a folder, or of a file of its rows. Raises FileError."""
+    file = path / DATA if path.is_dir() else path
     if not file.is_file():
-        raise FileError(f"{file}: no such file: give a folder that duomem exported, or its rows as --format chat")
+        raise FileError(f"{file}: no such file: give a folder that duomem exported, or a file of its rows")
     for number, row in enumerate(read_jsonl(file, "dataset file"), 1):
         where = f"{file}: line {number}"
         facts = {name: value for name, value in row.items() if name != "messages" and value is not None}

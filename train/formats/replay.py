@@ -26,7 +26,11 @@ _SHOWN = 60
 
 
 class Differs(Exception):
-    """The game does not say what the file says; the message tells where."""
+    """The game does not say what the file says. after: commands that were played; the message tells where."""
+
+    def __init__(self, after: int, what: str) -> None:
+        super().__init__(what)
+        self.after = after
 
 
 class _Repeated:
@@ -49,8 +53,9 @@ class _Repeated:
         number, self._played = self._played, self._played + 1
         if number < len(self._expected) and not _is_told(observation.text, self._expected[number]):
             raise Differs(
+                number + 1,
                 f"after command {number + 1}, {command[:_SHOWN]!r}, the game says {observation.text[:_SHOWN]!r}, "
-                f"the file {self._expected[number][:_SHOWN]!r}"
+                f"the file {self._expected[number][:_SHOWN]!r}",
             )
 
     def close(self) -> None:
@@ -72,7 +77,7 @@ def replay(told: Told, game: Game, split: str, player: str) -> Trajectory:
     env = AlfworldEnv()
     first = env.reset(told_game)
     if sorted(receptacles(first.text)) != sorted(receptacles(told.observations[0])):
-        raise Differs("the file's first observation is of another room than the game's")
+        raise Differs(0, "the file's first observation is of another room than the game's")
     return rollout(env, _Repeated(told), first, len(told.said)).trajectory(told_game, split, player)
 
 

@@ -23,11 +23,14 @@ from duomem.core.errors import ChatError
 KEY = "OPENAI_API_KEY"
 URL = "OPENAI_BASE_URL"
 _CONNECT = 10.0
-_MAX_BYTES = 4 << 20
-"""Of one answer."""
+_FRAME_BYTES = 1 << 16
+_BYTES_A_TOKEN = 64
+"""Most that an answer may have around its text, and for each of its tokens."""
 _SAID = 4096
 """Bytes read of what an endpoint says with an error."""
 _AGAIN = (408, 409, 425, 429)
+_HOPELESS = 8
+"""After so many questions in a row without a usable answer it is the endpoint that is wrong, not the question."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class EndpointModel:
         self._endpoint = endpoint
         self._rng = random.Random(seed)
         self._limit = "max_tokens"
+        self._unanswered = _HOPELESS  # until there is a first answer
         timeout = openai.Timeout(endpoint.timeout, connect=min(_CONNECT, endpoint.timeout))
         self._client = openai.AsyncOpenAI(
             api_key=endpoint.key or "none",
@@ -150,7 +154,9 @@ class EndpointModel:
         backoff, failures = self._endpoint.backoff, {True: 0, False: 0}
         while True:
             try:
-                return await self._ask(question | {self._limit: max_tokens}, messages, stop)
+                found = await self._ask(question | {self._limit: max_tokens}, messages, stop)
+                self._unanswered = 0
+                return found
             except _Status as e:
                 if self._limit == "max_tokens" and e.status == 400 and "max_completion_tokens" in e.said:
                     self._limit = "max_completion_tokens"
@@ -170,9 +176,10 @@ class EndpointModel:
     async def _ask(self, question: dict[str, Any], messages: Sequence[Message], stop: Sequence[str]) -> Answer:
         """One question. Raises _Fault and _Status."""
         seconds, body = self._endpoint.timeout, bytearray()
+        most = _FRAME_BYTES + _BYTES_A_TOKEN * question[self._limit]
         try:
-            await asyncio.wait_for(self._read(question, body), seconds)
-            return read_completion(bytes(body), messages, stop, _MAX_BYTES)
+            await asyncio.wait_for(self._read(question, body, most), seconds)
+            return read_completion(bytes(body), messages, stop, most)
         except asyncio.TimeoutError:
             raise _Fault(f"{'the answer does not end' if body else 'no answer'} in {seconds:g} s", bool(body)) from None
         except self._openai.APIConnectionError as e:
@@ -180,13 +187,13 @@ class EndpointModel:
         except Unusable as e:
             raise _Fault(str(e), True) from None
 
-    async def _read(self, question: dict[str, Any], body: bytearray) -> None:
-        """Ask, and add what comes to `body`."""
+    async def _read(self, question: dict[str, Any], body: bytearray, most: int) -> None:
+        """Ask, and add what comes to `body`, at most so many bytes."""
         async with self._client.chat.completions.with_streaming_response.create(**question) as response:
             async for piece in _pieces(response.http_response):
                 body += piece
-                if len(body) > _MAX_BYTES:
-                    raise _Fault(f"the answer is longer than {_MAX_BYTES} bytes", True)
+                if len(body) > most:
+                    raise _Fault(f"the answer is longer than {most} bytes", True)
 
     def _judged(self, error: _Status) -> _Fault:
         """A status as a fault to try again after. Raises PromptTooLong and ChatError for all others."""
@@ -203,9 +210,10 @@ class EndpointModel:
     def _given_up(self, fault: _Fault) -> ChatError:
         tries = self._endpoint.backoff.tries
         what = f"{self._who}: {self._public(str(fault))}, {tries} times"
-        if fault.is_answer:
+        if fault.is_answer and self._unanswered < _HOPELESS:
+            self._unanswered += 1
             return NoAnswer(f"{what}: no more tries")
-        return ChatError(f"{what}: see that it runs, and give the same command again")
+        return ChatError(f"{what}: see that it runs and answers chats there, and give the same command again")
 
     @property
     def _who(self) -> str:

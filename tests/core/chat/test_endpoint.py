@@ -21,8 +21,8 @@ pytest.importorskip("openai", reason="openai is not installed: pip install duome
 QUICK = Backoff(tries=3, first=0.005, longest=0.02)
 SECRET = "sk-very-secret-0123456789"
 ASKED = [Message("system", "Play."), Message("user", "hello")]
-ANSWERS = {"429", "429 date", "500", "timeout", "hang up", "endless error"}
-"""Faults of an endpoint that is not there; the others are those of one that answers."""
+NOT_THERE = {"429", "429 date", "500", "timeout", "hang up", "endless error"}
+"""Faults of an endpoint that is not there or too busy; the others are those of one that answers."""
 
 
 class Parrot(FakeEndpoint):
@@ -36,6 +36,16 @@ class Parrot(FakeEndpoint):
         self._left -= 1
         self.rate = 1.0 if self._left > 0 else 0.0
         return await super()._fail(fault, writer, question)
+
+    def answer(self, question: dict) -> str:
+        return "Action: look"
+
+
+class Fickle(FakeEndpoint):
+    """Fails in one way, once its `rate` is 1."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(faults=(fault,))
 
     def answer(self, question: dict) -> str:
         return "Action: look"
@@ -74,13 +84,42 @@ def test_a_fault_is_tried_again(fault: str) -> None:
     assert fake.asked == {fault: 2, "good": 1}
 
 
+def _errors(endpoint: FakeEndpoint, times: int) -> list[ChatError]:
+    """What so many questions raise, asked by a model that had one good answer before if the endpoint was good then."""
+
+    async def ask() -> list[ChatError]:
+        model, found = EndpointModel(Endpoint("fake", endpoint.url, "", 0.3, QUICK), seed=0), []
+        if endpoint.rate == 0:
+            await model.answer(ASKED, max_tokens=7)
+            endpoint.rate = 1.0
+        for _ in range(times):
+            with pytest.raises(ChatError, match="3 times") as caught:
+                await model.answer(ASKED, max_tokens=7)
+            found.append(caught.value)
+        await model.close()
+        return found
+
+    return asyncio.run(ask())
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_tries_end(fault: str) -> None:
     """Whether the model is there makes the difference: an episode is marked, or the run stops."""
-    with Parrot(fault, 99).serving() as fake, pytest.raises(ChatError, match="3 times") as caught:
-        _answer(fake, timeout=0.3)
-    assert fake.asked == {fault: 3} and isinstance(caught.value, NoAnswer) == (fault not in ANSWERS)
-    assert "model fake at http://127.0.0.1:" in str(caught.value)
+    with Fickle(fault).serving() as fake:
+        (error,) = _errors(fake, 1)
+    assert fake.asked == {"good": 1, fault: 3} and isinstance(error, NoAnswer) == (fault not in NOT_THERE)
+    assert "model fake at http://127.0.0.1:" in str(error)
+
+
+def test_an_endpoint_that_never_answers_well_is_wrong() -> None:
+    """At first at once, later after some questions: else every episode of a run would be marked as lost."""
+    with Fickle("shape").serving() as fake:
+        fake.rate = 1.0
+        (error,) = _errors(fake, 1)
+        assert not isinstance(error, NoAnswer) and "answers chats there" in str(error)
+        fake.rate = 0.0
+        found = [isinstance(error, NoAnswer) for error in _errors(fake, 10)]
+        assert found == [True] * 8 + [False] * 2
 
 
 def test_nobody_there() -> None:

@@ -30,6 +30,10 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
         answers.add("b", ANSWER)
     whole = file.read_bytes()
     file.write_bytes(whole[:-4])
+    with Answers(file):
+        pass
+    assert file.read_bytes() == whole[: whole.index(b"\n") + 1]
+    file.write_bytes(whole[:-4])
     with Answers(file) as answers:
         assert answers.find("a") == ANSWER and answers.find("b") is None
         answers.add("b", ANSWER)

@@ -92,6 +92,13 @@ def test_lessons_from_a_lost_episode_of_the_same_task(tmp_path: Path, lost_game:
         assert without.memories[0].steps[-1] == SCRIPT[-1] and without.writer.by_program == 0
 
 
+def test_a_lost_episode_of_the_same_game_comes_first(tmp_path: Path) -> None:
+    elsewhere = told(7, [(c.replace("toaster", "microwave"), o) for c, o in LOST], won=False)
+    model = ScriptedModel(lambda messages: "")
+    _build(tmp_path, model, elsewhere, told(0, LOST, won=False), told(0), memory_format="avoid")
+    assert "toaster" in model.asked[0][1].content and "microwave" not in model.asked[0][1].content
+
+
 @pytest.mark.parametrize("memory_format", ["trajectory", "script+trajectory"])
 def test_what_no_model_writes(tmp_path: Path, memory_format: str) -> None:
     with pytest.raises(UserError, match=f"memory format {memory_format[:6]}"):

@@ -28,11 +28,16 @@ LESSON = f"{LIST}\n7. avoid clean mug with desk"
 
 
 def _write(
-    tmp_path: Path, model: ScriptedModel, count: int = 1, tries: int = 3, lost: bool = False, concurrency: int = 4
+    tmp_path: Path,
+    model: ScriptedModel,
+    count: int = 1,
+    revision: str = "",
+    lost: bool = False,
+    concurrency: int = 4,
 ) -> list[Entry]:
     drafts = [Draft(write_memory(t), t, told(0, LOST, won=False) if lost else None) for t in games(count)]
     prompt = Prompt.load("avoid" if lost else "script")
-    return ModelWriter(model, concurrency=concurrency, tries=tries).write(drafts, prompt, 60, tmp_path / "answers")
+    return ModelWriter(model, revision, concurrency).write(drafts, prompt, 60, tmp_path / "answers")
 
 
 def _after(*answers: str) -> Reply:
@@ -76,6 +81,7 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
     assert _write(tmp_path, again) == entries and not again.asked and again.closed == 1
     other = ScriptedModel(_after(WORDED), name="another")
     assert _write(tmp_path, other) == entries and len(other.asked) == 1
+    assert _write(tmp_path, newer := ScriptedModel(_after(WORDED)), revision="2") == entries and len(newer.asked) == 1
 
 
 def test_questions_at_once_are_bounded_and_entries_keep_their_order(tmp_path: Path) -> None:

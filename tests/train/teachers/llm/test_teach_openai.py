@@ -99,26 +99,36 @@ def test_a_thousand_episodes_with_faults(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_kill_loses_and_repeats_nothing(many_games: Path, tmp_path: Path, quiet: list[dict[str, Any]]) -> None:
-    """SIGKILL twice in the middle; what was finished by then is not asked for again."""
+    """SIGKILL in the middle, then Ctrl-C; what was finished by then is not asked for again."""
     out, partial = tmp_path / "t.jsonl", tmp_path / "t.jsonl.partial"
     with FakeEndpoint(delay=0.01).serving() as fake:
         kept: list[str] = []
-        for least in (5, 15):
-            words = [sys.executable, "-m", "duomem.cli.main", *_words(many_games, fake, out)]
-            process = subprocess.Popen(words, env=dict(os.environ), stderr=subprocess.PIPE)
+        for least, sign in ((3, signal.SIGKILL), (8, signal.SIGINT)):
+            words = [sys.executable, "-m", "duomem.cli.main", *_words(many_games, fake, out, "--limit", "16")]
+            process = subprocess.Popen(
+                words,
+                env=dict(os.environ),
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
             deadline = time.monotonic() + 120
             while not partial.exists() or partial.read_bytes().count(b"\n") <= least:
                 assert process.poll() is None and time.monotonic() < deadline, process.stderr
                 time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.send_signal(sign)
+            _, said = process.communicate(timeout=60)
+            if sign == signal.SIGINT:
+                assert process.returncode == 130 and said.startswith("duomem: interrupted: ") and said.count("\n") == 1
             lines = [line for line in partial.read_text().splitlines(keepends=True) if line.endswith("\n")]
             assert lines[: len(kept)] == kept and not out.exists()
             kept = lines
         fake.begun.clear()
-        assert main(_words(many_games, fake, out)) == 0
-    assert _rows(out) == quiet and not partial.exists()
-    assert sum(fake.begun.values()) == 40 - (len(kept) - 1)
+        assert main(_words(many_games, fake, out, "--limit", "16")) == 0
+    rows = _rows(out)
+    games = {row["game"] for row in rows}
+    assert len(games) == len(rows) == 16 and rows == [row for row in quiet if row["game"] in games]
+    assert not partial.exists() and sum(fake.begun.values()) == 16 - (len(kept) - 1)
 
 
 def test_a_budget(many_games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,8 +186,10 @@ def test_the_environment_names_the_endpoint(
         (["--teacher", "openai", "--model", "m", "--style", "haiku"], "--style haiku: is none of"),
         (["--teacher", "openai", "--model", "m", "--endpoint", "x:1"], "--endpoint x:1: is no address"),
         (["--teacher", "openai", "--model", "m", "--max-cost", "3"], "at what price"),
+        (["--teacher", "openai", "--model", "m", "--max-cost", "nan"], "nan is not a number"),
+        (["--teacher", "openai", "--model", "m", "--timeout", "inf"], "inf is not a number"),
         (["--teacher", "hf", "--model", "absent"], "absent: no config.json"),
-        (["--teacher", "hf", "--model", ".", "--key-env", "A"], "leave out --endpoint and --key-env"),
+        (["--teacher", "hf", "--model", ".", "--key-env", "A"], "--key-env: means nothing to --teacher hf"),
     ],
     ids=lambda words: " ".join(words),
 )
