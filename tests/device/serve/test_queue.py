@@ -118,6 +118,17 @@ def test_who_leaves_while_waiting_is_never_run(serve: Serve, gate: Gate) -> None
     assert served.metrics.value("tokens_prefilled_total") == 4
 
 
+def test_a_command_does_not_wait_for_a_long_answer(serve: Serve, gate: Gate) -> None:
+    gate.open.set()
+    served = serve(gate.engine, kept=0)
+    with served.openai().completions.create(**ANSWER | {"max_tokens": 990}, stream=True) as stream, served.http() as c:
+        next(iter(stream))
+        call = {"goal": "rest", "observation": "Now you see a bed 1."}
+        assert c.post("/v1/act", json=call).json()["step"] == 1
+        assert gate.runs < 900, "the answer was still being written"
+    served.wait_for("cancelled_total", 1)
+
+
 def test_a_failing_engine_fails_one_request(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
     def opinion(tokens: tuple[int, ...]) -> np.ndarray:
         if len(tokens) == 5:
