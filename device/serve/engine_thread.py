@@ -99,7 +99,7 @@ class EngineThread:
                     self._metrics.add("cancelled_total")
 
     def stop(self) -> None:
-        """End the work that runs at its next item, drop what waits, and wait for the thread."""
+        """Take no more work, drop what waits, and end what runs at its next item. Clients are told. Does not wait."""
         with self._changed:
             self._stopped = True
             for ticket in (*self._ahead, *self._waiting):
@@ -109,6 +109,9 @@ class EngineThread:
             for ticket in self._running:
                 ticket.left.set()
             self._changed.notify()
+
+    def join(self) -> None:
+        """Wait for the thread, which was stopped."""
         self._thread.join()
 
     def _run(self) -> None:

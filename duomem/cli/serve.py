@@ -62,7 +62,6 @@ def serve(
     play: PlayConfig,
 ) -> None:
     """Serve the student in BUNDLE over HTTP until Ctrl-C or SIGTERM: OpenAI's completions, and the agent at /v1/act."""
-    from duomem.core.errors import printable
     from duomem.device.serve.access import read_token
     from duomem.device.serve.server import ServeConfig, serve
 
@@ -71,4 +70,4 @@ def serve(
     config = ServeConfig(
         bundle, pack, play, host, port, read_token(token_env), queue, keep, episodes, float(idle), float(grace)
     )
-    serve(config, lambda url: click.echo(f"{printable(bundle.resolve().name)} is served at {url}/v1 (Ctrl-C stops)"))
+    serve(config, click.echo)
