@@ -76,6 +76,7 @@ def server(bundle: Path, *options: str) -> Iterator[tuple[str, int]]:
     finally:
         process.terminate()
         status = process.wait(60)
+    print(process.stdout.read(), end="", file=sys.stderr)
     assert status == 0, f"the server ended with {status}"
 
 
@@ -201,10 +202,15 @@ async def crowd(url: str, pid: int, args: argparse.Namespace, asks: list[Asked],
     async def one(number: int) -> None:
         rng = random.Random(number)
         while time.monotonic() < end:
-            if plays and number < len(plays):
-                await play(url, *plays[number], tally)
-            else:
-                await ask(client, model, rng.choice(asks), rng, tally)
+            try:
+                if number < len(plays):
+                    await play(url, *plays[number], tally)
+                else:
+                    await ask(client, model, rng.choice(asks), rng, tally)
+            except (openai.APIError, httpx.HTTPError) as e:
+                print(f"{time.monotonic() - began:.0f} s: {type(e).__name__}: {e}", file=sys.stderr)
+                tally.kinds["failed"] += 1
+                await asyncio.sleep(5)
 
     async def watch() -> None:
         page = os.sysconf("SC_PAGE_SIZE")

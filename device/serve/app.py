@@ -48,7 +48,7 @@ class Service:
         """POST /v1/act"""
         started = time.perf_counter()
         call = await _read(request, read_act)
-        ticket = self._thread.submit(lambda: self._student.act(call))
+        ticket = self._thread.submit(lambda: self._student.act(call), ahead=True)
         (answer,) = await self._all(request, ticket)
         self._metrics.observe("request_seconds", time.perf_counter() - started)
         return _json(answer)
@@ -56,7 +56,7 @@ class Service:
     async def end(self, request: Request) -> Any:
         """DELETE /v1/act/ID"""
         id = request.path_params["id"]
-        (answer,) = await self._all(request, self._thread.submit(lambda: self._student.end(id)))
+        (answer,) = await self._all(request, self._thread.submit(lambda: self._student.end(id), ahead=True))
         return _json(answer)
 
     async def models(self, request: Request) -> Any:

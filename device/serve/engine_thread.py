@@ -10,14 +10,14 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from duomem.device.serve.api_error import ApiError, failed
 from duomem.device.serve.metrics import Metrics
 
-Work = Callable[[], Iterator[Any]]
+Work = Callable[[], Generator[Any, None, None]]
 """Makes the iterator that is run on the engine's thread. What it yields is sent to the client, None is not."""
 Result = TypeVar("Result")
 
@@ -54,95 +54,119 @@ class EngineThread:
         self._most_waiting = most_waiting
         self._metrics = metrics
         self._changed = threading.Condition()
-        self._waiting: deque[Ticket | Future[Any]] = deque()
-        self._calls: dict[Future[Any], Callable[[], Any]] = {}
-        self._running: Ticket | None = None
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._ahead: deque[Ticket] = deque()
+        self._waiting: deque[Ticket] = deque()
+        self._running: list[Ticket] = []
         self._stopped = False
         self._mean_seconds = 1.0
-        metrics.gauge("queue_depth", lambda: len(self._waiting))
+        metrics.gauge("queue_depth", lambda: len(self._ahead) + len(self._waiting))
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Run `function` on the thread, before what waits, and wait for it. Raises what it raises."""
+        """Run `function` on the thread when no work runs, and wait for it. Raises what it raises."""
         future: Future[Result] = Future()
         with self._changed:
-            self._calls[future] = function
-            self._waiting.appendleft(future)
+            self._calls.append((future, function))
             self._changed.notify()
         return future.result()
 
-    def submit(self, work: Work) -> Ticket:
-        """Queue work for the client on this event loop. Raises ApiError, status 503, if the queue is full."""
+    def submit(self, work: Work, ahead: bool = False) -> Ticket:
+        """Queue work for the client on this event loop. Raises ApiError, status 503, if the queue is full.
+
+        ahead: of work that runs, too: between two of its items. For work that is short.
+        """
         ticket = Ticket(work)
         with self._changed:
             if self._stopped:
-                raise ApiError(503, "the server stops", code="stopping", retry_after=5)
-            if len(self._waiting) >= self._most_waiting:
-                wait = min(_LONGEST_WAIT, max(1, round(self._mean_seconds * len(self._waiting) / 2)))
-                raise ApiError(
-                    503, f"{len(self._waiting)} requests wait already: try later", code="queue_full", retry_after=wait
-                )
-            self._waiting.append(ticket)
+                raise _stopping()
+            waiting = len(self._ahead) + len(self._waiting)
+            if waiting >= self._most_waiting:
+                wait = min(_LONGEST_WAIT, max(1, round(self._mean_seconds * waiting / 2)))
+                raise ApiError(503, f"{waiting} requests wait already: try later", code="queue_full", retry_after=wait)
+            (self._ahead if ahead else self._waiting).append(ticket)
             self._changed.notify()
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
         """The ticket's client is gone or has all: work that waits is dropped, work that runs ends at its next item."""
         ticket.left.set()
-        with self._changed, contextlib.suppress(ValueError):
-            self._waiting.remove(ticket)
-            self._metrics.add("cancelled_total")
+        with self._changed:
+            for queue in (self._ahead, self._waiting):
+                if ticket in queue:
+                    queue.remove(ticket)
+                    self._metrics.add("cancelled_total")
 
     def stop(self) -> None:
-        """End the work that runs at its next item, drop what waits, and wait for the thread."""
+        """Take no more work, drop what waits, and end what runs at its next item. Clients are told. Does not wait."""
         with self._changed:
             self._stopped = True
-            for ticket in self._waiting:
-                if isinstance(ticket, Ticket):
-                    ticket.put(ApiError(503, "the server stops", code="stopping", retry_after=5))
+            for ticket in (*self._ahead, *self._waiting):
+                ticket.put(_stopping())
+            self._ahead.clear()
             self._waiting.clear()
-            if self._running is not None:
-                self._running.left.set()
+            for ticket in self._running:
+                ticket.left.set()
             self._changed.notify()
+
+    def join(self) -> None:
+        """Wait for the thread, which was stopped."""
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopped)
-                if self._stopped and not self._waiting:
+                self._changed.wait_for(lambda: self._calls or self._ahead or self._waiting or self._stopped)
+                if self._stopped and not self._calls:
                     return
-                job = self._waiting.popleft()
-                self._running = job if isinstance(job, Ticket) else None
-            if isinstance(job, Future):
-                self._answer(job)
+                call = self._calls.popleft() if self._calls else None
+            if call is not None:
+                _answer(*call)
                 continue
             started = time.perf_counter()
-            self._work(job)
-            seconds = time.perf_counter() - started
-            self._metrics.add("engine_seconds_total", seconds)
-            self._mean_seconds += (seconds - self._mean_seconds) / 8
+            if not self._work_of(self._ahead) and self._work_of(self._waiting):
+                self._mean_seconds += (time.perf_counter() - started - self._mean_seconds) / 8
+            self._metrics.add("engine_seconds_total", time.perf_counter() - started)
 
-    def _answer(self, future: Future[Any]) -> None:
-        try:
-            future.set_result(self._calls.pop(future)())
-        except BaseException as e:
-            future.set_exception(e)
+    def _work_of(self, queue: deque[Ticket]) -> bool:
+        """Run the first work of a queue, and between its items what came ahead of it. Whether there was any."""
+        with self._changed:
+            if not queue:
+                return False
+            ticket = queue.popleft()
+            self._running.append(ticket)
+        for _ in self._items(ticket):
+            while queue is not self._ahead and self._work_of(self._ahead):
+                pass
+        with self._changed:
+            self._running.remove(ticket)
+        return True
 
-    def _work(self, ticket: Ticket) -> None:
+    def _items(self, ticket: Ticket) -> Iterator[None]:
+        """Run work to its end, with a pause after each item, which is sent."""
         try:
-            items = ticket.work()
-            with contextlib.closing(items):  # type: ignore[type-var]
+            with contextlib.closing(ticket.work()) as items:
                 for item in items:
                     if item is not None:
                         ticket.put(item)
                     if ticket.left.is_set():
                         self._metrics.add("cancelled_total")
-                        ticket.put(ApiError(503, "the server stops", code="stopping", retry_after=5))
-                        return
+                        raise _stopping()
+                    yield
             ticket.put(_END)
         except ApiError as e:
             ticket.put(e)
         except BaseException as e:
             ticket.put(failed(e))
+
+
+def _answer(future: Future[Any], function: Callable[[], Any]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as e:
+        future.set_exception(e)
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "the server stops", code="stopping", retry_after=5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,7 @@ class Episodes:
         self._open: dict[str, _Episode] = {}
         metrics.gauge("episodes", lambda: len(self._open))
 
-    def act(self, call: ActCall) -> Iterator[dict[str, Any]]:
+    def act(self, call: ActCall) -> Generator[dict[str, Any], None, None]:
         """One answer: the next command, or that the episode is done. Raises ApiError."""
         self._end_idle()
         try:
@@ -63,20 +63,13 @@ class Episodes:
         except UserError as e:
             raise ApiError(400, str(e), "observation") from None
 
-    def end(self, id: str) -> Iterator[dict[str, Any]]:
+    def end(self, id: str) -> Generator[dict[str, Any], None, None]:
         """End an episode. Raises ApiError if there is none of this id."""
         self._end_idle()
         if id not in self._open:
             raise _unknown()
         self._close(id)
         yield {"session": id, "done": True}
-
-    def close(self) -> None:
-        """End all episodes, and give the agents' sessions back."""
-        for id in list(self._open):
-            self._close(id)
-        for agent in self._agents.values():
-            agent.close()
 
     def _begin(self, call: ActCall) -> _Episode:
         if len(self._open) >= self._most:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class Piece:
 
 def generate(
     request: CompletionRequest, cache: PrefixCache, tokenizer: PromptTokenizer, metrics: Metrics
-) -> Iterator[Piece | None]:
+) -> Generator[Piece | None, None, None]:
     """The pieces of an answer, on the thread that owns the engine; None where nothing is to be told yet."""
     sampler = Sampler(request.temperature, request.top_p, request.seed)
     stream = TextStream(tokenizer.decode, request.stop)

@@ -78,12 +78,6 @@ class PrefixCache:
             raise
         self._keep(prompt)
 
-    def close(self) -> None:
-        """Give all sessions back."""
-        for kept in self._kept:
-            kept.session.close()
-        self._kept.clear()
-
     def _take(self, tokens: tuple[int, ...]) -> Session:
         """A session that holds a beginning of `tokens`, in whole pieces and not all of them.
 

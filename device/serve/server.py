@@ -5,6 +5,7 @@ The one place that knows uvicorn.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -15,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import ConfigError
+from duomem.core.errors import ConfigError, printable
 from duomem.device.agent.evaluate import PlayConfig
 from duomem.device.serve.access import TOKEN_ENV, AsgiApp, is_loopback
 from duomem.device.serve.app import make_app
@@ -26,6 +27,8 @@ from duomem.device.serve.student import Student
 _CONNECTIONS_BESIDE = 64
 """Most connections beside those that wait in the queue."""
 _HEADER_BYTES = 32 << 10
+_LAST_SECONDS = 5
+"""After the time of grace, in which clients that do not read are left."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class ServeConfig:
     grace_seconds: float = 30.0
 
 
-def serve(config: ServeConfig, on_ready: Callable[[str], None] = lambda url: None) -> None:
-    """Serve until this process is told to stop (SIGTERM, SIGINT). on_ready: called with the server's address.
+def serve(config: ServeConfig, tell: Callable[[str], None] = print) -> None:
+    """Serve until this process is told to stop (SIGTERM, SIGINT). tell: gets the lines for the user.
 
     Raises ConfigError if the extra `serve` is missing, or the address is not to be had; what Student.load raises.
     """
@@ -72,11 +75,17 @@ def serve(config: ServeConfig, on_ready: Callable[[str], None] = lambda url: Non
                     idle_seconds=config.idle_seconds,
                 )
             )
+            server = make_server(
+                make_app(student, thread, metrics, config.token), thread, config.queue, config.grace_seconds, tell
+            )
             host, port = listener.getsockname()[:2]
-            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-            run(make_app(student, thread, metrics, config.token), listener, config.queue, config.grace_seconds)
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+            tell(f"{printable(student.reader.name)} is served at {url} (Ctrl-C stops)")
+            with _signals_end_here():
+                server.run(sockets=[listener])
         finally:
             thread.stop()
+            thread.join()
 
 
 def check_installed() -> None:
@@ -102,18 +111,26 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
         raise ConfigError(f"--host {host} --port {port}: cannot listen there ({e}): give another") from None
 
 
-def run(app: AsgiApp, listener: socket.socket, queue: int, grace_seconds: float) -> None:
-    """Answer on `listener` until a signal; then requests have `grace_seconds` to end."""
-    server = make_server(app, queue, grace_seconds)
-    with _signals_end_here():
-        server.run(sockets=[listener])
-
-
-def make_server(app: AsgiApp, queue: int, grace_seconds: float) -> Any:
-    """uvicorn's server, not yet run; `should_exit` ends it. It writes no log but its errors."""
+def make_server(
+    app: AsgiApp,
+    thread: EngineThread,
+    queue: int,
+    grace_seconds: float,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Any:
+    """uvicorn's server, not yet run. `should_exit` ends it: what is asked then has `grace_seconds`, and is told after
+    them that the server stops. It writes no log.
+    """
     import uvicorn
 
-    return uvicorn.Server(
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            tell(f"stopping: requests have {grace_seconds:g} s to end")
+            cut = asyncio.get_running_loop().call_later(grace_seconds, thread.stop)
+            await super().shutdown(sockets)
+            cut.cancel()
+
+    return Server(
         uvicorn.Config(
             app,  # pyright: ignore[reportArgumentType]
             http="h11",
@@ -127,7 +144,7 @@ def make_server(app: AsgiApp, queue: int, grace_seconds: float) -> Any:
             proxy_headers=False,
             limit_concurrency=queue + _CONNECTIONS_BESIDE,
             h11_max_incomplete_event_size=_HEADER_BYTES,
-            timeout_graceful_shutdown=round(grace_seconds),
+            timeout_graceful_shutdown=round(grace_seconds) + _LAST_SECONDS,
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -101,22 +101,17 @@ class Student:
             piece=min(PIECE, engine.bundle.prefill_chunk),
         )
 
-    def generate(self, request: CompletionRequest) -> Iterator[Piece | None]:
+    def generate(self, request: CompletionRequest) -> Generator[Piece | None, None, None]:
         """See generation.generate."""
         return generate(request, self._cache, self._tokenizer, self._metrics)
 
-    def act(self, call: ActCall) -> Iterator[dict[str, Any]]:
+    def act(self, call: ActCall) -> Generator[dict[str, Any], None, None]:
         """See Episodes.act."""
         return self._episodes.act(call)
 
-    def end(self, id: str) -> Iterator[dict[str, Any]]:
+    def end(self, id: str) -> Generator[dict[str, Any], None, None]:
         """See Episodes.end."""
         return self._episodes.end(id)
-
-    def close(self) -> None:
-        """Give all sessions back to the engine."""
-        self._cache.close()
-        self._episodes.close()
 
 
 def _chat(tokenizer: PromptTokenizer) -> tuple[ChatTokenizer | None, str]:

@@ -70,4 +70,4 @@ def serve(
     config = ServeConfig(
         bundle, pack, play, host, port, read_token(token_env), queue, keep, episodes, float(idle), float(grace)
     )
-    serve(config, lambda url: click.echo(f"{bundle.resolve().name} is served at {url}/v1 (Ctrl-C stops)"))
+    serve(config, click.echo)

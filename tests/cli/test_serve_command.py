@@ -9,13 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from duomem.cli.main import main
+from duomem.device.engine.tvm_engine import TvmEngine
 
-httpx = pytest.importorskip("httpx")
+openai = pytest.importorskip("openai")
+STEM = [(7 * i) % 251 for i in range(120)]
+PROMPTS = [STEM, [*STEM, 1, 2, 3], [*STEM[:100], 9, 8, 7]]
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_without_the_extra_it_says_what_to_install(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(tiny_bundle: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_cleanly_after_the_engines_own_answers(tiny_bundle: Path, number: signal.Signals) -> None:
     """As on a device: without torch, and with a token that is told nowhere."""
     pytest.importorskip("uvicorn")
     code = "import sys; sys.modules['torch'] = None; from duomem.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -79,17 +81,29 @@ def test_a_signal_ends_it_cleanly(tiny_bundle: Path, number: signal.Signals) -> 
         assert process.stdout is not None
         first = process.stdout.readline()
         assert first.startswith("tiny is served at http://127.0.0.1:"), process.communicate()
-        headers = {"Authorization": f"Bearer {token}"}
-        answer: Any = httpx.post(
-            first.split()[4] + "/completions",
-            json={"model": "tiny", "prompt": "Once", "max_tokens": 4},
-            headers=headers,
-            trust_env=False,
-            timeout=60,
-        )
-        assert answer.json()["usage"]["completion_tokens"] <= 4
+        client = openai.OpenAI(base_url=first.split()[4], api_key=token, max_retries=0)
+        for prompt in PROMPTS:
+            answer = client.completions.create(
+                model="tiny", prompt=prompt, max_tokens=20, temperature=0, extra_body={"return_token_ids": True}
+            )
+            assert answer.choices[0].token_ids == _offline(tiny_bundle, prompt, 20)
+        assert answer.usage.prompt_tokens_details.cached_tokens == 96
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, out, err) == (0, "", "") and token not in first
+    assert (process.returncode, err) == (0, "") and token not in first
+    assert out == "stopping: requests have 30 s to end\n"
+
+
+def _offline(bundle: Path, prompt: list[int], n: int) -> list[int]:
+    """The likeliest tokens after `prompt`, by the engine itself, which is given the prompt whole."""
+    engine = TvmEngine.load(bundle, max_sessions=1)
+    session = engine.session()
+    logits, written = session.prefill(prompt), []
+    while len(written) < n:
+        written.append(int(logits.argmax()))
+        if written[-1] in engine.bundle.eos_token_ids:
+            break
+        logits = session.decode(written[-1])
+    return written

@@ -101,7 +101,7 @@ def serving(
             retriever=retriever,
         )
 
-    server = make_server(make_app(thread.call(make), thread, metrics, token), queue, 1)
+    server = make_server(make_app(thread.call(make), thread, metrics, token), thread, queue, 1)
     running = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     running.start()
     try:
@@ -110,6 +110,7 @@ def serving(
         server.should_exit = True
         running.join(20)
         thread.stop()
+        thread.join()
         assert not running.is_alive()
 
 
