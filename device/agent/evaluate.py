@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from duomem.core.cpu import usable_cores
 from duomem.core.errors import UserError
 from duomem.core.files import digest_of, read_jsonl, sha256_input
-from duomem.core.parallel import map_processes
+from duomem.core.parallel import Jobs, map_processes, process_count
 from duomem.core.progress import progress
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.stats import wilson
@@ -195,12 +195,14 @@ def episode_file(folder: Path, config: PlayerConfig, games: Sequence[Path], spli
     return folder / f"{digest_of(inputs_of(config, games, split))[:16]}.jsonl"
 
 
-def evaluate(config: PlayerConfig, games: Sequence[Path], split: str, out: Path, jobs: int = 1) -> list[dict[str, Any]]:
+def evaluate(
+    config: PlayerConfig, games: Sequence[Path], split: str, out: Path, jobs: Jobs = 1
+) -> list[dict[str, Any]]:
     """Play `games`, each once for each sentence of `config.goals`, and write one row an episode to a file, in order.
 
     config: an EvalConfig, or that of a baseline. games: files, as find_games lists them. split: which one they are of.
-    out: episode file to write (.jsonl). jobs: processes. An interrupted run of the same inputs is resumed, a finished
-    one only read.
+    out: episode file to write (.jsonl). jobs: processes, or a RayPool. An interrupted run of the same inputs is
+    resumed, a finished one only read.
 
     Returns the rows, for `summarize`. Raises UserError without games, or if the pack holds memories of them.
     """
@@ -213,7 +215,7 @@ def evaluate(config: PlayerConfig, games: Sequence[Path], split: str, out: Path,
         if lines.done:
             return lines.rows
         left = tasks[len(lines.rows) :]
-        processes = max(1, min(jobs, len(left)))
+        processes = max(1, min(process_count(jobs), len(left)))
         won = sum(row["won"] for row in lines.rows)
         with progress(None, config.label, len(tasks), "game", len(lines.rows)) as bar:
             for row in map_processes(_EvalWorker(config, split, processes), left, jobs):

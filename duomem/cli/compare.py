@@ -18,6 +18,7 @@ from duomem.cli.options import (
     games_options,
     jobs_option,
     play_options,
+    ray_option,
 )
 from duomem.cli.values import BundleFolder, InputFile, Labelled, OutputFolder
 
@@ -84,6 +85,7 @@ _NAME = "compare"
 @play_options
 @games_options("valid_seen")
 @jobs_option
+@ray_option
 @click.option(
     "--out",
     type=OutputFolder(),
@@ -109,6 +111,7 @@ def compare(
     play: PlayConfig,
     games: GameChoice,
     jobs: int | None,
+    ray: str | None,
     out: Path,
 ) -> None:
     """Play the base model and trained students with no memory, their own memories and the teacher's, and compare.
@@ -119,6 +122,7 @@ def compare(
     """
     import time
 
+    from duomem.core.parallel import process_count
     from duomem.report.ablation import AblationGrid, Student, plan, run_grid
     from duomem.report.write import make_page, write_page
 
@@ -147,7 +151,7 @@ def compare(
         games.goals,
         rows,
     )
-    chosen, processes = games.files(), cores_unless(jobs)
+    chosen, processes = games.files(), cores_unless(jobs, ray)
     planned = plan(grid, chosen, games.split, out / "episodes")
     started, results = time.monotonic(), []
     for result in run_grid(grid, planned, chosen, games.split, processes):
@@ -157,7 +161,7 @@ def compare(
         facts = {
             "games": f"{len(chosen)} of {games.split}, {play.max_steps} steps, greedy, k = {play.k}",
             "goals": str(games.goals),
-            "processes": processes,
+            "processes": process_count(processes),
             "seconds of all episodes": round(played),
             "seconds of this call": round(time.monotonic() - started),
         }

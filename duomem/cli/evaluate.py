@@ -19,6 +19,7 @@ from duomem.cli.options import (
     games_options,
     jobs_option,
     json_option,
+    ray_option,
     student_options,
 )
 from duomem.cli.text import score_table
@@ -54,6 +55,7 @@ out_option = click.option(
 )
 @games_options("valid_seen")
 @jobs_option
+@ray_option
 @out_option
 @json_option
 def evaluate(
@@ -62,6 +64,7 @@ def evaluate(
     examples: Path | None,
     games: GameChoice,
     jobs: int | None,
+    ray: str | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -77,21 +80,28 @@ def evaluate(
     memories = f"at most {student.play.k} memories of {student.pack}" if student.pack else "no memory"
     asked = ", asked as a chat model" if examples else ""
     rules = f"{student.protocol}{asked}, {memories}, {student.play.max_steps} steps"
-    evaluate_and_print(student, str(student.bundle), rules, games, jobs, out, as_json)
+    evaluate_and_print(student, str(student.bundle), rules, games, jobs, out, as_json, ray)
 
 
 def evaluate_and_print(
-    config: PlayerConfig, name: str, rules: str, games: GameChoice, jobs: int | None, out: Path | None, as_json: bool
+    config: PlayerConfig,
+    name: str,
+    rules: str,
+    games: GameChoice,
+    jobs: int | None,
+    out: Path | None,
+    as_json: bool,
+    ray: str | None = None,
 ) -> None:
     """Play `games` as `config` says, and print the scores. name, rules: who plays and how, for people; the rest as
-    given by --jobs, --out and --json.
+    given by --jobs, --out, --json and --ray.
     """
     from duomem.device.agent.evaluate import episode_file, summarize
     from duomem.device.agent.evaluate import evaluate as play_games
 
     chosen = games.files()
     file = out or episode_file(EPISODES, config, chosen, games.split)
-    scores = summarize(play_games(config, chosen, games.split, file, cores_unless(jobs)))
+    scores = summarize(play_games(config, chosen, games.split, file, cores_unless(jobs, ray)))
     if as_json:
         print(
             json.dumps(

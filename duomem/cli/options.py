@@ -23,7 +23,9 @@ from duomem.cli.values import (
     ModelFolder,
     OutputFolder,
     PackFile,
+    RayAddress,
 )
+from duomem.core.ray_pool import FORMS, RayPool
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
@@ -31,6 +33,7 @@ from duomem.memory_packs.retriever import MAX_MEMORIES
 
 if TYPE_CHECKING:
     from duomem.compile.weights.gptq import Calibration
+    from duomem.core.parallel import Jobs
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig
     from duomem.device.alfworld.annotations import Goals
 
@@ -53,14 +56,25 @@ class CommandGroup(click.Group):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
-def cores_unless(jobs: int | None) -> int:
-    """`jobs`, or as many as this process may use cores."""
+def cores_unless(jobs: int | None, ray: str | None = None) -> Jobs:
+    """`jobs`, or as many as this process may use cores. With the address of a Ray cluster, a pool of so many processes
+    there, or one for each of its CPUs, that is closed when the command ends. Raises UserError if none answers.
+    """
     from duomem.core.cpu import usable_cores
 
+    if ray is not None:
+        return click.get_current_context().with_resource(RayPool(ray, jobs))
     return jobs or usable_cores()
 
 
 jobs_option = click.option("--jobs", type=COUNT, metavar="N", show_default="one per core", help="Number of processes.")
+ray_option = click.option(
+    "--ray",
+    type=RayAddress(),
+    metavar="ADDRESS",
+    show_default="this machine's processes",
+    help=f"Run the processes on a Ray cluster: {FORMS}.",
+)
 
 
 def expect_option(of: str, name: str = "--expect") -> Callable[[Any], Any]:

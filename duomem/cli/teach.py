@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from duomem.cli.options import PACK, TRAJECTORIES, GameChoice, cores_unless, games_options, jobs_option
+from duomem.cli.options import PACK, TRAJECTORIES, GameChoice, cores_unless, games_options, jobs_option, ray_option
 from duomem.cli.teacher_options import TeacherChoice, check_given, teacher_options
 from duomem.cli.values import COUNT, SHARE, BundleFolder, OutputFile
 from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT
@@ -19,6 +19,7 @@ from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT
 @games_options("train")
 @teacher_options
 @jobs_option
+@ray_option
 @click.option("--max-steps", type=COUNT, default=50, metavar="N", help="Most steps of an episode.")
 @click.option(
     "--noise-rate",
@@ -67,6 +68,7 @@ def teach(
     games: GameChoice,
     teacher: TeacherChoice,
     jobs: int | None,
+    ray: str | None,
     max_steps: int,
     noise_rate: float,
     misread_rate: float,
@@ -106,9 +108,9 @@ def teach(
         raise click.UsageError("--misread-rate: only people's words are misread: give --goals human, and no --student.")
     if synthetic and games.goals.kind != TEMPLATE:
         raise click.UsageError(f"--goals {games.kind}: synthetic tasks have words of their own: leave it out.")
-    if relabel and (synthetic or student or noise_rate or misread_rate or no_priors):
+    if relabel and (synthetic or student or noise_rate or misread_rate or no_priors or ray):
         raise click.UsageError(
-            "--relabel: nothing is played: leave out --student, --synthetic, --no-priors and the rates."
+            "--relabel: nothing is played: leave out --student, --synthetic, --no-priors, --ray and the rates."
         )
     if relabel:
         counts = tell_again(relabel, games.files(), games.goals, out)
@@ -116,7 +118,7 @@ def teach(
         return
     if pack:
         read_pack(pack)
-    chosen, processes = games.files(), cores_unless(jobs)
+    chosen, processes = games.files(), cores_unless(jobs, ray)
     if no_priors:
         priors = {}
     else:

@@ -96,7 +96,7 @@ class TeacherChoice:
         return Budget(Prices(self.price_in, self.price_out), self.max_total_tokens, self.max_cost)
 
 
-_OF_EXPERT = ("jobs", "noise_rate", "misread_rate", "relabel", "synthetic", "student", "pack", "no_priors")
+_OF_EXPERT = ("jobs", "ray", "noise_rate", "misread_rate", "relabel", "synthetic", "student", "pack", "no_priors")
 
 _OF_ENDPOINT = ("endpoint", "key_env", "timeout")
 

@@ -160,6 +160,19 @@ class Address(click.ParamType):
         return check_address(Path(value).resolve().as_uri() if os.path.isdir(value) else value)
 
 
+class RayAddress(click.ParamType):
+    """Where a Ray cluster is."""
+
+    name = "ray address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from duomem.core.ray_pool import FORMS, is_address
+
+        if not is_address(value):
+            self.fail(f"{value!r} is no address of a Ray cluster: give {FORMS}", param, ctx)
+        return value
+
+
 class InputFolder(_Place):
     """A folder that is there; `what` names it in errors."""
 

@@ -1,6 +1,6 @@
 """Running one function over many items on several processes, in order, with Ctrl-C ending all of them.
 
-With one job everything stays in this process.
+With one job everything stays in this process. A `Pool` runs the same on processes that are elsewhere.
 """
 
 from __future__ import annotations
@@ -10,12 +10,29 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from duomem.core.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Pool(Protocol):
+    """Processes that are not this one's children: those of a cluster (RayPool in ray_pool.py)."""
+
+    @property
+    def size(self) -> int:
+        """The most that work at once, at least 1."""
+        ...
+
+    def map(self, make_worker: Callable[[], Callable[[Item], Result]], items: Sequence[Item]) -> Iterator[Result]:
+        """As map_processes."""
+        ...
+
+
+Jobs: TypeAlias = "int | Pool"
+"""The most processes to start on this machine, or the pool whose processes work instead."""
 
 _worker: Callable[[Any], Any] | None = None
 """In a worker process, its worker: a pool's initializer has nowhere else to leave it. Always None in this one."""
@@ -45,18 +62,26 @@ def _call(item: Any) -> Any:
     return _worker(item)
 
 
+def process_count(jobs: Jobs) -> int:
+    """The most processes that map_processes works on."""
+    return jobs if isinstance(jobs, int) else jobs.size
+
+
 def map_processes(
-    make_worker: Callable[[], Callable[[Item], Result]], items: Sequence[Item], jobs: int
+    make_worker: Callable[[], Callable[[Item], Result]], items: Sequence[Item], jobs: Jobs
 ) -> Iterator[Result]:
     """Yield worker(item) in the order of `items`, the worker of each process being what `make_worker()` gives there.
 
     make_worker: picklable, as a function of a module or a frozen dataclass with `__call__` is; the worker it makes,
-    and what that holds, never leaves its process. jobs: most processes.
+    and what that holds, never leaves its process. jobs: most processes here, or a pool of others.
 
     Raises what a worker or its making raises; UserError for a worker that dies. Whatever ends this early ends the
     workers too.
     """
     if not items:
+        return
+    if not isinstance(jobs, int):
+        yield from jobs.map(make_worker, items)
         return
     if jobs <= 1:
         yield from map(make_worker(), items)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
+from duomem.core.parallel import Jobs
 from duomem.core.trajectory import read_trajectories, task_id
 from duomem.device.agent.baseline_player import MatcherConfig, RandomConfig
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, PlayerConfig, episode_file, evaluate
@@ -80,7 +81,7 @@ def plan(grid: AblationGrid, games: Sequence[Path], split: str, folder: Path) ->
 
 
 def run_grid(
-    grid: AblationGrid, planned: Sequence[PlannedCondition], games: Sequence[Path], split: str, jobs: int
+    grid: AblationGrid, planned: Sequence[PlannedCondition], games: Sequence[Path], split: str, jobs: Jobs
 ) -> Iterator[ConditionResult]:
     """Play what is not played yet; yields each condition when it is done, after a protocol's students and baselines
     the other rows and the teacher, whose files are read before anything is played. Raises ReportError.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import TrainError
+from duomem.core.parallel import Jobs
 from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import Rollout, rollout
@@ -144,7 +145,7 @@ def teach_synthetic(
     number: int,
     priors: Priors,
     out: Path,
-    jobs: int,
+    jobs: Jobs,
     max_steps: int,
     noise_rate: float = 0.0,
     seed: int = 0,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from duomem.core.errors import TrainError, UserError
 from duomem.core.files import digest_of, sha256_input
-from duomem.core.parallel import map_processes
+from duomem.core.parallel import Jobs, map_processes, process_count
 from duomem.core.progress import progress
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import Trajectory, task_id
@@ -111,7 +111,7 @@ def _make_place_counter() -> Callable[[Path], Counts]:
     return count_places
 
 
-def learn_priors(games: list[Path], file: Path, jobs: int) -> dict[str, float]:
+def learn_priors(games: list[Path], file: Path, jobs: Jobs) -> dict[str, float]:
     """Priors from these *train* games, kept in `file`. Raises TrainError without games."""
     if not games:
         raise TrainError("no train games to learn the expert's priors from: see `duomem games list`")
@@ -129,7 +129,7 @@ def teach(
     split: str,
     priors: Priors,
     out: Path,
-    jobs: int,
+    jobs: Jobs,
     max_steps: int,
     noise_rate: float = 0.0,
     seed: int = 0,
@@ -139,9 +139,9 @@ def teach(
 ) -> dict[str, int]:
     """Play `games` with the expert into the trajectory file `out`; returns {"games", "won", "steps"}.
 
-    priors: see learn_priors. jobs: processes. noise_rate, seed, misread_rate: see play_expert. student: plays each
-    game first, until the expert takes over. goals: the words that trajectories tell the goals in; the expert reads the
-    games' own.
+    priors: see learn_priors. jobs: processes, or a RayPool. noise_rate, seed, misread_rate: see play_expert. student:
+    plays each game first, until the expert takes over. goals: the words that trajectories tell the goals in; the expert
+    reads the games' own.
 
     An interrupted run of the same inputs is resumed; a finished file is only counted. Raises TrainError.
     """
@@ -153,7 +153,7 @@ def teach(
         inputs["student"] = student.record()
     if not games:
         raise TrainError(f"no {split} games to play: see `duomem games list`")
-    processes = max(1, min(jobs, len(tasks)))
+    processes = max(1, min(process_count(jobs), len(tasks)))
     words = LexiconFolds(_sentences(tasks)) if misread_rate else None
     worker = _ExpertWorker(priors, split, max_steps, noise_rate, seed, student, misread_rate, words, processes)
     return write_episodes(out, inputs, tasks, worker, jobs)
@@ -186,7 +186,7 @@ def write_episodes(
     inputs: dict[str, Any],
     items: Sequence[Item],
     make_worker: Callable[[], Callable[[Item], dict[str, Any]]],
-    jobs: int,
+    jobs: Jobs,
 ) -> dict[str, int]:
     """One line of `out` for each item, as the workers make it; returns {"games", "won", "steps"}.
 
