@@ -41,4 +41,21 @@ duomem pack show expert.dmpack
 publish_and_pull expert.dmpack expert "$place/packs"
 duomem pack list
 duomem play bundle --pack expert --games games --max-steps 3
+
+# With the extra: the bundle served, and asked.
+"${pip[@]}" "$(echo "$place"/dist/duomem-*.whl)[serve]"
+duomem serve bundle --port 0 >serve.log &
+server=$!
+trap 'kill $server 2>/dev/null; rm -rf "$place"' EXIT
+until grep -q http:// serve.log; do kill -0 $server; sleep 1; done
+python - "$(grep -o 'http://[^ ]*/v1' serve.log)" <<'PYTHON'
+import json
+import sys
+from urllib.request import Request, urlopen
+
+asked = json.dumps({"prompt": "look", "max_tokens": 3, "temperature": 0}).encode()
+with urlopen(Request(f"{sys.argv[1]}/completions", asked, {"Content-Type": "application/json"})) as answer:
+    assert json.load(answer)["usage"]["completion_tokens"] == 3
+PYTHON
+kill $server && wait $server
 echo "check_wheel.sh: the wheel works on $(python --version)"
