@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from duomem.cli.chat_options import price_options
 from duomem.cli.options import TRAJECTORIES, CommandGroup, json_option
-from duomem.cli.teacher_options import price_options
 from duomem.cli.text import columns
 from duomem.cli.trajectory_formats import FORMAT_COMMANDS
 from duomem.cli.values import OutputFile

@@ -73,7 +73,7 @@ def test_a_budget_stops_and_a_larger_one_goes_on(file: Path, capsys: pytest.Capt
     [
         (["--writer", "openai"], "--writer openai: which one?"),
         (["--writer", "hf", "--model", "/nowhere"], "/nowhere"),
-        (["--writer", "hf", "--model", "/nowhere", "--endpoint", NOWHERE], "leave out --endpoint"),
+        (["--writer", "hf", "--model", "/nowhere", "--endpoint", NOWHERE], "--endpoint: means nothing to --writer hf"),
         (["--model", "a"], "--model: means nothing to --writer program"),
         (["--max-cost", "3"], "--max-cost: means nothing to --writer program"),
         (_asking(NOWHERE, "--max-cost", "3"), "--max-cost: at what price?"),

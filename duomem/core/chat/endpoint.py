@@ -183,6 +183,8 @@ class EndpointModel:
         except asyncio.TimeoutError:
             raise _Fault(f"{'the answer does not end' if body else 'no answer'} in {seconds:g} s", bool(body)) from None
         except self._openai.APIConnectionError as e:
+            if isinstance(e.__cause__, _Status):  # as clients before version 3 wrap it
+                raise e.__cause__ from None
             raise _Fault(f"cannot be reached ({type(e.__cause__ or e).__name__})") from None
         except Unusable as e:
             raise _Fault(str(e), True) from None
