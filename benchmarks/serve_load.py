@@ -2,8 +2,8 @@
 
     python benchmarks/serve_load.py BUNDLE [--minutes 10] [--clients 64] [--pack FILE --games DIR]
 
-Clients ask for whole answers and streams, some leave early; with --games three play episodes over /v1/act. The last line
-is one JSON document. Needs duomem[serve], openai and httpx.
+Clients ask for whole answers and streams, some leave early; with --games three play episodes over /v1/act. The last
+line is one JSON document. Needs duomem[serve], openai and httpx.
 """
 
 from __future__ import annotations
