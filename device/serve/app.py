@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from duomem.device.serve.access import Access, AsgiApp
 from duomem.device.serve.act_request import read_act
 from duomem.device.serve.api_error import ApiError, failed
-from duomem.device.serve.body import MOST_BYTES, parse_body
 from duomem.device.serve.completion_request import CompletionRequest
 from duomem.device.serve.engine_thread import EngineThread, Ticket
 from duomem.device.serve.generation import Piece
+from duomem.device.serve.http_io import LEFT, EventStream, disconnected, event, json_response, read_request, refusal
 from duomem.device.serve.metrics import Metrics
 from duomem.device.serve.openai_objects import Answer
 from duomem.device.serve.student import Student
@@ -22,9 +21,6 @@ from duomem.device.serve.student import Student
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-
-_BODY_SECONDS = 30.0
-"""In which a request's body has to be here."""
 
 
 class Service:
@@ -47,31 +43,31 @@ class Service:
     async def act(self, request: Request) -> Any:
         """POST /v1/act"""
         started = time.perf_counter()
-        call = await _read(request, read_act)
+        call = await read_request(request, read_act)
         ticket = self._thread.submit(lambda: self._student.act(call), ahead=True)
         (answer,) = await self._all(request, ticket)
         self._metrics.observe("request_seconds", time.perf_counter() - started)
-        return _json(answer)
+        return json_response(answer)
 
     async def end(self, request: Request) -> Any:
         """DELETE /v1/act/ID"""
         id = request.path_params["id"]
         (answer,) = await self._all(request, self._thread.submit(lambda: self._student.end(id), ahead=True))
-        return _json(answer)
+        return json_response(answer)
 
     async def models(self, request: Request) -> Any:
         """GET /v1/models"""
-        return _json({"object": "list", "data": [self._model()]})
+        return json_response({"object": "list", "data": [self._model()]})
 
     async def model(self, request: Request) -> Any:
         """GET /v1/models/NAME"""
         if request.path_params["name"] != self._student.reader.name:
             raise ApiError(404, "there is no such model here: see /v1/models", "model", "model_not_found")
-        return _json(self._model())
+        return json_response(self._model())
 
     async def health(self, request: Request) -> Any:
         """GET /health"""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def metrics(self, request: Request) -> Any:
         """GET /metrics"""
@@ -91,23 +87,23 @@ class Service:
 
     async def _complete(self, request: Request, read: Callable[[dict[str, Any]], CompletionRequest]) -> Any:
         started = time.perf_counter()
-        asked = await _read(request, read)
+        asked = await read_request(request, read)
         ticket = self._thread.submit(lambda: self._student.generate(asked))
         answer = Answer(asked, self._student.reader.name, self._token_text)
         if asked.stream:
-            return _EventStream(self._events(ticket, answer, started), lambda: self._thread.leave(ticket))
+            return EventStream(self._events(ticket, answer, started), lambda: self._thread.leave(ticket))
         pieces = await self._all(request, ticket, started)
         self._metrics.observe("request_seconds", time.perf_counter() - started)
-        return _json(answer.whole(pieces))
+        return json_response(answer.whole(pieces))
 
     async def _all(self, request: Request, ticket: Ticket, started: float | None = None) -> list[Any]:
         """All that the work yields. started: when the request came, if its first item is to be timed."""
         items = asyncio.ensure_future(self._collect(ticket, started))
-        gone = asyncio.ensure_future(_disconnected(request.receive))
+        gone = asyncio.ensure_future(disconnected(request.receive))
         try:
             await asyncio.wait({items, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not items.done():
-                raise ApiError(499, "the client left")
+                raise ApiError(LEFT, "the client left")
             return items.result()
         finally:
             items.cancel()
@@ -127,46 +123,19 @@ class Service:
         letters = tokens = reused = 0
         try:
             for chunk in answer.first():
-                yield _event(chunk)
+                yield event(chunk)
             async for piece in ticket.items():
                 assert isinstance(piece, Piece)
                 if not tokens:
                     self._metrics.observe("first_token_seconds", time.perf_counter() - started)
-                yield _event(answer.chunk(piece, letters))
+                yield event(answer.chunk(piece, letters))
                 letters, tokens, reused = letters + len(piece.text), tokens + len(piece.tokens), piece.reused
             for chunk in answer.last(tokens, reused):
-                yield _event(chunk)
+                yield event(chunk)
             self._metrics.observe("request_seconds", time.perf_counter() - started)
         except ApiError as e:
-            yield _event(e.to_json())
+            yield event(e.to_json())
         yield b"data: [DONE]\n\n"
-
-
-class _EventStream:
-    """A response of server-sent events; `leave` is called when all is sent or the client has gone."""
-
-    def __init__(self, events: AsyncIterator[bytes], leave: Callable[[], None]) -> None:
-        self._events, self._leave = events, leave
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """An ASGI call."""
-        sent = asyncio.ensure_future(self._send(send))
-        gone = asyncio.ensure_future(_disconnected(receive))
-        try:
-            await asyncio.wait({sent, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sent.done():
-                sent.result()
-        finally:
-            sent.cancel()
-            gone.cancel()
-            self._leave()
-
-    async def _send(self, send: Any) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for event in self._events:
-            await send({"type": "http.response.body", "body": event, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def make_app(student: Student, thread: EngineThread, metrics: Metrics, token: str | None) -> AsgiApp:
@@ -182,7 +151,7 @@ def make_app(student: Student, thread: EngineThread, metrics: Metrics, token: st
             try:
                 response = await endpoint(request)
             except ApiError as e:
-                response = _refusal(e)
+                response = refusal(e)
             status = getattr(response, "status_code", 200)
             metrics.add("requests_total", path=path, status=str(status))
             return response
@@ -191,12 +160,12 @@ def make_app(student: Student, thread: EngineThread, metrics: Metrics, token: st
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _refusal(
+        return refusal(
             ApiError(error.status_code, f"{request.method}: {error.detail}, see docs/serve.md for the paths")
         )
 
     async def failure(request: Request, error: Exception) -> Response:
-        return _refusal(failed(error))
+        return refusal(failed(error))
 
     app = Starlette(
         routes=[
@@ -211,44 +180,4 @@ def make_app(student: Student, thread: EngineThread, metrics: Metrics, token: st
         ],
         exception_handlers={HTTPException: http_error, Exception: failure},
     )
-    return Access(app, _refusal, token)
-
-
-async def _read(request: Request, read: Callable[[dict[str, Any]], Any]) -> Any:
-    """What `read` makes of the request's body, off the event loop: a long text takes a while to be tokens."""
-    try:
-        data = await asyncio.wait_for(_body(request), _BODY_SECONDS)
-    except asyncio.TimeoutError:
-        raise ApiError(408, f"the body was not here within {_BODY_SECONDS:g} s", code="timeout") from None
-    return await asyncio.to_thread(lambda: read(parse_body(data)))
-
-
-async def _body(request: Request) -> bytes:
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MOST_BYTES:
-            raise ApiError(413, f"the body is larger than {MOST_BYTES} bytes", code="too_large")
-    return bytes(data)
-
-
-async def _disconnected(receive: Any) -> None:
-    """Returns when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _json(value: dict[str, Any]) -> Response:
-    from starlette.responses import JSONResponse
-
-    return JSONResponse(value)
-
-
-def _refusal(error: ApiError) -> Response:
-    from starlette.responses import JSONResponse
-
-    return JSONResponse(error.to_json(), error.status, error.headers)
-
-
-def _event(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return Access(app, refusal, token)

@@ -125,7 +125,8 @@ def make_server(
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            tell(f"stopping: requests have {grace_seconds:g} s to end")
+            with contextlib.suppress(OSError):  # who started it may be gone
+                tell(f"stopping: requests have {grace_seconds:g} s to end")
             cut = asyncio.get_running_loop().call_later(grace_seconds, thread.stop)
             await super().shutdown(sockets)
             cut.cancel()

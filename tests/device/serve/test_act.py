@@ -118,6 +118,21 @@ def test_there_are_so_many_episodes(served: Served) -> None:
         client.delete(f"/v1/act/{_start(client).json()['session']}")
 
 
+def test_an_engine_has_as_many_sessions_as_are_ever_open(serve: Serve, game: Game) -> None:
+    """Two kept prompts, two episodes that look into memory again, the two system texts, and the answer's own."""
+    engine = FakeEngine(OPINION, VOCAB, 100_000, max_sessions=2 + 2 + 2 + 1)
+    served = serve(engine, episodes=2, kept=2, play=PLAY, retriever=Retriever(_memories(game)))
+    with served.http() as client:
+        _start(client)
+        for i in range(4):
+            body = {"prompt": f"{i} " * 40, "max_tokens": 2}
+            assert client.post("/v1/completions", json=body).status_code == 200
+        assert len(_play(client, game, "free")[0]) == STEPS
+        _start(client)
+        assert len(engine.open) == engine.max_sessions - 1
+        assert client.post("/v1/completions", json={"prompt": "9" * 80}).status_code == 200
+
+
 def test_an_idle_episode_ends(serve: Serve) -> None:
     engine = _engine()
     with serve(engine, episodes=1, idle=0, kept=0).http() as client:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import FakeEngine
-from serving import NAME, VOCAB, Serve, Served, text_opinion, wait_until
+from serving import END, NAME, VOCAB, Serve, Served, text_opinion, wait_until
 
 from duomem.device.engine.session import Engine
 
@@ -33,7 +33,9 @@ class Gate:
             self.runs += 1
             self.open.wait(10)
             time.sleep(0.002)
-        return OPINION(tokens)
+        logits = OPINION(tokens)
+        logits[END] = -100  # answers end where they are cut
+        return logits
 
 
 @pytest.fixture
@@ -127,6 +129,28 @@ def test_a_command_does_not_wait_for_a_long_answer(serve: Serve, gate: Gate) -> 
         assert c.post("/v1/act", json=call).json()["step"] == 1
         assert gate.runs < 900, "the answer was still being written"
     served.wait_for("cancelled_total", 1)
+
+
+def test_commands_leave_half_of_the_time_to_answers(serve: Serve, gate: Gate) -> None:
+    gate.open.set()
+    served = serve(gate.engine, kept=0)
+    answered = threading.Event()
+
+    def hurry(client: Any) -> None:
+        call = {"goal": "rest", "observation": "Now you see a bed 1."}
+        while not answered.is_set():
+            told = client.post("/v1/act", json=call).json()
+            call = {"session": told["session"], "observation": "You see nothing."}
+
+    with served.http() as client, ThreadPoolExecutor(1) as pool:
+        hurrying = pool.submit(hurry, client)
+        served.wait_for("commands_total", 1)
+        before = served.metrics.value("commands_total")
+        assert client.post("/v1/completions", json=ANSWER | {"max_tokens": 60}).status_code == 200
+        answered.set()
+        hurrying.result()
+    given = served.metrics.value("commands_total") - before
+    assert 1 <= given < 30, "a command takes as long as many tokens"
 
 
 def test_a_failing_engine_fails_one_request(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
