@@ -5,10 +5,12 @@ An actor makes one worker and keeps it. What a dead actor had in hand goes to an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import socket
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -30,7 +32,6 @@ _START_SECONDS = 300
 """How long to wait for a worker while there is none."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_NUM_REDIS_GET_RETRIES": "1",  # for a port at which no cluster answers: 40 seconds each
 }
 
@@ -56,6 +57,7 @@ class RayPool:
     def __init__(self, address: str, jobs: int | None = None) -> None:
         if not is_address(address):
             raise UserError(f"--ray {address}: is no address of a Ray cluster: give {FORMS}")
+        _check_reachable(address)
         self._ray = _import_ray()
         _connect(self._ray, address, jobs)
         self._jobs = jobs
@@ -205,6 +207,19 @@ class _Failed:
         self.error = error
 
 
+def _check_reachable(address: str) -> None:
+    """Ray waits for minutes at an address where nobody listens. Raises UserError at once."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
+    except OSError as e:
+        raise UserError(
+            f"--ray {address}: cannot connect ({e.strerror or e}): give the head's address, as `ray start` tells"
+        ) from None
+
+
 def _import_ray() -> ModuleType:
     os.environ |= _QUIET
     try:
@@ -220,17 +235,25 @@ def _connect(ray: ModuleType, address: str, jobs: int | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
-    elif found := _ADDRESS.fullmatch(address):
-        try:
-            socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
-        except OSError as e:
-            raise UserError(
-                f"--ray {address}: cannot connect ({e.strerror or e}): give the head's address, as `ray start` tells"
-            ) from None
     try:
-        ray.init(address, **options)
+        with _silent_errors():
+            ray.init(address, **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as e:
         raise UserError(f"--ray {address}: {_first_line(e)}: start a cluster with `ray start`, or give local") from None
+
+
+@contextlib.contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Drop what is written to the error stream: Ray's own libraries do so before their log's level is set."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _first_line(error: Exception) -> str:
