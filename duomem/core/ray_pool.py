@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
+from unittest import mock
 
 from duomem.core.cpu import usable_cores
 from duomem.core.errors import UserError
@@ -173,7 +174,8 @@ class _Run:
             self._keep(reference, _Failed(cause))
         elif "No module named" in str(error) and not isinstance(cause, UserError):
             raise UserError(
-                f"a node of the Ray cluster cannot load duomem ({_last_line(error)}): install the same on every node"
+                f"a node of the Ray cluster cannot load this work ({_last_line(error)}): install the same duomem on "
+                "every node"
             )
         else:
             raise cause
@@ -236,21 +238,25 @@ def _connect(ray: ModuleType, address: str, jobs: int | None) -> None:
     if address == "local":
         options |= {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
     try:
-        with _silent_errors():
+        with _quietly():
             ray.init(address, **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as e:
         raise UserError(f"--ray {address}: {_first_line(e)}: start a cluster with `ray start`, or give local") from None
 
 
 @contextlib.contextmanager
-def _silent_errors() -> Iterator[None]:
-    """Drop what is written to the error stream: Ray's own libraries do so before their log's level is set."""
-    sys.stderr.flush()
+def _quietly() -> Iterator[None]:
+    """While Ray connects, drop what its libraries write to the error stream before their log's level is set, and start
+    no thread that prints a dead node's last words to stdout: Ray has no option for either.
+    """
+    worker = sys.modules["ray._private.worker"]
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    sys.stderr.flush()
     os.dup2(nowhere, 2)
     os.close(nowhere)
     try:
-        yield
+        with mock.patch.object(worker, "listen_error_messages", lambda *_: None):
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)

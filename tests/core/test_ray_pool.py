@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -156,14 +157,17 @@ def test_absolute_paths_need_no_working_folder(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A real Ray cluster: a head of one CPU. Tests add nodes."""
+    """A real Ray cluster: a head of one CPU, whose workers can import this file. Tests add nodes."""
     pytest.importorskip("ray", reason="ray is not installed: pip install duomem[ray]")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    yield made
-    made.shutdown()
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", path)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        yield made
+        made.shutdown()
 
 
 @pytest.fixture
@@ -197,15 +201,20 @@ def test_on_two_nodes(pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyP
         list(map_processes(_refuse, [1, 2], pool))
     with pytest.raises(ZeroDivisionError):
         list(map_processes(_wrong, [1, 0], pool))
+    (tmp_path / "only_here.py").write_text("def make():\n    return abs\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"cannot load this work \(.*'only_here'\): install the same duomem on every"):
+        list(map_processes(import_module("only_here").make, [1], pool))
 
     for deaths in (1, 2):
         graves = tmp_path / str(deaths)
         graves.mkdir()
         assert list(map_processes(_Mortal(graves, deaths), range(8), pool)) == [10 * i for i in range(8)]
         assert len(os.listdir(graves)) == deaths
-    got = []
+    graves, got = tmp_path / "many", []
+    graves.mkdir()
     with pytest.raises(UserError, match=r"^3 workers on Ray died at 3, of memory or"):
-        for value in map_processes(_Mortal(tmp_path, 99), range(8), pool):
+        for value in map_processes(_Mortal(graves, 99), range(8), pool):
             got.append(value)
     assert got == [0, 10, 20]
 
