@@ -218,12 +218,13 @@ def test_on_two_nodes(pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyP
             got.append(value)
     assert got == [0, 10, 20]
 
-    monkeypatch.setattr(ray_pool, "_START_SECONDS", 2)
     busy = map_processes(_Adder(), range(100), pool)
     assert next(busy)[0] == 0
+    monkeypatch.setattr(ray_pool, "_START_SECONDS", 2)
     with pytest.raises(UserError, match="no node of the Ray cluster started a worker within 2 seconds"):
         list(map_processes(_Adder(), [1], pool))
     busy.close()  # type: ignore[attr-defined]
+    monkeypatch.undo()
     assert next(map_processes(_Adder(), [5], pool))[0] == 5, "whoever stops listening frees the CPUs"
 
 
