@@ -5,14 +5,17 @@ An actor makes one worker and keeps it. What a dead actor had in hand goes to an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import socket
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
+from unittest import mock
 
 from duomem.core.cpu import usable_cores
 from duomem.core.errors import UserError
@@ -30,7 +33,6 @@ _START_SECONDS = 300
 """How long to wait for a worker while there is none."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_NUM_REDIS_GET_RETRIES": "1",  # for a port at which no cluster answers: 40 seconds each
 }
 
@@ -56,6 +58,7 @@ class RayPool:
     def __init__(self, address: str, jobs: int | None = None) -> None:
         if not is_address(address):
             raise UserError(f"--ray {address}: is no address of a Ray cluster: give {FORMS}")
+        _check_reachable(address)
         self._ray = _import_ray()
         _connect(self._ray, address, jobs)
         self._jobs = jobs
@@ -171,7 +174,8 @@ class _Run:
             self._keep(reference, _Failed(cause))
         elif "No module named" in str(error) and not isinstance(cause, UserError):
             raise UserError(
-                f"a node of the Ray cluster cannot load duomem ({_last_line(error)}): install the same on every node"
+                f"a node of the Ray cluster cannot load this work ({_last_line(error)}): install the same duomem on "
+                "every node"
             )
         else:
             raise cause
@@ -205,6 +209,19 @@ class _Failed:
         self.error = error
 
 
+def _check_reachable(address: str) -> None:
+    """Ray waits for minutes at an address where nobody listens. Raises UserError at once."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
+    except OSError as e:
+        raise UserError(
+            f"--ray {address}: cannot connect ({e.strerror or e}): give the head's address, as `ray start` tells"
+        ) from None
+
+
 def _import_ray() -> ModuleType:
     os.environ |= _QUIET
     try:
@@ -220,17 +237,29 @@ def _connect(ray: ModuleType, address: str, jobs: int | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
-    elif found := _ADDRESS.fullmatch(address):
-        try:
-            socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
-        except OSError as e:
-            raise UserError(
-                f"--ray {address}: cannot connect ({e.strerror or e}): give the head's address, as `ray start` tells"
-            ) from None
     try:
-        ray.init(address, **options)
+        with _quietly():
+            ray.init(address, **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as e:
         raise UserError(f"--ray {address}: {_first_line(e)}: start a cluster with `ray start`, or give local") from None
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """While Ray connects, drop what its libraries write to the error stream before their log's level is set, and start
+    no thread that prints a dead node's last words to stdout: Ray has no option for either.
+    """
+    worker = sys.modules["ray._private.worker"]
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    sys.stderr.flush()
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        with mock.patch.object(worker, "listen_error_messages", lambda *_: None):
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _first_line(error: Exception) -> str:
