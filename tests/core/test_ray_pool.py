@@ -31,15 +31,24 @@ from duomem.train.games.generate import generate
 
 @dataclass(frozen=True)
 class _Adder:
-    """Makes a worker that adds `offset`, and tells its process and how many items that process had before."""
+    """Makes a worker that adds `offset`, and tells its process and how many items that process had before.
+
+    meeting: a folder in which two processes have to be seen before any goes on.
+    """
 
     offset: int = 0
+    meeting: Path | None = None
 
     def __call__(self) -> Callable[[int], tuple[int, int, int]]:
         done: list[int] = []
+        if self.meeting:
+            (self.meeting / str(os.getpid())).touch()
 
         def add(item: int) -> tuple[int, int, int]:
-            time.sleep(0.2 if item == 0 else 0.02)
+            deadline = time.monotonic() + 60
+            while self.meeting and len(os.listdir(self.meeting)) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.02)
             if item < 0:
                 raise UserError(f"{item} is below 0")
             done.append(item)
@@ -185,7 +194,9 @@ def test_on_two_nodes(pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert pool.size == 2
     assert list(map_processes(_refuse, [], pool)) == []
     counts: dict[int, list[int]] = {}
-    results = list(map_processes(_Adder(10), range(12), pool))
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    results = list(map_processes(_Adder(10, meeting), range(12), pool))
     assert [value for value, *_ in results] == list(range(10, 22))
     for _, pid, before in results:
         counts.setdefault(pid, []).append(before)
@@ -206,11 +217,10 @@ def test_on_two_nodes(pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match=r"cannot load this work \(.*'only_here'\): install the same duomem on every"):
         list(map_processes(import_module("only_here").make, [1], pool))
 
-    for deaths in (1, 2):
-        graves = tmp_path / str(deaths)
-        graves.mkdir()
-        assert list(map_processes(_Mortal(graves, deaths), range(8), pool)) == [10 * i for i in range(8)]
-        assert len(os.listdir(graves)) == deaths
+    graves = tmp_path / "two"
+    graves.mkdir()
+    assert list(map_processes(_Mortal(graves, 2), range(8), pool)) == [10 * i for i in range(8)]
+    assert len(os.listdir(graves)) == 2
     graves, got = tmp_path / "many", []
     graves.mkdir()
     with pytest.raises(UserError, match=r"^3 workers on Ray died at 3, of memory or"):
@@ -235,22 +245,27 @@ def many_games(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in generate(out, 3, {"train": 12, "valid_seen": 0, "valid_unseen": 0}):
         pass
     for game in find_games(out, "train"):
-        for i in range(30):
+        for i in range(60):
             folder = game.parents[1] / f"{game.parent.name}_{i}"
             folder.mkdir()
             (folder / game.name).symlink_to(game)
     return out
 
 
-def _kill_when(partial: Path, rows: int, kill: Callable[[], None], seen: list[int]) -> threading.Thread:
-    """Call `kill` once `partial` holds so many rows; `seen` gets how many it held then."""
+def _kill_when(partial: Path, rows: int, cluster: Any, node: Any, seen: list[int]) -> threading.Thread:
+    """Kill `node` once `partial` holds so many rows and a worker is at it there; `seen` gets how many it held then."""
+    raylet = node.all_processes["raylet"][0].process.pid
+
+    def works() -> bool:
+        children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
+        return any(b"ray::RayWorker" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
 
     def watch() -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            if partial.is_file() and (n := partial.read_bytes().count(b"\n")) > rows:
-                kill()
+            if partial.is_file() and (n := partial.read_bytes().count(b"\n")) > rows and works():
                 seen.append(n)
+                cluster.remove_node(node, allow_graceful=False)
                 return
             time.sleep(0.01)
 
@@ -267,14 +282,12 @@ def test_teach_when_a_node_is_killed(
     node = cluster.add_node(num_cpus=1)
     out, seen = tmp_path / "ray" / "t.jsonl", []
     common = ["teach", "--games", str(many_games), "--noise-rate", "0.1", "--out"]
-    watcher = _kill_when(
-        out.with_name("t.jsonl.partial"), 20, lambda: cluster.remove_node(node, allow_graceful=False), seen
-    )
+    watcher = _kill_when(out.with_name("t.jsonl.partial"), 20, cluster, node, seen)
     assert main([*common, str(out), "--ray", cluster.address]) == 0
     watcher.join(60)
-    assert seen and 20 < seen[0] < 250, "killed among the 372 games"
+    assert seen and 20 < seen[0] < 650, "killed among the 732 games"
     said = capfd.readouterr()
-    assert said.err == "" and said.out.count("\n") == 1 and "372 train games" in said.out
+    assert said.err == "" and said.out.count("\n") == 1 and "732 train games" in said.out
     assert main([*common, str(tmp_path / "local" / "t.jsonl"), "--jobs", "1"]) == 0
     for name in ("priors.json", "t.jsonl", "t.jsonl.inputs.json"):
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
