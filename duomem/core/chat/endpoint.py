@@ -153,12 +153,13 @@ class EndpointModel:
         }
         backoff, failures = self._endpoint.backoff, {True: 0, False: 0}
         while True:
+            limit = self._limit
             try:
-                found = await self._ask(question | {self._limit: max_tokens}, messages, stop)
+                found = await self._ask(question, limit, max_tokens, messages, stop)
                 self._unanswered = 0
                 return found
             except _Status as e:
-                if self._limit == "max_tokens" and e.status == 400 and "max_completion_tokens" in e.said:
+                if limit == "max_tokens" and e.status == 400 and "max_completion_tokens" in e.said:
                     self._limit = "max_completion_tokens"
                     continue
                 fault = self._judged(e)
@@ -173,12 +174,19 @@ class EndpointModel:
         """Close its connections."""
         await self._client.close()
 
-    async def _ask(self, question: dict[str, Any], messages: Sequence[Message], stop: Sequence[str]) -> Answer:
-        """One question. Raises _Fault and _Status."""
+    async def _ask(
+        self,
+        question: dict[str, Any],
+        limit: str,
+        max_tokens: int,
+        messages: Sequence[Message],
+        stop: Sequence[str],
+    ) -> Answer:
+        """One question. limit: the endpoint's name for `max_tokens`. Raises _Fault and _Status."""
         seconds, body = self._endpoint.timeout, bytearray()
-        most = _FRAME_BYTES + _BYTES_A_TOKEN * question[self._limit]
+        most = _FRAME_BYTES + _BYTES_A_TOKEN * max_tokens
         try:
-            await asyncio.wait_for(self._read(question, body, most), seconds)
+            await asyncio.wait_for(self._read(question | {limit: max_tokens}, body, most), seconds)
             return read_completion(bytes(body), messages, stop, most)
         except asyncio.TimeoutError:
             raise _Fault(f"{'the answer does not end' if body else 'no answer'} in {seconds:g} s", bool(body)) from None

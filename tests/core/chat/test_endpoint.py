@@ -179,9 +179,17 @@ def test_a_refusal_is_not_tried_again(status: int, said: str, kind: type[Excepti
 
 
 def test_the_newer_name_of_the_limit() -> None:
+    """Learned once, also by those that ask at the same time."""
     said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+
+    async def ask() -> list[Any]:
+        model = EndpointModel(Endpoint("fake", fake.url, "", 5.0, QUICK))
+        found = await asyncio.gather(*(model.answer(ASKED, max_tokens=7) for _ in range(3)))
+        await model.close()
+        return found
+
     with Refusing(400, said, "max_completion_tokens").serving() as fake:
-        assert _answer(fake).text == "Action: look"
+        assert [one.text for one in asyncio.run(ask())] == ["Action: look"] * 3
     assert fake.questions[-1]["max_completion_tokens"] == 7 and "max_tokens" not in fake.questions[-1]
 
 
