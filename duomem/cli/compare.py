@@ -172,7 +172,8 @@ def compare(
 
 def _play_teacher(endpoint: str, model: str, style: str, max_steps: int, games: GameChoice, out: Path) -> Path:
     """The file of the teacher's episodes on the games, one each."""
-    from duomem.core.chat.endpoint import Endpoint, EndpointModel
+    from duomem.core.chat.address import Endpoint
+    from duomem.core.chat.endpoint import EndpointModel
     from duomem.train.teachers.llm.policy import Asking
     from duomem.train.teachers.llm.style import find_style
     from duomem.train.teachers.llm.teach import LlmTeaching, teach_llm
