@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from duomem.core.files import atomic_open, read_jsonl
+from duomem.core.files import atomic_open
 from duomem.core.trajectory import Trajectory
-from duomem.train.formats.rows import objects, text_of, told_of_turns
+from duomem.train.formats.rows import objects, read_rows, text_of, told_of_turns
 from duomem.train.formats.told import OURS, Readings, Told, told_of
 
 _ROLES = {"tool": "user", "environment": "user", "human": "user", "gpt": "assistant"}
@@ -52,6 +52,6 @@ def write(episodes: Iterable[Trajectory], out: Path) -> int:
 
 def read(path: Path) -> Readings:
     """The episodes of a file. Raises FileError."""
-    for number, row in enumerate(read_jsonl(path, "file of chat messages"), 1):
+    for number, row in enumerate(read_rows(path, "file of chat messages"), 1):
         where = f"{path}: line {number}"
         yield where, partial(told_of_row, row, where, row.get(OURS))

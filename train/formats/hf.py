@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import FileError
-from duomem.core.files import atomic_folder, read_jsonl
+from duomem.core.files import atomic_folder
 from duomem.core.trajectory import SCHEMA, Trajectory
 from duomem.train.formats.chat import messages_of, told_of_row
+from duomem.train.formats.rows import read_rows
 from duomem.train.formats.told import Readings, told_of
 
 DATA = "data/train.jsonl"
@@ -65,7 +66,7 @@ def read(path: Path) -> Readings:
     file = path / DATA if path.is_dir() else path
     if not file.is_file():
         raise FileError(f"{file}: no such file: give a folder that duomem exported, or a file of its rows")
-    for number, row in enumerate(read_jsonl(file, "dataset file"), 1):
+    for number, row in enumerate(read_rows(file, "dataset file"), 1):
         where = f"{file}: line {number}"
         facts = {name: value for name, value in row.items() if name != "messages" and value is not None}
         if isinstance(facts.get("steps"), list):

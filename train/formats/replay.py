@@ -82,11 +82,16 @@ def replay(told: Told, game: Game, split: str, player: str) -> Trajectory:
 
 
 def _told(game: Game, goal: str) -> Game:
-    """The game, its goal told in the file's words: the template's, a person's, or else somebody's own."""
+    """The game, its goal told in the file's words: the template's, a person's, or else somebody's own. Raises Differs
+    for words that are no goal.
+    """
     if same_sentence(goal, game.template) or not goal:
         return game
     number = next((i for i, said in enumerate(people(game)) if same_sentence(goal, said)), None)
-    return tell(game, goal, "own" if number is None else f"human:{number}")
+    try:
+        return tell(game, goal, "own" if number is None else f"human:{number}")
+    except GameError as e:
+        raise Differs(0, str(e)) from None
 
 
 def people(game: Game) -> Sequence[str]:

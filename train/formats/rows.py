@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from duomem.core.errors import TrajectoryError
+from duomem.core.errors import FileError, TrajectoryError
+from duomem.core.files import open_regular, parse_json, read_jsonl
 from duomem.train.formats.told import OURS, Told
 
 _NAMING = ("game_file", "gamefile", "game", "task_id", "item_id", "id", "session_id", "trajectory_id")
 _MOST_TURNS = 2_000
+_LINE_LIMIT = 16 << 20
 _GOAL = "Your task is to:"
+
+
+def read_rows(path: Path, what: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file, also of one whose last line has no end. Raises FileError."""
+    yield from read_jsonl(path, what)
+    with open_regular(path) as f:
+        f.seek(max(0, f.seek(0, os.SEEK_END) - _LINE_LIMIT))
+        last = f.read().rpartition(b"\n")[2]
+    if last.strip():
+        row = parse_json(last, f"{path}: the last line of this {what}", _LINE_LIMIT)
+        if not isinstance(row, dict):
+            raise FileError(f"{path}: the last line of this {what} is not a JSON object: make it again")
+        yield row
 
 
 def told_of_turns(turns: Sequence[tuple[str, str]], row: Mapping[str, Any], facts: Any, where: str) -> Told:

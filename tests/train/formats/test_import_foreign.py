@@ -155,6 +155,25 @@ def test_what_is_left_out(
     assert line.startswith(f"{tmp_path / 'in'}: line 2: ") and said in line
 
 
+def test_a_goal_that_is_none(tmp_path: Path, games: list[Path], played: list[Trajectory]) -> None:
+    messages = _messages(played[0])
+    first = messages[0]["content"].replace(played[0].goal, "x" * 501)
+    rows = [{"id": played[0].game, "messages": _with(messages, 0, first)}, {"messages": messages}]
+    found, _, [line] = _import(tmp_path, rows, games)
+    assert found.replayed == 1 and "line 1: a goal must be a line of 1 to" in line
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n{"])
+def test_a_last_line_without_an_end(tmp_path: Path, games: list[Path], played: list[Trajectory], end: str) -> None:
+    (tmp_path / "in").write_text("\n".join(json.dumps({"messages": _messages(t)}) for t in played) + end)
+    args = (tmp_path / "in", tmp_path / "out", "chat", lambda: GameFinder(games, "train", "x"))
+    if end == "\n{":
+        with pytest.raises(FileError, match="in: the last line of this file of chat messages is not valid JSON"):
+            import_trajectories(*args)
+    else:
+        assert import_trajectories(*args).replayed == 3
+
+
 @pytest.mark.parametrize(
     "facts", [3, {}, {"steps": []}, {"steps": [{}]}, {"schema": 2, "steps": [{"admissible": [3]}]}, {"steps": "x"}]
 )
