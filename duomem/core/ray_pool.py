@@ -33,6 +33,7 @@ _START_SECONDS = 300
 """How long to wait for a worker while there is none."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_NUM_REDIS_GET_RETRIES": "1",  # for a port at which no cluster answers: 40 seconds each
 }
 
@@ -241,7 +242,8 @@ def _connect(ray: ModuleType, address: str, jobs: int | None) -> None:
         with _quietly():
             ray.init(address, **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as e:
-        raise UserError(f"--ray {address}: {_first_line(e)}: start a cluster with `ray start`, or give local") from None
+        told = _first_line(e).partition(". ")[0]
+        raise UserError(f"--ray {address}: {told}: start a cluster with `ray start`, or give local") from None
 
 
 @contextlib.contextmanager
