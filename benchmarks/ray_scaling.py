@@ -1,6 +1,6 @@
 """Items a second of two workers against one, as processes of this machine and on a local Ray cluster.
 
-    python benchmarks/ray_scaling.py [--games DIR] [--count 300] [--naps 60] [--rounds 3]
+    python benchmarks/ray_scaling.py [--games DIR] [--count 1500] [--naps 40] [--rounds 3]
 
 Two kinds of items: expert games, which keep a core busy, and naps of 100 ms, which show what the pool itself costs.
 Runs alternate. A rate counts from the first quarter of the results on, when all workers are at it; how long the first
@@ -74,12 +74,14 @@ def main() -> None:
     """Print the machine, the table and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", type=Path, metavar="DIR", help="folder of games ($ALFWORLD_DATA or runs/games)")
-    parser.add_argument("--count", type=int, default=300, help="train games (%(default)s)")
-    parser.add_argument("--naps", type=int, default=60, help="naps (%(default)s)")
+    parser.add_argument("--count", type=int, default=1500, help="train games (%(default)s)")
+    parser.add_argument("--naps", type=int, default=40, help="naps (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that everything is run (%(default)s)")
     args = parser.parse_args()
     paths = find_games(resolve_root(args.games), "train")
     games = random.Random(0).sample(paths, min(args.count, len(paths)))
+    for path in games:
+        path.read_bytes()  # into the page cache, for whoever comes first
     work = {"naps": (make_napper, range(args.naps)), "expert games": (make_expert, games)}
     rates: dict[str, dict[str, list[float]]] = {kind: {} for kind in work}
     starts: dict[str, list[float]] = {}

@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
-from unittest import mock
 
 from duomem.core.cpu import usable_cores
 from duomem.core.errors import UserError
@@ -33,6 +32,7 @@ _START_SECONDS = 300
 """How long to wait for a worker while there is none."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_NUM_REDIS_GET_RETRIES": "1",  # for a port at which no cluster answers: 40 seconds each
 }
 
@@ -241,7 +241,8 @@ def _connect(ray: ModuleType, address: str, jobs: int | None) -> None:
         with _quietly():
             ray.init(address, **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as e:
-        raise UserError(f"--ray {address}: {_first_line(e)}: start a cluster with `ray start`, or give local") from None
+        told = _first_line(e).partition(". ")[0]
+        raise UserError(f"--ray {address}: {told}: start a cluster with `ray start`, or give local") from None
 
 
 @contextlib.contextmanager
@@ -249,15 +250,16 @@ def _quietly() -> Iterator[None]:
     """While Ray connects, drop what its libraries write to the error stream before their log's level is set, and start
     no thread that prints a dead node's last words to stdout: Ray has no option for either.
     """
-    worker = sys.modules["ray._private.worker"]
+    worker: Any = sys.modules["ray._private.worker"]
+    listen, worker.listen_error_messages = worker.listen_error_messages, lambda *_: None
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     sys.stderr.flush()
     os.dup2(nowhere, 2)
     os.close(nowhere)
     try:
-        with mock.patch.object(worker, "listen_error_messages", lambda *_: None):
-            yield
+        yield
     finally:
+        worker.listen_error_messages = listen
         os.dup2(kept, 2)
         os.close(kept)
 

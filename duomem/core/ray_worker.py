@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def setup_of(make_worker: Callable[[], Callable[[Any], Any]], items: Sequence[An
     found = {path: None for value in (make_worker, *items) for path in _paths(value) if path.exists()}
     relative = any(not path.is_absolute() for path in found)
     files = tuple((str(path), path.stat().st_size if path.is_file() else None) for path in found)
-    return Setup(make_worker, os.getcwd() if relative else None, files, version("duomem"))
+    return Setup(make_worker, os.getcwd() if relative else None, files, _duomem_version())
 
 
 def _paths(value: Any) -> Iterator[Path]:
@@ -60,10 +59,8 @@ class RayWorker:
         making raises.
         """
         node = socket.gethostname()
-        if setup.duomem != version("duomem"):
-            raise UserError(
-                f"node {node}: has duomem {version('duomem')}, this is {setup.duomem}: install the same on every node"
-            )
+        if setup.duomem != (own := _duomem_version()):
+            raise UserError(f"node {node}: has duomem {own}, this is {setup.duomem}: install the same on every node")
         if setup.folder is not None:
             _check(node, setup.folder, None)
             os.chdir(setup.folder)
@@ -74,6 +71,12 @@ class RayWorker:
     def work(self, item: Any) -> Any:
         """Raises what the worker raises."""
         return self._worker(item)
+
+
+def _duomem_version() -> str:
+    from importlib.metadata import version  # here: every command loads this module, and that one is slow
+
+    return version("duomem")
 
 
 def _check(node: str, path: str, size: int | None) -> None:
