@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import as_file, files
 from string import Template
 
 from duomem.core.chat.model import Message
@@ -42,13 +42,13 @@ class Prompt:
     @classmethod
     def load(cls, name: str) -> Prompt:
         """The prompt for a memory format, of PROMPTS."""
-        file = Path(__file__).with_name("prompts") / f"{name}.toml"
-        said = read_toml(file, "writer's prompt")
+        with as_file(files("duomem.memory_packs.writers") / "prompts" / f"{name}.toml") as file:
+            said, digest = read_toml(file, "writer's prompt"), sha256_input(file, "writer's prompt")
         texts = {field: Template(said.get(field, "")) for field in ("question", "lost", "again")}
         return cls(
             name,
             said["version"],
-            sha256_input(file, "writer's prompt"),
+            digest,
             said["system"].strip(),
             max_tokens=said["max_tokens"],
             **texts,

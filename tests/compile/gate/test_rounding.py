@@ -82,6 +82,7 @@ def test_another_choice_is_another_bundle(rounding: Path, tiny_model: Path) -> N
     checkpoint, length = writer.check_inputs(tiny_model, "q4f32_1", 256, None)
     target = writer.load_target("host")
     digests = {
-        writer._inputs_digest(checkpoint, target, "q4f32_1", length, None, 0.0, one) for one in (None, INT8, EXACT)
+        writer._inputs_digest(checkpoint, target, "q4f32_1", length, None, 0.0, one, played)
+        for one, played in ((None, None), (INT8, None), (EXACT, None), (EXACT, {"games": 1}))
     }
-    assert len(digests) == 3 and read_bundle(rounding).manifest["inputs"] in digests
+    assert len(digests) == 4 and read_bundle(rounding).manifest["inputs"] in digests

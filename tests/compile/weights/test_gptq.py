@@ -154,7 +154,7 @@ def test_another_calibration_is_another_bundle(tiny_model: Path, tiny_bundle: Pa
     checkpoint = Checkpoint(tiny_model)
 
     def digest(record: dict[str, Any] | None) -> str:
-        return writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record, None, "exact")
+        return writer._inputs_digest(checkpoint, load_target("host"), "q4f32_1", 256, record, None, "exact", None)
 
     records = [None, *(sample_episodes(played, None, tiny_model)[1] | {"tokens": n} for n in (1, 2))]
     assert len({digest(record) for record in records}) == 3
