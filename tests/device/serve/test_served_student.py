@@ -52,7 +52,7 @@ def url(bundle: Path) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline().split()[4]
         process.terminate()
-    assert process.returncode == 0
+        assert process.wait(60) == 0
 
 
 def test_answers_are_the_engines(bundle: Path, url: str) -> None:
