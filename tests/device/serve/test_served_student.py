@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from duomem.cli.main import main
+from duomem.core.trajectory import read_trajectories
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.chat_policy import ChatTokenizer
 from duomem.device.agent.prompt import PromptTokenizer
@@ -91,3 +93,14 @@ def test_commands_are_the_agents(bundle: Path, url: str, generated_games: Path) 
                 call = {"session": told["session"], "observation": seen.text}
             assert [memory["id"] for memory in told["memories"]] == [memory.id for memory in episode.memories]
             client.delete(f"act/{told['session']}")
+
+
+def test_it_is_a_teacher(url: str, generated_games: Path, tmp_path: Path) -> None:
+    """`duomem teach` plays with it over HTTP, as with any other endpoint, and it wins some."""
+    out = tmp_path / "taught.jsonl"
+    words = ["teach", "--teacher", "openai", "--endpoint", url, "--model", "bundle", "--style", "student"]
+    words += ["--no-list-admissible", "--max-answer-tokens", "24", "--max-steps", "20", "--limit", "6"]
+    assert main([*words, "--games", str(generated_games), "--out", str(out)]) == 0
+    played = list(read_trajectories(out))
+    assert len(played) == 6 and any(t.won for t in played)
+    assert all(t.usage and t.usage.answers == len(t.steps) and t.player == "llm:bundle" for t in played)
