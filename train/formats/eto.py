@@ -7,6 +7,7 @@ Commands stand behind "Action: ", what they brought behind "Observation: ".
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -62,10 +63,10 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
     what = "file of conversations"
     try:
         with open_regular(path) as f:
-            is_list = f.read(64).lstrip()[:1] == b"["
+            is_list, size = f.read(64).lstrip()[:1] == b"[", f.seek(0, os.SEEK_END)
     except OSError as e:
         raise FileError(f"{path}: cannot read this {what}: {e.strerror or e}") from None
-    return _objects(read_json(path, what, _LIMIT), path) if is_list else read_rows(path, what)
+    return _objects(read_json(path, what, min(size, _LIMIT)), path) if is_list else read_rows(path, what)
 
 
 def _objects(rows: Any, path: Path) -> list[dict[str, Any]]:
