@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from random import Random
 
-from mug_episodes import LIST, LOST, told, write_told
+from mug_episodes import LIST, LOST, WON, told, write_told
 from mutate import as_json, change_bytes, change_json, change_text
 from reader import Reader
 
@@ -19,13 +19,17 @@ from duomem.train.formats.convert import export_trajectories, import_trajectorie
 from duomem.train.formats.find_game import GameFinder
 
 
+_MOST_BYTES = 4 << 20
+"""Of an input: an object of Python takes up to thirty times the bytes that write it."""
+
+
 class Episodes(Reader):
     """One episode in one of four formats, with duomem's field or without; in half of them values are changed."""
 
     name = "episodes"
 
     def prepare(self) -> None:
-        source = write_told(self.folder / "t.jsonl", [told()])
+        source = write_told(self.folder / "t.jsonl", [told(0, WON[1:3])])
         self.samples = []
         for name in ("chat", "eto", "atif", "hf"):
             out = self.folder / name
@@ -46,7 +50,8 @@ class Episodes(Reader):
                     holder.pop(random.choice(("duomem", "extra", "schema")), None)
         if how < 0.7:
             changed = as_json(change_json(value, random))
-            return name.encode() + b"\n" + changed + b"\n" * random.randrange(2)
+            if len(changed) < _MOST_BYTES:
+                return name.encode() + b"\n" + changed + b"\n" * random.randrange(2)
         return name.encode() + b"\n" + change_bytes(data, random)
 
     def read(self, file: Path) -> None:
