@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from duomem.core.chat.endpoint import Endpoint, EndpointModel
+from duomem.core.chat.address import Endpoint
+from duomem.core.chat.endpoint import EndpointModel
 from duomem.core.cpu import cpu_name
 from duomem.device.alfworld.game_files import find_games
 from duomem.train.teachers.llm.policy import Asking

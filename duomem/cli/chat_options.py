@@ -62,7 +62,8 @@ class ChatChoice:
         if self.model is None:
             raise click.UsageError(f"{flag} {self.source}: which one? Give --model.")
         if self.source == "openai":
-            from duomem.core.chat.endpoint import Endpoint, EndpointModel
+            from duomem.core.chat.address import Endpoint
+            from duomem.core.chat.endpoint import EndpointModel
 
             at = Endpoint.of_environment(self.model, self.endpoint, self.key_env, self.timeout)
             return EndpointModel(at), ""

@@ -18,7 +18,6 @@ from duomem.memory_packs.writers.vocabulary import Vocabulary
 from duomem.train.formats.convert import export_trajectories, import_trajectories
 from duomem.train.formats.find_game import GameFinder
 
-
 _MOST_BYTES = 4 << 20
 """Of an input: an object of Python takes up to thirty times the bytes that write it."""
 

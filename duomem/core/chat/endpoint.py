@@ -1,27 +1,23 @@
 """A chat model behind an OpenAI-compatible endpoint, asked through the official client.
 
-What it sends is bounded in bytes and time. Faults are tried again with growing delays; keys come from the environment.
+What it sends is bounded in bytes and time. Faults are tried again with growing delays.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from duomem.core.chat.address import Endpoint
 from duomem.core.chat.completion import Unusable, read_completion
 from duomem.core.chat.faults import NoAnswer, PromptTooLong
 from duomem.core.chat.model import Answer, Message
-from duomem.core.chat.retry import Backoff, retry_after
+from duomem.core.chat.retry import retry_after
 from duomem.core.errors import ChatError
 
-KEY = "OPENAI_API_KEY"
-URL = "OPENAI_BASE_URL"
 _CONNECT = 10.0
 _FRAME_BYTES = 1 << 16
 _BYTES_A_TOKEN = 64
@@ -31,57 +27,6 @@ _SAID = 4096
 _AGAIN = (408, 409, 425, 429)
 _HOPELESS = 8
 """After so many questions in a row without a usable answer it is the endpoint that is wrong, not the question."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a model is and how it is asked. url: up to and with its /v1, None for the client's own. key: never shown.
-
-    timeout: most seconds that one answer may take.
-    """
-
-    model: str
-    url: str | None = None
-    key: str = ""
-    timeout: float = 120.0
-    backoff: Backoff = field(default_factory=Backoff)
-
-    def __post_init__(self) -> None:
-        """Raises ChatError for an address that is none, or that holds a secret."""
-        if self.url is not None:
-            _check_url(self.url)
-
-    def __repr__(self) -> str:
-        """Without the key."""
-        return f"Endpoint({self.model!r}, {self.url!r})"
-
-    @classmethod
-    def of_environment(
-        cls, model: str, url: str | None, key_env: str | None = None, timeout: float = 120.0
-    ) -> Endpoint:
-        """The endpoint at `url`, else at $OPENAI_BASE_URL, else the client's own, with the key in the variable
-        `key_env`, $OPENAI_API_KEY by default. Raises ChatError if that is missing; only an endpoint that was named may
-        go without.
-        """
-        url = url or os.environ.get(URL) or None
-        key = os.environ.get(key_env or KEY, "")
-        if not key and (key_env or url is None):
-            raise ChatError(f"${key_env or KEY}: no key in this environment variable: set it, or name another one")
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ChatError(f"${key_env or KEY}: holds no key: one has neither spaces nor letters beyond ASCII")
-        return cls(model, url, key, timeout)
-
-
-def _check_url(url: str) -> None:
-    if set("@?#") & set(url):
-        raise ChatError("--endpoint: a key in an address ends up in logs: put it into an environment variable")
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        good = False
-    if not good or not url.isascii() or not url.isprintable() or " " in url:
-        raise ChatError(f"--endpoint {url}: is no address: give one as in http://localhost:8000/v1")
 
 
 class _Fault(Exception):
@@ -153,12 +98,13 @@ class EndpointModel:
         }
         backoff, failures = self._endpoint.backoff, {True: 0, False: 0}
         while True:
+            limit = self._limit
             try:
-                found = await self._ask(question | {self._limit: max_tokens}, messages, stop)
+                found = await self._ask(question, limit, max_tokens, messages, stop)
                 self._unanswered = 0
                 return found
             except _Status as e:
-                if self._limit == "max_tokens" and e.status == 400 and "max_completion_tokens" in e.said:
+                if limit == "max_tokens" and e.status == 400 and "max_completion_tokens" in e.said:
                     self._limit = "max_completion_tokens"
                     continue
                 fault = self._judged(e)
@@ -173,12 +119,19 @@ class EndpointModel:
         """Close its connections."""
         await self._client.close()
 
-    async def _ask(self, question: dict[str, Any], messages: Sequence[Message], stop: Sequence[str]) -> Answer:
-        """One question. Raises _Fault and _Status."""
+    async def _ask(
+        self,
+        question: dict[str, Any],
+        limit: str,
+        max_tokens: int,
+        messages: Sequence[Message],
+        stop: Sequence[str],
+    ) -> Answer:
+        """One question. limit: the endpoint's name for `max_tokens`. Raises _Fault and _Status."""
         seconds, body = self._endpoint.timeout, bytearray()
-        most = _FRAME_BYTES + _BYTES_A_TOKEN * question[self._limit]
+        most = _FRAME_BYTES + _BYTES_A_TOKEN * max_tokens
         try:
-            await asyncio.wait_for(self._read(question, body, most), seconds)
+            await asyncio.wait_for(self._read(question | {limit: max_tokens}, body, most), seconds)
             return read_completion(bytes(body), messages, stop, most)
         except asyncio.TimeoutError:
             raise _Fault(f"{'the answer does not end' if body else 'no answer'} in {seconds:g} s", bool(body)) from None

@@ -12,7 +12,7 @@ from typing import Any
 from duomem.core.chat.faults import NoAnswer, PromptTooLong
 from duomem.core.chat.model import Answer, Message
 from duomem.core.errors import ModelError, UserError
-from duomem.train.base_model import weights_digest
+from duomem.train.base_model import first_line, load_causal_lm, weights_digest
 
 _GATHER = 0.01
 """Seconds that a batch waits for others to join: the games between two answers take less."""
@@ -103,18 +103,20 @@ class _Generator:
     def __init__(self, folder: Path) -> None:
         try:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoTokenizer
         except ImportError as e:
             raise ModelError(f"--teacher hf needs the extra `train` ({e}): pip install 'duomem[train]'") from None
         self._folder = folder
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="auto")
-        except (OSError, ValueError, KeyError) as e:
-            raise ModelError(f"{folder}: transformers cannot load it ({e}): copy the model again") from None
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as e:  # json, config and version errors: all mean it cannot be used
+            raise ModelError(
+                f"{folder}: its tokenizer is damaged or of an unknown kind ({first_line(e)}): copy it again"
+            ) from None
         if not self._tokenizer.chat_template:
             raise ModelError(f"{folder}: its tokenizer has no chat template: take an instruct model")
+        model = load_causal_lm(folder, "auto")
         self._model = model.to(self._device).eval()
         ends = model.generation_config.eos_token_id
         self._ends = {ends} if isinstance(ends, int) else set(ends or ())
@@ -143,7 +145,9 @@ class _Generator:
         try:
             text = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         except Exception as e:  # a template is a program of the model's own
-            raise ModelError(f"{self._folder}: its chat template refuses the messages ({e}): take another") from None
+            raise ModelError(
+                f"{self._folder}: its chat template refuses the messages ({first_line(e)}): take another"
+            ) from None
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _write(self, prompts: Sequence[list[int]], questions: Sequence[_Question]) -> list[list[int]]:

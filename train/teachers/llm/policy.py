@@ -37,7 +37,9 @@ class LlmPolicy(AsyncPolicy):
         self.answers = self.prompt_tokens = self.completion_tokens = 0
 
     async def act(self, observation: Observation, /) -> str:
-        """The model's next command, whatever it answers."""
+        """The model's next command, whatever it answers. Raises PromptTooLong where not even the first one has room,
+        which is a model too small for the style rather than an episode too long.
+        """
         asking = self._asking
         try:
             answer = await self._model.answer(
@@ -48,6 +50,8 @@ class LlmPolicy(AsyncPolicy):
                 seed=self._seed,
             )
         except PromptTooLong as e:
+            if not self.answers:
+                raise
             raise ContextFull(str(e)) from None
         self.answers += 1
         self.prompt_tokens += answer.prompt_tokens

@@ -71,6 +71,8 @@ def _split(text: str) -> tuple[str, str]:
     if not lines:
         return "", ""
     at = next((i for i, line in enumerate(lines) if _VERB.match(_undressed(line))), len(lines) - 1)
+    if _THOUGHT.match(lines[at]):
+        return text, ""
     return "\n".join(lines[:at]), lines[at]
 
 

@@ -88,7 +88,18 @@ def test_what_does_not_fit_is_told_and_the_rest_answered(chat_model: Path) -> No
     assert [found[0], found[2]] == _ask(chat_model, CHATS[:2], 8)[0]
 
 
-def test_models_that_cannot_chat(chat_model: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_is_told_in_a_line(chat_model: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "model.safetensors"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in chat_model.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        (folder / name).write_bytes((folder / name).read_bytes()[:200])
+        (error,), _ = _ask(folder, CHATS[:1], 1)
+        assert isinstance(error, ModelError) and "is damaged" in str(error)
+
+
+def test_models_that_cannot_chat(chat_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         HfModel(tmp_path)
     for config, said in (

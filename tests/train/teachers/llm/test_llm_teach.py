@@ -136,6 +136,12 @@ def test_an_episode_that_cannot_go_on_is_marked(
     assert ended not in {row["ended"] for row in rows[1:]}
 
 
+def test_a_model_without_room_for_the_first_answer_stops_the_run(train_games: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(PromptTooLong):
+        teach_llm(train_games[:3], "train", ExpertChat({0: PromptTooLong("long")}), tmp_path / "t.jsonl", TEACHING)
+    assert not (tmp_path / "t.jsonl").exists()
+
+
 def test_what_breaks_off_goes_on(train_games: list[Path], tmp_path: Path) -> None:
     """An endpoint that goes away stops the run; the next one plays only what is missing."""
     whole, out = tmp_path / "whole.jsonl", tmp_path / "t.jsonl"

@@ -61,6 +61,7 @@ def test_clean(line: str, command: str) -> None:
 
 def test_without_a_command_the_last_line_is_one() -> None:
     assert read_reply("I am not sure.\nPerhaps I give up") == Reply("I am not sure.", "perhaps i give up")
+    assert read_reply("Thought: I need a mug. I need") == Reply("I need a mug. I need", "")
     assert read_reply("Action:") == read_reply("") == Reply("", "")
 
 
