@@ -1,4 +1,4 @@
-"""The nine readers of what comes from elsewhere; here those of games and of what a device answers."""
+"""The eleven readers of what comes from elsewhere; here those of games and of what a device answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from bundle_readers import Archives, Manifests, Tokenizers, Wheels
+from episode_readers import Episodes, WriterAnswers
 from memory_readers import Overlays, Packs, Skills
 from mutate import as_json, change_bytes, change_json, change_text
 from reader import Reader
@@ -125,4 +126,6 @@ READERS: tuple[type[Reader], ...] = (
     Tokenizers,
     Manifests,
     Devices,
+    Episodes,
+    WriterAnswers,
 )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import FileError, TrajectoryError
-from duomem.core.files import atomic_folder, read_json
+from duomem.core.files import atomic_folder
 from duomem.core.trajectory import Trajectory
-from duomem.train.formats.rows import names_in, objects, text_of, told_of_turns
+from duomem.train.formats.rows import names_in, objects, read_whole, text_of, told_of_turns
 from duomem.train.formats.told import OURS, Readings, Told, say, told_of
 
 SCHEMA_VERSION = "ATIF-v1.7"
@@ -78,7 +78,7 @@ def read(path: Path) -> Readings:
     if not files:
         raise FileError(f"{path}: no *.json file in this folder: give one of ATIF files")
     for file in files:
-        yield str(file), partial(_told, read_json(file, "ATIF file", _LIMIT), str(file))
+        yield str(file), partial(_told, read_whole(file, "ATIF file", _LIMIT), str(file))
 
 
 def _told(document: Any, where: str) -> Told:

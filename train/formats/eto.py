@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import FileError
-from duomem.core.files import atomic_open, open_regular, read_json
+from duomem.core.files import atomic_open, open_regular
 from duomem.core.trajectory import Trajectory
-from duomem.train.formats.rows import objects, read_rows, text_of, told_of_turns
+from duomem.train.formats.rows import objects, read_rows, read_whole, text_of, told_of_turns
 from duomem.train.formats.told import OURS, Readings, Told, told_of
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
@@ -65,7 +65,7 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
             is_list = f.read(64).lstrip()[:1] == b"["
     except OSError as e:
         raise FileError(f"{path}: cannot read this {what}: {e.strerror or e}") from None
-    return _objects(read_json(path, what, _LIMIT), path) if is_list else read_rows(path, what)
+    return _objects(read_whole(path, what, _LIMIT), path) if is_list else read_rows(path, what)
 
 
 def _objects(rows: Any, path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import FileError, TrajectoryError
-from duomem.core.files import open_regular, parse_json, read_jsonl
+from duomem.core.files import open_regular, parse_json, read_json, read_jsonl
 from duomem.train.formats.told import OURS, Told
 
 _NAMING = ("game_file", "gamefile", "game", "task_id", "item_id", "id", "session_id", "trajectory_id")
@@ -28,6 +28,11 @@ def read_rows(path: Path, what: str) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise FileError(f"{path}: the last line of this {what} is not a JSON object: make it again")
         yield row
+
+
+def read_whole(path: Path, what: str, limit: int) -> Any:
+    """The JSON of a file of at most `limit` bytes, without memory for more than it has. Raises FileError."""
+    return read_json(path, what, min(limit, path.stat().st_size) if path.exists() else limit)
 
 
 def told_of_turns(turns: Sequence[tuple[str, str]], row: Mapping[str, Any], facts: Any, where: str) -> Told:
