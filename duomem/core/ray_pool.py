@@ -242,6 +242,11 @@ def _connect(ray: ModuleType, address: str, jobs: int | None) -> None:
             ray.init(address, **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as e:
         told = _first_line(e).partition(". ")[0]
+        if "InvalidAuthToken" in str(e.__cause__):
+            raise UserError(
+                f"--ray {address}: {told}: it wants its token: have RAY_AUTH_MODE=token in the environment, and the "
+                "head's ~/.ray/auth_token here"
+            ) from None
         raise UserError(f"--ray {address}: {told}: start a cluster with `ray start`, or give local") from None
 
 
