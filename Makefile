@@ -45,7 +45,7 @@ test: lint  ## lint and the unmarked tests, two at a time: minutes
 test-all: test  ## and then the marked tests: slow, official, qemu, ssh, vulkan, browser
 	$(PYTEST) $(TWO) -m "$(MARKED)"
 
-fuzz: install  ## 20,000 damaged inputs over the nine readers of what comes from elsewhere; FUZZ: more options
+fuzz: install  ## 20,000 damaged inputs over the eleven readers of what comes from elsewhere; FUZZ: more options
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py $(FUZZ)
 
 lint: install  ## ruff and basedpyright
