@@ -16,6 +16,7 @@ from duomem.core.trajectory import read_trajectories, task_id
 from duomem.device.agent.baseline_player import MatcherConfig, RandomConfig
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, PlayerConfig, episode_file, evaluate
 from duomem.device.alfworld.annotations import TEMPLATES, Goals
+from duomem.memory_packs.manifest import PROGRAM
 from duomem.memory_packs.pack import Pack, read_pack
 from duomem.report.condition import Condition, ConditionResult, read_result
 
@@ -162,13 +163,21 @@ def _check_author(pack: Pack, memory: str) -> None:
 
 
 def _player(file: Path) -> str:
-    """Who played a file's episodes, in words: "LLM teacher qwen3"."""
-    kind, _, name = next((t.player for t in read_trajectories(file)), NOT_STATED).partition(":")
-    return f"{TAUGHT[kind]} {name}".rstrip() if kind in TAUGHT else TAUGHT.get(kind.partition("/")[0], kind)
+    """Who played a file's episodes, in words."""
+    return _named(next((t.player for t in read_trajectories(file)), NOT_STATED))
+
+
+def _named(player: str) -> str:
+    """A player in words: "LLM teacher qwen3" of "llm:qwen3"."""
+    kind, _, name = player.partition(":")
+    return f"{TAUGHT[kind]} {name}" if kind in TAUGHT and name else TAUGHT.get(player.partition("/")[0], player)
 
 
 def _writers(packs: Sequence[Pack]) -> str:
-    """Who wrote the packs' memories, and how many there are."""
-    kinds = [pack.author.partition("/")[0] for pack in packs]
-    names = dict.fromkeys("itself" if kind.startswith(_ITSELF) else TAUGHT.get(kind, kind) for kind in kinds)
+    """Who played what the packs tell, who put it into words if not the program, and how many memories there are."""
+    names = dict.fromkeys(
+        ("itself" if pack.author.startswith(_ITSELF) else _named(pack.author))
+        + ("" if pack.writer == PROGRAM else f" in the words of {_named(str(pack.writer))}")
+        for pack in packs
+    )
     return f"{', '.join(names)} ({' / '.join(f'{len(pack.memories):,}' for pack in packs)} memories)"

@@ -18,6 +18,7 @@ from duomem.device.agent import evaluate as evaluate_module
 from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig
 from duomem.device.alfworld.game_files import find_games
+from duomem.memory_packs.manifest import UNRELEASED, Writer
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import read_pack, write_pack
 
@@ -156,6 +157,14 @@ def test_the_teacher_behind_an_endpoint_plays_too(
     teacher = _conditions()["free", "teacher"]
     assert teacher["taught"] == "is the LLM teacher fake" and 0 < teacher["success"] <= 1
     assert teacher["seconds"] > 0 and teacher["tokens"] > teacher["steps"]
+
+
+def test_who_played_and_who_wrote_the_memories(loaded: list[EvalConfig]) -> None:
+    release = replace(UNRELEASED, writer=Writer("llm", "qwen3", "", "0" * 64, 1))
+    write_pack(Path("llm.dmpack"), "llm", "llm:Qwen/Qwen3-4B", "", [MEMORY], release=release)
+    assert _compare("--base", "base", "--protocol", "free", "--pack", "llm.dmpack") == 0
+    taught = _conditions()["free", "base, teacher memory"]["taught"]
+    assert taught == "memory: LLM teacher Qwen/Qwen3-4B in the words of LLM teacher qwen3 (1 memories)"
 
 
 def test_nothing_is_played_twice(loaded: list[EvalConfig]) -> None:
