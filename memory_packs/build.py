@@ -11,6 +11,7 @@ from pathlib import Path
 
 from duomem.core.errors import PackError
 from duomem.core.files import sha256_input
+from duomem.core.scene import floor_plan
 from duomem.core.trajectory import read_train_trajectories
 from duomem.memory_packs.consolidate import consolidate, consolidate_wordings, count_tokens, fit
 from duomem.memory_packs.lexicon import Lexicon, Utterance, utterances
@@ -71,7 +72,7 @@ def build_pack(
     players, held_out = set(), set()
     for trajectory in read_train_trajectories(trajectories):
         players.add(trajectory.player)
-        scene = trajectory.group.rpartition("-")[2]
+        scene = floor_plan(trajectory.group)
         if scene in hold_out_scenes:
             held_out.add(scene)
         elif trajectory.won and (memory := write_memory(trajectory, memory_format, max_steps)).steps:

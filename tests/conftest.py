@@ -189,3 +189,18 @@ def smollm2(made_once: MadeOnce) -> Path:
         return resolve_base_model(BUILT_IN, models)
     except (UserError, ImportError) as e:
         pytest.skip(str(e))
+
+
+@pytest.fixture(scope="session")
+def shipped_bundle(made_once: MadeOnce, smollm2: Path) -> Path:
+    """The shipped student compiled for this machine in 4 bits, rounded plainly (GPTQ takes minutes). Read it only."""
+    from duomem.compile.bundle import compile_bundle
+    from duomem.compile.library.target import load_target
+    from duomem.train.merge import merge
+
+    def make(folder: Path) -> None:
+        shipped = Path(__file__).parents[1] / "shipped" / "students" / "smollm2-135m"
+        student = merge(smollm2, shipped, folder / "merged")
+        compile_bundle(student, load_target("host"), "q4f32_1", folder / "bundle")
+
+    return made_once("shipped-bundle", make) / "bundle"

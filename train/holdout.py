@@ -13,6 +13,7 @@ from pathlib import Path
 
 from duomem.core.errors import TrainError
 from duomem.core.files import digest_of, read_json, sha256_input
+from duomem.core.scene import floor_plan
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 
@@ -20,11 +21,6 @@ RECORD = "duomem.json"
 """What a run or a merging was made of, beside its weights."""
 VALIDATED = 64
 """Most episodes measured of each kind, so that a validation takes seconds."""
-
-
-def floor_plan(group: str) -> str:
-    """The floor plan's number in a task-and-scene name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
-    return group.rpartition("-")[2]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from duomem.core.scene import floor_plan
 from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.device.agent.agent import PROTOCOLS, Agent
 from duomem.device.agent.prompt import PromptTokenizer
@@ -36,6 +37,6 @@ def play_held_out(
 def _retriever(pack_file: Path, scenes: set[str]) -> Retriever | None:
     """Of the pack's memories that other floor plans than these tell too."""
     pack = read_pack(pack_file)
-    groups = {group for m in pack.memories for _, group in m.sources if group.rpartition("-")[2] in scenes}
+    groups = {group for m in pack.memories for _, group in m.sources if floor_plan(group) in scenes}
     memories = [kept for m in pack.memories if (kept := m.without(groups=groups)) is not None]
     return Retriever(memories, pack.lexicon) if memories else None

@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from duomem.cli.evaluate import evaluate_and_print, out_option
-from duomem.cli.options import (
-    PACK,
-    Command,
-    CommandGroup,
-    GameChoice,
-    games_options,
-    jobs_option,
-    json_option,
-)
+from duomem.cli.game_options import GameChoice, games_options
+from duomem.cli.options import PACK, Command, CommandGroup, jobs_option, json_option
 from duomem.cli.values import COUNT
 from duomem.memory_packs.retriever import MAX_MEMORIES
 

@@ -88,7 +88,7 @@ class ChatChoice:
                 )
 
 
-def model_options() -> list[Callable[[Any], Any]]:
+def chat_model_options() -> list[Callable[[Any], Any]]:
     """--model, --endpoint, --key-env and --timeout."""
     return [
         click.option(

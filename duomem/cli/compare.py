@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from duomem.cli.options import (
-    PACK,
-    GameChoice,
-    check_context,
-    cores_unless,
-    games_options,
-    jobs_option,
-    play_options,
-    ray_option,
-)
+from duomem.cli.game_options import GameChoice, games_options
+from duomem.cli.options import PACK, check_context, cores_unless, jobs_option, play_options, ray_option
 from duomem.cli.values import BundleFolder, InputFile, Labelled, OutputFolder
 
 if TYPE_CHECKING:

@@ -12,16 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from duomem.cli.options import (
-    TRAJECTORIES,
-    GameChoice,
-    cores_unless,
-    games_options,
-    jobs_option,
-    json_option,
-    ray_option,
-    student_options,
-)
+from duomem.cli.game_options import GameChoice, games_options
+from duomem.cli.options import TRAJECTORIES, cores_unless, jobs_option, json_option, ray_option, student_options
 from duomem.cli.text import score_table
 from duomem.cli.values import OutputFile
 

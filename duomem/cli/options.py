@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from duomem.cli.values import (
-    ANNOTATION,
     CONTEXT,
     COUNT,
     SHA256,
@@ -26,8 +25,6 @@ from duomem.cli.values import (
     RayAddress,
 )
 from duomem.core.ray_pool import FORMS, RayPool
-from duomem.device.alfworld.game_files import SPLITS
-from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.device.engine.schemes import DEFAULT_SCHEME, SCHEMES
 from duomem.memory_packs.retriever import MAX_MEMORIES
 
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from duomem.compile.weights.gptq import Calibration
     from duomem.core.parallel import Jobs
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig
-    from duomem.device.alfworld.annotations import Goals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -94,104 +90,6 @@ def check_bundle_digest(bundle: Path, expected: str | None) -> None:
 
     if expected is not None:
         check_sha256(bundle / MANIFEST, expected, "bundle manifest")
-
-
-@dataclass(frozen=True)
-class GameChoice:
-    """The games a command is for: those in `root` (see resolve_root) that the other fields leave."""
-
-    root: Path | None
-    split: str
-    task_types: tuple[str, ...] = ()
-    scenes: tuple[str, ...] = ()
-    limit: int | None = None
-    kind: str = "template"
-    annotation: int | None = 0
-
-    @property
-    def goals(self) -> Goals:
-        """The words that tell their goals."""
-        from duomem.device.alfworld.annotations import Goals
-
-        if self.kind != "human" and self.annotation != 0:
-            raise click.UsageError("--annotation: only people's sentences are numbered: give --goals human too.")
-        return Goals(self.kind, self.annotation)
-
-    def files(self) -> list[Path]:
-        """Their game files; with a limit, that many of a fixed shuffle. Raises GameError if there are none."""
-        from duomem.core.errors import GameError
-        from duomem.core.files import digest_of
-        from duomem.device.alfworld.game_files import describe_path, find_games, resolve_root
-
-        root = resolve_root(self.root)
-        found = find_games(root, self.split)
-        if self.task_types:
-            found = [game for game in found if describe_path(game)[0] in self.task_types]
-        if self.scenes:
-            if unknown := sorted(set(self.scenes) - {describe_path(game)[1] for game in found}):
-                raise GameError(
-                    f"--scene {unknown[0]}: no {self.split} game of these is in this floor plan: give the "
-                    "number a game's folder ends in"
-                )
-            found = [game for game in found if describe_path(game)[1] in self.scenes]
-        if not found:
-            raise GameError(f"{root}: no such {self.split} games: see what is there with `duomem games list`")
-        if self.limit is None or self.limit >= len(found):
-            return found
-        shuffled = sorted(found, key=lambda f: digest_of(f"{f.parent.parent.name}/{f.parent.name}"))
-        return sorted(shuffled[: self.limit])
-
-
-def games_options(split: str, sample: bool = True) -> Callable[[Command], Command]:
-    """--games, --split (`split` by default) and, for a `sample`, --task-type, --scene and --limit: one GameChoice."""
-    options = [
-        click.option(
-            "--games",
-            "root",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            show_default="$ALFWORLD_DATA, else runs/games",
-            help="Folder with games.",
-        ),
-        click.option("--split", type=click.Choice(SPLITS), default=split, help="Which of the games."),
-        click.option(
-            "--goals",
-            "kind",
-            type=click.Choice(("template", "human")),
-            default="template",
-            help="Who words the goals: ALFWorld's templates, or people (traj_data.json beside each game).",
-        ),
-        click.option(
-            "--annotation",
-            type=ANNOTATION,
-            default="0",
-            metavar="N",
-            help="Which of a game's human sentences, from 0 on"
-            + (", or all: each is an episode of its own." if sample else "."),
-        ),
-    ]
-    if sample:
-        options += [
-            click.option(
-                "--task-type",
-                "task_types",
-                type=click.Choice(TASK_TYPES),
-                metavar="NAME",
-                multiple=True,
-                show_default="all",
-                help="Only games of this task type. Repeat it for more.",
-            ),
-            click.option(
-                "--scene",
-                "scenes",
-                metavar="N",
-                multiple=True,
-                show_default="all",
-                help="Only games of this floor plan, the number at the end of a game's folder. Repeat it for more.",
-            ),
-            click.option("--limit", type=COUNT, metavar="N", show_default="all", help="Only N games, a fixed sample."),
-        ]
-    return one_value("games", options, GameChoice)
 
 
 _PLAY = (

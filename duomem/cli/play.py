@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from duomem.cli.options import GameChoice, games_options, student_options
+from duomem.cli.game_options import GameChoice, games_options
+from duomem.cli.options import student_options
 from duomem.cli.pack_overlay import open_overlay, overlay_option
 from duomem.core.errors import GameError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from duomem.cli.options import PACK, TRAJECTORIES, GameChoice, cores_unless, games_options, jobs_option, ray_option
+from duomem.cli.game_options import GameChoice, games_options
+from duomem.cli.options import PACK, TRAJECTORIES, cores_unless, jobs_option, ray_option
 from duomem.cli.teacher_options import TeacherChoice, check_given, teacher_options
 from duomem.cli.values import COUNT, SHARE, BundleFolder, OutputFile
 from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.chat_options import OF_ENDPOINT, Amount, ChatChoice, budget_options, model_options
+from duomem.cli.chat_options import OF_ENDPOINT, Amount, ChatChoice, budget_options, chat_model_options
 from duomem.cli.options import Command, one_value
 from duomem.cli.values import COUNT
 
@@ -70,7 +70,7 @@ def teacher_options(command: Command) -> Command:
             default="expert",
             help="expert: a program. openai: a model behind an OpenAI-compatible endpoint. hf: a local model folder.",
         ),
-        *model_options(),
+        *chat_model_options(),
         click.option(
             "--style",
             default="react",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from duomem.cli.game_options import games_folder_option
 from duomem.cli.options import TRAJECTORIES
 from duomem.cli.values import InputPlace, OutputFile, OutputPlace
 from duomem.device.alfworld.game_files import SPLITS
@@ -42,14 +43,7 @@ def export_command(file: Path, out: Path, name: str) -> None:
 @click.argument("path", metavar="PATH", type=InputPlace("file or folder of episodes"))
 @click.argument("out", type=OutputFile())
 @_format_option
-@click.option(
-    "--games",
-    "root",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    show_default="$ALFWORLD_DATA, else runs/games",
-    help="Folder with the games that were played.",
-)
+@games_folder_option("Folder with the games that were played.")
 @click.option("--split", type=click.Choice(SPLITS), default="train", help="Which of them.")
 @click.option("--player", metavar="NAME", show_default="import:FORMAT", help="Who played: NAME in the trajectories.")
 def import_command(path: Path, out: Path, name: str, root: Path | None, split: str, player: str | None) -> None:

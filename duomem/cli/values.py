@@ -112,8 +112,8 @@ class _Place(click.Path):
         raise NotImplementedError
 
 
-class InputFile(_Place):
-    """A file that is there; `what` names it in errors ("memory pack")."""
+class InputPlace(_Place):
+    """A file or folder that is there; `what` names it in errors ("memory pack")."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -122,6 +122,13 @@ class InputFile(_Place):
     def check(self, path: Path) -> None:
         if not path.exists():
             raise FileError(f"{path}: no such {self._what}: check the path")
+
+
+class InputFile(InputPlace):
+    """A file that is there."""
+
+    def check(self, path: Path) -> None:
+        super().check(path)
         if path.is_dir():
             raise FileError(f"{path}: cannot read this {self._what}: Is a directory")
 
@@ -173,12 +180,8 @@ class RayAddress(click.ParamType):
         return value
 
 
-class InputFolder(_Place):
-    """A folder that is there; `what` names it in errors."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
+class InputFolder(InputPlace):
+    """A folder that is there."""
 
     def check(self, path: Path) -> None:
         if not path.is_dir():
@@ -192,18 +195,6 @@ class OutputFile(_Place):
         if path.is_dir():
             raise FileError(f"{path}: is a folder, a file is to be written there: give another place")
         _check_parents(path)
-
-
-class InputPlace(_Place):
-    """A file or folder that is there; `what` names it in errors."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
-
-    def check(self, path: Path) -> None:
-        if not path.exists():
-            raise FileError(f"{path}: no such {self._what}: check the path")
 
 
 class OutputPlace(_Place):

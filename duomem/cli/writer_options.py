@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from duomem.cli.chat_options import OF_ENDPOINT, ChatChoice, budget_options, model_options
+from duomem.cli.chat_options import OF_ENDPOINT, ChatChoice, budget_options, chat_model_options
 from duomem.cli.options import Command, one_value
 from duomem.cli.values import COUNT
 
@@ -48,7 +48,7 @@ def writer_options(command: Command) -> Command:
             help="Who words the memories. openai: a model behind an OpenAI-compatible endpoint. hf: a local model "
             "folder. Either is shown each episode.",
         ),
-        *model_options(),
+        *chat_model_options(),
         click.option(
             "--concurrency",
             type=COUNT,

@@ -1,6 +1,6 @@
-"""A scene as an episode's first observation lists it: its receptacles and their kinds.
+"""A scene: its receptacles and their kinds as an episode's first observation lists them, and its floor plan.
 
-Read from what the player itself is told; no game file is opened.
+Read from what the player itself is told, and from the name of a game's folder; no game file is opened.
 """
 
 from __future__ import annotations
@@ -23,3 +23,8 @@ def receptacles(intro: str) -> list[str]:
 def kinds_of(places: Sequence[str]) -> tuple[str, ...]:
     """The kinds of places, each once, in order: ("cabinet", "fridge")."""
     return tuple(dict.fromkeys(name.rpartition(" ")[0] for name in places))
+
+
+def floor_plan(group: str) -> str:
+    """The floor plan's number in a task-and-scene name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
+    return group.rpartition("-")[2]

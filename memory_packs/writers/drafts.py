@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from duomem.core.errors import PackError
+from duomem.core.scene import floor_plan
 from duomem.core.trajectory import Trajectory, read_train_trajectories
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import write_memory
@@ -32,7 +33,7 @@ def find_drafts(
     won: dict[tuple[str, str], Trajectory] = {}
     lost: dict[str | tuple[str, ...], Trajectory] = {}
     for played in read_train_trajectories(trajectories):
-        if played.group.rpartition("-")[2] in hold_out_scenes:
+        if floor_plan(played.group) in hold_out_scenes:
             continue
         if played.won:
             memory = write_memory(played, memory_format, max_steps)

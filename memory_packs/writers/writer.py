@@ -12,6 +12,7 @@ from pathlib import Path
 
 from duomem.core.chat.faults import NoAnswer, PromptTooLong
 from duomem.core.chat.model import ChatModel
+from duomem.core.chat.workers import run_workers
 from duomem.core.progress import progress
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
@@ -74,14 +75,7 @@ class ModelWriter:
                     entries[number] = await self._entry(draft, prompt, most, answers)
                     bar.update()
 
-            workers = [asyncio.ensure_future(work()) for _ in range(min(self.concurrency, len(drafts)))]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-                await self.model.close()
+            await run_workers(work, min(self.concurrency, len(drafts)), self.model)
         return [entries[number] for number in range(len(drafts))]
 
     async def _entry(self, draft: Draft, prompt: Prompt, most: int, answers: Answers) -> Entry:

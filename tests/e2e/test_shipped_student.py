@@ -40,19 +40,6 @@ def games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return find_games(folder, "valid_seen")
 
 
-@pytest.fixture(scope="module")
-def bundle(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped student in 4 bits, rounded plainly: GPTQ alone takes minutes."""
-    from duomem.compile.bundle import compile_bundle
-    from duomem.compile.library.target import load_target
-    from duomem.train.merge import merge
-
-    folder = tmp_path_factory.mktemp("shipped")
-    student = merge(smollm2, SHIPPED / "students" / "smollm2-135m", folder / "merged")
-    compile_bundle(student, load_target("host"), "q4f32_1", folder / "bundle")
-    return folder / "bundle"
-
-
 def _wins(games: list[Path], choose: Callable[[Observation], str]) -> int:
     """Games won by what `choose` picks at each step."""
     wins = 0
@@ -74,8 +61,8 @@ def test_random_commands_win_next_to_nothing(games: list[Path]) -> None:
     assert _wins(games, lambda observation: rng.choice(observation.admissible)) < 0.2 * GAMES
 
 
-def test_the_shipped_student_wins(games: list[Path], bundle: Path, tmp_path: Path) -> None:
-    config = EvalConfig(bundle, SHIPPED / "packs" / "alfworld-expert.dmpack", "constrained")
+def test_the_shipped_student_wins(games: list[Path], shipped_bundle: Path, tmp_path: Path) -> None:
+    config = EvalConfig(shipped_bundle, SHIPPED / "packs" / "alfworld-expert.dmpack", "constrained")
     score = summarize(evaluate(config, games, "valid_seen", tmp_path / "episodes.jsonl", 2))["all"]
     assert score.n == GAMES
     assert score.wins >= 0.9 * GAMES

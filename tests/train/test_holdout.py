@@ -12,9 +12,10 @@ from episodes import write_episodes
 
 from duomem.core.errors import TrainError, UserError
 from duomem.core.files import sha256_file
+from duomem.core.scene import floor_plan
 from duomem.core.trajectory import Trajectory, read_trajectories
 from duomem.memory_packs.memory import Memory
-from duomem.train.holdout import VALIDATED, HoldOut, floor_plan, games_held_out, hold_out, read_hold_out
+from duomem.train.holdout import VALIDATED, HoldOut, games_held_out, hold_out, read_hold_out
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from episodes import write_episodes
 from training_runs import read_log, run_training
 
 from duomem.core.errors import UserError
+from duomem.core.scene import floor_plan
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import write_pack
 from duomem.train import trainer
 from duomem.train.config import load_config
-from duomem.train.holdout import floor_plan
 from duomem.train.memory_sampler import MemorySampler
 from duomem.train.trainer import TrainInputs, train
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from duomem.core.errors import TrainError
 from duomem.core.parallel import Jobs
+from duomem.core.scene import floor_plan
 from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import Rollout, rollout
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
-from duomem.train.holdout import floor_plan
 from duomem.train.synthetic.env import SyntheticEnv
 from duomem.train.synthetic.task import TASK_TYPE, Scene, SyntheticTask, TaskTemplate, make_template, scene_of
 from duomem.train.teachers.expert import REVISION, Expert, Priors

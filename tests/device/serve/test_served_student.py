@@ -35,21 +35,18 @@ QUESTIONS = ("Where is the mug?", "What is hot?", "Where is the mug?", "Name thr
 
 
 @pytest.fixture(scope="module")
-def bundle(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped student in 4 bits with 8-bit inputs, rounded plainly."""
-    from duomem.compile.bundle import compile_bundle
-    from duomem.compile.library.target import load_target
-    from duomem.train.merge import merge
-
-    folder = tmp_path_factory.mktemp("served")
-    student = merge(smollm2, SHIPPED / "students" / "smollm2-135m", folder / "merged")
-    compile_bundle(student, load_target("host"), "q4f32_1", folder / "bundle")
-    return folder / "bundle"
-
-
-@pytest.fixture(scope="module")
-def url(bundle: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "duomem.cli.main", "serve", str(bundle), "--pack", str(PACK), "--port", "0"]
+def url(shipped_bundle: Path) -> Iterator[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "duomem.cli.main",
+        "serve",
+        str(shipped_bundle),
+        "--pack",
+        str(PACK),
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().split()[4]
@@ -57,8 +54,8 @@ def url(bundle: Path) -> Iterator[str]:
         assert process.wait(60) == 0
 
 
-def test_answers_are_the_engines(bundle: Path, url: str) -> None:
-    engine = TvmEngine.load(bundle, max_sessions=1)
+def test_answers_are_the_engines(shipped_bundle: Path, url: str) -> None:
+    engine = TvmEngine.load(shipped_bundle, max_sessions=1)
     chat = ChatTokenizer(PromptTokenizer(engine.bundle.tokenizer_file, engine.vocab_size))
     client = openai.OpenAI(base_url=url, api_key="none")
     cached = []
@@ -78,8 +75,8 @@ def test_answers_are_the_engines(bundle: Path, url: str) -> None:
     assert cached[0] == 0 and min(cached[1:]) >= 64
 
 
-def test_commands_are_the_agents(bundle: Path, url: str, generated_games: Path) -> None:
-    agent = Agent.load(bundle, pack=PACK)
+def test_commands_are_the_agents(shipped_bundle: Path, url: str, generated_games: Path) -> None:
+    agent = Agent.load(shipped_bundle, pack=PACK)
     with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
         for path in find_games(generated_games, "train")[:3]:
             game, env = load_game(path), AlfworldEnv()

@@ -14,6 +14,7 @@ from typing import Any
 
 from duomem.core.chat.budget import Budget, BudgetedModel, BudgetSpent
 from duomem.core.chat.model import ChatModel
+from duomem.core.chat.workers import run_workers
 from duomem.core.errors import TrainError
 from duomem.core.files import digest_of, sha256_input
 from duomem.core.progress import progress
@@ -155,17 +156,8 @@ class _Run:
         budgeted = BudgetedModel(model, self._budget)
         queue = iter(self._tasks.items())
         with progress(None, "teaching", len(self._tasks), "game") as bar:
-            workers = [
-                asyncio.ensure_future(self._work(budgeted, queue, bar))
-                for _ in range(min(self._teaching.concurrency, len(self._tasks)))
-            ]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-                await model.close()
+            count = min(self._teaching.concurrency, len(self._tasks))
+            await run_workers(lambda: self._work(budgeted, queue, bar), count, model)
         if self._spent is not None:
             raise self._spent
         return [row for tries in self._tries.values() for row in distinct(tries, str(self._out))]
