@@ -46,7 +46,7 @@ duomem play bundle --pack expert --games games --max-steps 3
 "${pip[@]}" "$(echo "$place"/dist/duomem-*.whl)[serve]"
 duomem serve bundle --port 0 >serve.log &
 server=$!
-trap 'kill $server 2>/dev/null; rm -rf "$place"' EXIT
+trap 'kill $server 2>/dev/null || true; rm -rf "$place"' EXIT
 until grep -q http:// serve.log; do kill -0 $server; sleep 1; done
 python - "$(grep -o 'http://[^ ]*/v1' serve.log)" <<'PYTHON'
 import json
