@@ -52,7 +52,7 @@ run duomem pack build "$out/talker.jsonl" --name talker --out "$out/talker.dmpac
 
 serve "$bundle"
 name=$(basename "$bundle")
-teach itself "$name" --style student --no-list-admissible --temperature 0.5 --tries 5 --max-answer-tokens 24 \
+teach itself "$name" --style student --temperature 0.5 --tries 5 --max-answer-tokens 24 \
     --limit "$games"
 run duomem pack build "$out/itself.jsonl" --name itself --writer openai --endpoint "$url" --model "$name" \
     --out "$out/itself.dmpack"
