@@ -4,8 +4,8 @@
 #   scripts/compare_teachers.sh OUT BUNDLE BARE
 # BUNDLE: a compiled student of this kit, which teaches over HTTP (`duomem serve`) and writes its own memories. BARE: the
 # compiled base model, which is only asked how much it wins. The third teacher is the tests' endpoint: the expert behind
-# thoughts and bad formatting. GAMES, ITSELF_GAMES, BARE_GAMES: train games for the
-# two experts, the student and the base model (400, 120, 24). STEPS: of each training (90).
+# thoughts and bad formatting. GAMES, ITSELF_GAMES, BARE_GAMES: train games for the two experts, the student and the base
+# model (400, 120, 24). STEPS: of each training (90).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?OUT} bundle=${2:?BUNDLE} bare=${3:?BARE}
