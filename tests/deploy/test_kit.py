@@ -108,7 +108,7 @@ def test_a_kit_holds_what_a_device_needs(whole: Bundle, source: Path) -> None:
     assert parts["all"] == sum(p.stat().st_size for p in whole.folder.rglob("*") if p.is_file())
     assert parts["runtime"] == sum(p.stat().st_size for p in (whole.folder / "wheels").iterdir())
     assert "@" not in (whole.folder / "install.sh").read_text().replace("$@", "").replace('"$@"', "")
-    for name in ("install.sh", "play", "bench", "check"):
+    for name in ("install.sh", "play", "bench", "check", "serve"):
         assert os.access(whole.folder / name, os.X_OK)
         assert subprocess.run(["sh", "-n", whole.folder / name], check=False).returncode == 0
 
