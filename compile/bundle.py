@@ -256,7 +256,7 @@ def packed_tensors(checkpoint: Checkpoint, scheme: str, calibration: Calibration
     """The model's tensors as `scheme` stores them, in MLC's names."""
     weights = list(checkpoint.config.weights())
     with rounded_once(checkpoint, calibration, scheme) if calibration else contextlib.nullcontext() as rounded:
-        for weight in progress(weights, f"weights to {scheme}", unit="matrix"):
+        for weight in progress(weights, f"weights to {scheme}", unit="matrices"):
             if rounded is not None and weight.is_matrix:
                 yield from store_quantized(weight, *rounded.read(weight.name), scheme)
             else:

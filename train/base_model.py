@@ -13,6 +13,7 @@ from typing import Any
 
 from duomem.core.errors import ModelError
 from duomem.core.files import atomic_folder, digest_of, sha256_file
+from duomem.core.progress import progress
 
 BUILT_IN = "smollm2-135m"
 MODELS = Path("runs/models")
@@ -29,7 +30,9 @@ def resolve_base_model(model: str, cache: Path = MODELS) -> Path:
     if model == BUILT_IN:
         folder = cache / "SmolLM2-135M-Instruct"
         if not (folder / "config.json").is_file():
-            _convert_gguf(_find_gguf(), folder)
+            gguf = _find_gguf()
+            with progress(None, f"converting {folder.name}"):
+                _convert_gguf(gguf, folder)
         return folder
     folder = Path(model)
     if folder.is_dir():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.cpu import usable_cores
+from duomem.core.progress import progress
 from duomem.core.trajectory import read_train_trajectories
 from duomem.memory_packs.pack import read_pack
 from duomem.train.base_model import MODELS, resolve_base_model
@@ -44,11 +45,12 @@ def train_student(
     """
     student = replace(_config(config), **changes)
     trajectory_files, pack_files = [*map(Path, trajectories)], [*map(Path, packs)]
-    for path in pack_files:  # a wrong file is told before the base model is converted or downloaded
-        read_pack(path)
-    for path in trajectory_files:
-        for _ in read_train_trajectories(path):
-            pass
+    with progress(None, "reading the inputs") as bar:  # a wrong file is told before the base model is converted
+        for path in pack_files:
+            read_pack(path)
+        for path in trajectory_files:
+            for n, _ in enumerate(read_train_trajectories(path), 1):
+                bar.note(f"episode {n} of {path.name}")
     base = resolve_base_model(student.model, Path(models))
     inputs = TrainInputs(base, trajectory_files, pack_files, student, Path(start) if start else None)
     return train(inputs, Path(out), threads or usable_cores())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,24 +83,29 @@ def train(inputs: TrainInputs, out: Path, threads: int) -> dict[str, Any]:
 
 def _train(inputs: TrainInputs, out: Path, threads: int, claim: Claim) -> dict[str, Any]:
     _set_up_cpu()
-    inputs = replace(inputs, config=replace(inputs.config, dtype=training_dtype(inputs.config.dtype)))
-    record = inputs.record()
     work = out.parent / f"{out.name}.training"
-    done = _finished(out, record)
-    if done is not None:
-        return done
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "adapter_config.json").is_file())):
-        raise TrainError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
-    run = _TrainingRun(inputs, threads)
-    state = load_checkpoint(work, record)
-    if state:
-        run.restore(state)
-    batch = run.next_batch()  # fails, if at all, before anything is written
+    with progress(None, "preparing") as bar:
+        bar.note("digests of the inputs")
+        inputs = replace(inputs, config=replace(inputs.config, dtype=training_dtype(inputs.config.dtype)))
+        record = inputs.record()
+        done = _finished(out, record)
+        if done is not None:
+            return done
+        if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "adapter_config.json").is_file())):
+            raise TrainError(f"--out {out}: exists and is no adapter: give another folder, or remove it")
+        run = _TrainingRun(inputs, threads, bar.note)
+        state = load_checkpoint(work, record)
+        if state:
+            run.restore(state)
+        bar.note("the first batch")
+        batch = run.next_batch()  # fails, if at all, before anything is written
     if run.trainer.is_main:
         work.mkdir(parents=True, exist_ok=True)
         _cut_log(work / LOG, run.step)
     over, saved = run.ended(), time.monotonic()
-    with progress(None, "training", inputs.config.max_steps, "step", run.step) as bar:
+    with progress(None, "training", inputs.config.max_steps, "steps", run.step) as bar:
+        if inputs.config.compile:
+            bar.note("compiling the layers")
         try:
             while not over:
                 with uninterrupted():
@@ -111,8 +116,9 @@ def _train(inputs: TrainInputs, out: Path, threads: int, claim: Claim) -> dict[s
                         over = over or run.should_stop_early()
                     run.write(work / LOG, row)
                     batch = run.next_batch()
-                bar.update(1)
-                bar.set_postfix(loss=f"{run.average():.3f}", tokens_s=f"{run.tokens / run.wall():.0f}")
+                bar.total = run.expected_steps()
+                bar.update()
+                bar.note(f"loss {run.average():.3f}, {run.tokens / run.wall():.0f} tokens/s")
                 if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                     run.save(work, record)
                     saved = time.monotonic()
@@ -121,7 +127,7 @@ def _train(inputs: TrainInputs, out: Path, threads: int, claim: Claim) -> dict[s
             raise
     record |= run.result()
     if run.trainer.is_main:
-        with claim.folder() as folder, saving(out):
+        with progress(None, "writing the adapter"), claim.folder() as folder, saving(out):
             run.trainer.save_adapter(folder)
             write_json(folder / RECORD, record)
             (folder / LOG).write_bytes((work / LOG).read_bytes())
@@ -161,13 +167,16 @@ def _is_told(trajectory: Trajectory, config: StudentConfig) -> bool:
 class _TrainingRun:
     """A training run: its data, its trainer, and how far it is."""
 
-    def __init__(self, inputs: TrainInputs, threads: int) -> None:
+    def __init__(self, inputs: TrainInputs, threads: int, on_stage: Callable[[str], object]) -> None:
+        """on_stage: called with what it is doing, before it does it."""
         from duomem.train.lora_trainer import LoraTrainer
 
         config = self._config = inputs.config
+        on_stage("reading the episodes")
         trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path) if _is_told(t, config)]
         started = read_hold_out(inputs.start) if inputs.start else None
         self._held = started or hold_out(trajectories, config.hold_out_games, config.hold_out_scenes)
+        on_stage("choosing memories")
         packs = [read_pack(path) for path in inputs.packs]
         memories = self._held.memories(m for pack in packs for m in pack.memories)
         folds = None
@@ -186,6 +195,7 @@ class _TrainingRun:
         def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:
             return EpisodeDataset(episodes, sampler, tokenizer, config.seed, config.max_tokens)
 
+        on_stage("tokens of the held-out episodes")
         taught = dataset(self._held.rest(trajectories))
         if not len(taught):
             raise TrainError(
@@ -198,9 +208,11 @@ class _TrainingRun:
             for kind, episodes in self._held.validation(trajectories).items()
             if (found := list(dataset(episodes).epoch(0)))
         }
+        on_stage("loading the base model")
         self.trainer: LoraTrainer = LoraTrainer(inputs.base, config, threads, inputs.start)
         self.step = 0
         self.tokens = 0
+        self._used = 0.0
         self._padded = 0
         self._losses: list[float] = []
         self._best: dict[str, Any] = {"step": 0, "loss": float("inf"), "worse": 0, "weights": {}, "validated": {}}
@@ -222,6 +234,10 @@ class _TrainingRun:
         """The next batch of the run's one fixed order."""
         return next(self._stream)
 
+    def expected_steps(self) -> float:
+        """How many steps it takes to the nearest limit, at the pace so far; a validation may end it sooner."""
+        return max(self.step, min(self._config.max_steps, self.step / max(self._used, 1e-9)))
+
     def _share(self) -> float:
         """Used share of the nearest limit, the same in every process."""
         shares = [self.step / self._config.max_steps]
@@ -229,7 +245,8 @@ class _TrainingRun:
             shares.append(self.wall() / 60 / self._config.minutes)
         if self._config.cpu_minutes:
             shares.append(self.cpu() / 60 / self._config.cpu_minutes)
-        return self.trainer.all_reduce_max(max(shares))
+        self._used = self.trainer.all_reduce_max(max(shares))
+        return self._used
 
     def ended(self) -> bool:
         """Whether a limit is reached; never before a step."""

@@ -71,7 +71,7 @@ class _Run:
 
         hidden = torch.cat(self.model.embed(episodes, self._embedding), 1)[0]
         lengths = [len(tokens) for tokens in episodes]
-        for i in progress(range(len(self.model)), "calibrated rounding", unit="layer"):
+        for i in progress(range(len(self.model)), "calibrated rounding", unit="layers"):
             with self.model.layer(i, self.checkpoint.tensor) as layer:
                 hidden = self._layer(i, layer, hidden, lengths)
         with self.model.norm(self.checkpoint.tensor) as norm:

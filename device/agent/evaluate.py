@@ -219,12 +219,12 @@ def evaluate(
         left = tasks[len(lines.rows) :]
         processes = max(1, min(process_count(jobs), len(left)))
         won = sum(row["won"] for row in lines.rows)
-        with progress(None, config.label, len(tasks), "game", len(lines.rows)) as bar:
+        with progress(None, config.label, len(tasks), "games", len(lines.rows)) as bar:
             for row in map_processes(_EvalWorker(config, split, processes), left, jobs):
                 lines.append(row)
                 won += row["won"]
-                bar.update(1)
-                bar.set_postfix(won=f"{won}/{len(lines.rows)}")
+                bar.update()
+                bar.note(f"{won} won")
         lines.finish()
         return lines.rows
 

@@ -101,7 +101,7 @@ def run_bench(bundle: Bundle, settings: Settings, baselines: Sequence[Baseline] 
     ]
     cost = DecoderCost.from_json(bundle.manifest.get("cost"), f"{bundle.folder}/bundle.json")
     steps = 3 + (settings.repetitions + 1) * (len(settings.prompts) + 1 + len(contexts)) * max(1, 2 * len(baselines))
-    with progress(None, "bench", total=len(settings.threads) * steps, unit="run") as bar:
+    with progress(None, "bench", total=len(settings.threads) * steps, unit="runs") as bar:
         runs = [
             _Run(bundle, settings, baselines, contexts, threads, cost, bar.update).result()
             for threads in settings.threads

@@ -19,7 +19,7 @@ BUNDLE_VERSION = 3
 MANIFEST = "bundle.json"
 FOLDERS = ("model", "lib", "packs")
 KIT_FOLDERS = ("wheels", "games", "licenses")
-KIT_FILES = ("install.sh", "play", "bench", "check", "README.md", "LICENSES.md")
+KIT_FILES = ("install.sh", "play", "bench", "check", "serve", "README.md", "LICENSES.md")
 """What `duomem kit make` adds for an offline install; only a manifest with a `kit` entry may list it."""
 _REQUIRED = ("model/mlc-chat-config.json", "model/tensor-cache.json", "model/tokenizer.json")
 MANIFEST_LIMIT = 4 << 20

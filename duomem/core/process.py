@@ -131,8 +131,8 @@ class Process:
         Raises `error`, with `what` as its subject and the last line the command said, if the command is ended by a
         signal, exits with anything but 0, or runs out of time.
         """
-        with progress(None, title, unit="s") as bar:
-            status = self.wait(bar.update)
+        with progress(None, title):
+            status = self.wait()
         if status == 0:
             return
         if status is None:

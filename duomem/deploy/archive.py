@@ -23,7 +23,7 @@ _MOST_RATIO = 50
 _SMALL = 64 << 20
 """Weights hardly compress: what unpacks to more than this and so many times its size is no bundle."""
 _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_PROGRAMS = ("install.sh", "play", "bench", "check")
+_PROGRAMS = ("install.sh", "play", "bench", "check", "serve")
 
 
 def write_archive(bundle: Bundle, path: Path) -> None:

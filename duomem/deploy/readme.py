@@ -56,6 +56,7 @@ sh play --watch          # install what is not installed, then play a game{" of 
 sh install.sh            # verify, install, self-check
 sh check                 # does it run here? exit 0 yes, 3 cannot be told, else no
 sh bench                 # how fast it is here: a table and one JSON line
+sh serve                 # the student and the agent over HTTP, for programs on this device (loopback, port 8000)
 ```
 
 {memories} {other}: give `--games DIR` or set ALFWORLD_DATA.

@@ -17,8 +17,11 @@ from duomem.core.errors import BundleError
 from duomem.core.files import sha256_file
 from duomem.core.process import TIMED_OUT, python_module, run
 
-_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "click", "ml_dtypes", "numpy", "tokenizers", "tqdm", "typing_extensions")
-"""What duomem's command imports on a device, itself or through TVM. tokenizers' huggingface-hub only fetches models."""
+_PLAYER = ("apache-tvm", "apache-tvm-ffi", "click", "ml_dtypes", "numpy", "rich", "tokenizers", "typing_extensions")
+_SERVER = ("anyio", "h11", "idna", "starlette", "uvicorn")
+_PACKAGES = (*_PLAYER, *_SERVER)
+"""What duomem's command imports on a device, itself or through TVM. Not what these name and it never reaches:
+huggingface-hub, with which tokenizers fetches models, and with which rich shows Markdown and source code."""
 _LOCK = Path(str(files("duomem.deploy") / "wheels.lock"))
 _LOCKED = re.compile(r"^(\S+)==(\S+)[^\n]*\n((?: +--hash=sha256:[0-9a-f]{64}\b.*\n)+)", re.MULTILINE)
 _TIMEOUT = 1800

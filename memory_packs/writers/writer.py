@@ -68,7 +68,7 @@ class ModelWriter:
     async def _write(self, drafts: Sequence[Draft], prompt: Prompt, most: int, file: Path) -> list[Entry]:
         entries: dict[int, Entry] = {}
         waiting = iter(enumerate(drafts))
-        with Answers(file) as answers, progress(None, "writing", len(drafts), "memory") as bar:
+        with Answers(file) as answers, progress(None, "writing", len(drafts), "memories") as bar:
 
             async def work() -> None:
                 for number, draft in waiting:

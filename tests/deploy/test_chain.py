@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from devices import Sshd
@@ -101,3 +102,20 @@ def test_a_kit_is_delivered_installed_checked_and_measured(
     assert main(["deploy", "push", address, str(damaged), *config]) == 1
     assert "is not as duomem kit wrote it" in capsys.readouterr().err
     assert os.readlink(tmp_path / "duomem/current") == first
+
+
+def test_a_kit_serves_its_student(device: Sshd, kit: Path, tmp_path: Path) -> None:
+    """One command on a bare Python: installed, served over HTTP, ended by a signal."""
+    python = device.folder / "tools" / f"python{VERSION}"
+    env = {"PATH": os.environ["PATH"], "DUOMEM_HOME": str(tmp_path / "home"), "PYTHON": str(python)}
+    command = ["sh", str(kit / "serve"), "--port", "0"]
+    with subprocess.Popen(command, env=env, cwd="/", stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split(" at ")[1].split()[0]
+            with urlopen(f"{url}/models", timeout=60) as answer:
+                assert json.load(answer)["data"][0]["id"] == kit.name
+        finally:
+            server.terminate()
+            told, _ = server.communicate()
+    assert server.returncode == 0 and told.startswith("stopping")

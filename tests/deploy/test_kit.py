@@ -65,7 +65,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Kit, Path]
                 "tvm/runtime/b.py": b"",
             },
         ),
-        fake_wheel(folder, "tqdm", "py3-none-any", {"tqdm/__init__.py": b""}),
+        fake_wheel(folder, "rich", "py3-none-any", {"rich/__init__.py": b""}),
         fake_wheel(folder, "numpy", f"cp{number}-cp{number}-manylinux2014_x86_64", {"numpy/__init__.py": b""}),
         fake_wheel(folder, "other", "cp39-cp39-manylinux2014_x86_64", {"other/__init__.py": b""}),
     ]
@@ -101,14 +101,14 @@ def test_a_kit_holds_what_a_device_needs(whole: Bundle, source: Path) -> None:
         "LICENSES.md",
         "packs/memories.dmpack",
         "wheels/apache_tvm-1.0+runtime-py3-none-any.whl",
-        "licenses/tqdm/00-license",
+        "licenses/rich/00-license",
         "games/json_2.1.1/valid_seen/pick_and_place_simple-A-None-B-1/trial_1/game.tw-pddl",
     } <= files
     parts = sizes(whole)
     assert parts["all"] == sum(p.stat().st_size for p in whole.folder.rglob("*") if p.is_file())
     assert parts["runtime"] == sum(p.stat().st_size for p in (whole.folder / "wheels").iterdir())
     assert "@" not in (whole.folder / "install.sh").read_text().replace("$@", "").replace('"$@"', "")
-    for name in ("install.sh", "play", "bench", "check"):
+    for name in ("install.sh", "play", "bench", "check", "serve"):
         assert os.access(whole.folder / name, os.X_OK)
         assert subprocess.run(["sh", "-n", whole.folder / name], check=False).returncode == 0
 
@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_refused(
 def test_a_device_takes_the_wheels_of_its_python(whole: Bundle) -> None:
     python = sys.version_info[:2]
     taken = {name.split("/")[1].split("-")[0] for name in wheels_for(whole, "Linux", "x86_64", python)}
-    assert taken == {"apache_tvm", "tqdm", "numpy", "duomem"}
+    assert taken == {"apache_tvm", "rich", "numpy", "duomem"}
     for arguments in (("Linux", "aarch64", python), ("Darwin", "arm64", python), ("Linux", "x86_64", (3, 99))):
         with pytest.raises(UserError):
             wheels_for(whole, *arguments)
@@ -340,5 +340,5 @@ def test_the_installer_says_why_it_cannot(whole: Bundle, tmp_path: Path) -> None
     status, line = install(whole.folder, **python)  # installs; the wheels here hold no numpy to run with
     assert status == 1
     [runtime] = (tmp_path / ".local/share/duomem").glob("runtime-*")
-    assert {"duomem", "tvm", "tqdm", "numpy"} <= {path.name for path in runtime.iterdir()}
+    assert {"duomem", "tvm", "rich", "numpy"} <= {path.name for path in runtime.iterdir()}
     assert not (runtime / "other").exists() and read_bundle(whole.folder)

@@ -40,9 +40,9 @@ def test_the_cut_tvm_has_the_runtimes_of_the_bundles_devices(
 def test_a_wheel_without_a_runtime_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no libtvm_runtime"):
         repack([fake_wheel(tmp_path, "apache_tvm", "py3-none-any", {"tvm/__init__.py": b""})], tmp_path, ["cpu"])
-    (tmp_path / "tqdm-1.0-py3-none-any.whl").write_bytes(b"PK no wheel")
-    with pytest.raises(UserError, match=r"tqdm-1\.0-py3-none-any\.whl: is no wheel"):
-        repack([tmp_path / "tqdm-1.0-py3-none-any.whl"], tmp_path, ["cpu"])
+    (tmp_path / "rich-1.0-py3-none-any.whl").write_bytes(b"PK no wheel")
+    with pytest.raises(UserError, match=r"rich-1\.0-py3-none-any\.whl: is no wheel"):
+        repack([tmp_path / "rich-1.0-py3-none-any.whl"], tmp_path, ["cpu"])
 
 
 def test_wheels_for_several_pythons_share_what_is_the_same(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from duomem.core.process import Done
 from duomem.deploy import wheels as module
 from duomem.deploy.wheels import PLATFORMS, fetch_wheels, locked_digests, pins
 
-NAME = "tqdm-1.0-py3-none-any.whl"
+NAME = "rich-1.0-py3-none-any.whl"
 GOOD = b"a wheel"
 DEVICE = PLATFORMS["aarch64"]
 
@@ -29,8 +29,8 @@ def index(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         return Done(0, "", "")
 
     monkeypatch.setattr(module, "run", download)
-    monkeypatch.setattr(module, "pins", lambda: {"tqdm": "1.0"})
-    monkeypatch.setattr(module, "locked_digests", lambda: {("tqdm", "1.0"): frozenset((sha256_bytes(GOOD), "0" * 64))})
+    monkeypatch.setattr(module, "pins", lambda: {"rich": "1.0"})
+    monkeypatch.setattr(module, "locked_digests", lambda: {("rich", "1.0"): frozenset((sha256_bytes(GOOD), "0" * 64))})
     return served
 
 
@@ -58,8 +58,8 @@ def test_a_kept_wheel_that_was_changed_is_refused(index: list[bytes], tmp_path: 
 def test_a_version_that_is_not_pinned_is_told(
     index: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "pins", lambda: {"tqdm": "2.0"})
-    with pytest.raises(UserError, match=r"tqdm 2\.0: is installed here but not pinned for devices: pip install"):
+    monkeypatch.setattr(module, "pins", lambda: {"rich": "2.0"})
+    with pytest.raises(UserError, match=r"rich 2\.0: is installed here but not pinned for devices: pip install"):
         fetch_wheels(DEVICE, "3.11", tmp_path)
 
 

@@ -23,10 +23,10 @@ from duomem.device.install import unpack_wheel
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_a_wheel_with_a_damaged_stream_is_one_line(method: int, tmp_path: Path) -> None:
-    wheel = tmp_path / "tqdm-1.0-py3-none-any.whl"
-    write_wheel(wheel, {"tqdm/__init__.py": b"x = 1\n" * 500, "tqdm-1.0.dist-info/WHEEL": b""}, method)
+    wheel = tmp_path / "rich-1.0-py3-none-any.whl"
+    write_wheel(wheel, {"rich/__init__.py": b"x = 1\n" * 500, "rich-1.0.dist-info/WHEEL": b""}, method)
     data = bytearray(wheel.read_bytes())
-    at = data.index(b"tqdm/__init__.py") + len(b"tqdm/__init__.py") + 10
+    at = data.index(b"rich/__init__.py") + len(b"rich/__init__.py") + 10
     data[at : at + 20] = b"\xff" * 20
     wheel.write_bytes(data)
     with pytest.raises(UserError, match=r"whl: cannot be unpacked \(.*copy the bundle again"):
@@ -34,8 +34,8 @@ def test_a_wheel_with_a_damaged_stream_is_one_line(method: int, tmp_path: Path) 
 
 
 def test_a_python_without_lzma_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = tmp_path / "tqdm-1.0-py3-none-any.whl"
-    write_wheel(wheel, {"tqdm/__init__.py": b"", "tqdm-1.0.dist-info/WHEEL": b""})
+    wheel = tmp_path / "rich-1.0-py3-none-any.whl"
+    write_wheel(wheel, {"rich/__init__.py": b"", "rich-1.0.dist-info/WHEEL": b""})
     monkeypatch.setitem(sys.modules, "lzma", None)
     with pytest.raises(UserError, match=r"cannot be unpacked by .*lzma.* use another Python"):
         unpack_wheel(wheel, tmp_path / "out")
@@ -105,8 +105,8 @@ def test_a_wheel_that_says_it_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_wheel_whose_offsets_lead_nowhere_is_not_told_as_a_full_disk(tmp_path: Path) -> None:
-    wheel = tmp_path / "tqdm-1.0-py3-none-any.whl"
-    write_wheel(wheel, {"tqdm/__init__.py": b"", "tqdm-1.0.dist-info/WHEEL": b""}, zipfile.ZIP_DEFLATED)
+    wheel = tmp_path / "rich-1.0-py3-none-any.whl"
+    write_wheel(wheel, {"rich/__init__.py": b"", "rich-1.0.dist-info/WHEEL": b""}, zipfile.ZIP_DEFLATED)
     data = wheel.read_bytes()
     at = data.rindex(b"PK\5\6") + 16  # where the end record says that the list of members begins
     for offset in (0, 1 << 31, (1 << 32) - 2):

@@ -78,7 +78,7 @@ class GameFinder:
     @cached_property
     def _by_room(self) -> dict[tuple[str, ...], list[Path]]:
         found: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-        for path in progress(self._games, "rooms", unit="game"):
+        for path in progress(self._games, "rooms", unit="games"):
             found[_room(AlfworldEnv().reset(load_game(path)).text)].append(path)
         return dict(found)
 

@@ -124,7 +124,7 @@ def generate_games(out: Path | str, seed: int = 0, train: int = 600, seen: int =
     Returns how many games are new. Raises GameError if `out` holds something else, or without the alfworld wheel.
     """
     counts = {"train": train, "valid_seen": seen, "valid_unseen": unseen}
-    return sum(progress(generate(Path(out), seed, counts), "games", total=sum(counts.values()), unit="game"))
+    return sum(progress(generate(Path(out), seed, counts), "games", total=sum(counts.values()), unit="games"))
 
 
 def _check_manifest(out: Path, wanted: Mapping[str, object]) -> bool:

@@ -119,7 +119,7 @@ def learn_priors(games: list[Path], file: Path, jobs: Jobs) -> dict[str, float]:
     if known is not None:
         return known
     counts = map_processes(_make_place_counter, games, jobs)
-    priors = combine(progress(counts, "priors", len(games), "game"))
+    priors = combine(progress(counts, "priors", len(games), "games"))
     save_priors(file, games, priors)
     return priors
 
@@ -195,10 +195,10 @@ def write_episodes(
     with ResumableJsonl(out, inputs) as lines:
         if not lines.done:
             left = items[len(lines.rows) :]
-            with progress(None, "teaching", len(items), "game", len(lines.rows)) as bar:
+            with progress(None, "teaching", len(items), "games", len(lines.rows)) as bar:
                 for row in map_processes(make_worker, left, jobs):
                     lines.append(row)
-                    bar.update(1)
+                    bar.update()
             lines.finish()
         rows = lines.rows
         return {

@@ -11,13 +11,11 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from catalogues import Keeper, write_adapter
-from tqdm import tqdm
 
 from duomem.memory_packs.catalogue import store
 from duomem.memory_packs.catalogue.entry import Entry
@@ -80,7 +78,6 @@ def child(
 
 
 def main(folder: Path, action: str, how: str, numbers: list[int]) -> int:
-    tqdm.set_lock(threading.RLock())  # its own is shared with children: one killed while it holds it would stop us all
     keeper, killed = Keeper(folder), 0
     keeper.publish("1.0.0")
     source = keeper.source(keeper.folder.as_uri())

@@ -154,7 +154,7 @@ class _Run:
         """What is missing; returns all that the file is to hold. Raises BudgetSpent if something is still missing."""
         budgeted = BudgetedModel(model, self._budget)
         queue = iter(self._tasks.items())
-        with progress(None, "teaching", len(self._tasks), "game") as bar:
+        with progress(None, "teaching", len(self._tasks), "games") as bar:
             count = min(self._teaching.concurrency, len(self._tasks))
             await run_workers(lambda: self._work(budgeted, queue, bar), count, model)
         if self._spent is not None:
@@ -175,8 +175,8 @@ class _Run:
                 return
             self.finished.add(id)
             won = sum(any(row["won"] for row in self._tries[id]) for id in self.finished)
-            bar.set_postfix(won=won, tokens=self._budget.tokens, cost=f"{self._budget.cost:.2f}", refresh=False)
-            bar.update(1)
+            bar.note(f"{won} won, {self._budget.tokens} tokens, {self._budget.cost:.2f} spent")
+            bar.update()
 
     async def _play(self, model: ChatModel, task: Task, tries: list[Row]) -> None:
         """Play what is missing of a task's tries."""
