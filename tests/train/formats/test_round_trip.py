@@ -15,7 +15,7 @@ from duomem.core.errors import TrajectoryError
 from duomem.core.trajectory import Trajectory, read_trajectories
 from duomem.train.formats.convert import FORMATS, export_trajectories, import_trajectories
 from duomem.train.formats.find_game import GameFinder
-from duomem.train.formats.told import hear, say
+from duomem.core.told import hear, say
 
 
 def _no_games() -> GameFinder:
