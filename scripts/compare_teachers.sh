@@ -58,10 +58,6 @@ run duomem pack build "$out/itself.jsonl" --name itself --writer openai --endpoi
     --out "$out/itself.dmpack"
 stop
 
-serve "$bare"
-teach bare "$(basename "$bare")" --style action --max-answer-tokens 24 --limit "${BARE_GAMES:-24}"
-stop
-
 for teacher in expert talker itself; do
     run duomem trajectories report "$out/$teacher.jsonl"
     run duomem train --config $student --max-steps "${STEPS:-90}" --minutes 0 --cpu-minutes 0 --seed 0 \
@@ -72,3 +68,7 @@ for teacher in expert talker itself; do
     run duomem eval "$out/$teacher.bundle" --split valid_seen --protocol free --pack "$out/$teacher.dmpack" \
         --out "$out/$teacher-valid_seen.jsonl"
 done
+
+serve "$bare"
+teach bare "$(basename "$bare")" --style action --max-answer-tokens 24 --limit "${BARE_GAMES:-24}"
+stop
