@@ -33,12 +33,11 @@ const showFilters = (state, first) => {
 const item = (episode, second, choose) => {
   const other = second && counterpart(second, episode);
   const flips = other && other.won !== episode.won;
-  const about = [`${episode.number}`, episode.type.replaceAll("_", " "), plural(episode.row.steps.length, "step")];
+  const about = [`no. ${episode.number}`, plural(episode.row.steps.length, "step")];
   const marks = make("span", { class: "marks" }, chip(episode.won, second ? "A " : ""),
-    other ? chip(other.won, "B ") : null);
+    other ? chip(other.won, "B ") : null, make("span", { class: "soft", text: about.join(" \u00b7 ") }));
   const button = make("button", { type: "button", class: flips ? "flips" : "", on: { click: () => choose(episode) } },
-    make("span", { class: "title", text: episode.row.goal }), marks,
-    make("span", { class: "soft", text: about.join(" \u00b7 ") }));
+    make("span", { class: "title", text: episode.row.goal }), marks);
   button.dataset.e = episode.number;
   return make("li", {}, button);
 };
