@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Escape": 27,
 class Chromium:
     """One page in a browser of its own. complaints: errors and warnings of its console, and exceptions."""
 
-    def __init__(self, width: int = 1280, height: int = 900, dark: bool = False, phone: bool = False) -> None:
+    def __init__(self) -> None:
         program = shutil.which("chromium") or shutil.which("chromium-browser")
         if program is None:
             pytest.skip("no chromium: apt-get install chromium")
@@ -41,11 +42,7 @@ class Chromium:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self._page(f"{domain}.enable")
-        self._page(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._page("Emulation.setEmulatedMedia", features=[scheme])
+        self.look(1280, 900)
         self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
 
     def _start(self, program: str) -> None:
@@ -60,6 +57,13 @@ class Chromium:
         for fd in (to_read[0], to_write[1], *theirs):
             os.close(fd)
         self._in, self._out = to_read[1], to_write[0]
+
+    def look(self, width: int, height: int, dark: bool = False, phone: bool = False) -> None:
+        """A screen of so many pixels, and the theme its owner prefers."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
+        self._page("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._page("Emulation.setEmulatedMedia", features=[scheme])
 
     def open(self, page: Path, fragment: str = "") -> None:
         """Load a page from disk, anew, and wait until it shows something."""
@@ -83,9 +87,12 @@ class Chromium:
 
     def wait(self, condition: str) -> None:
         """Until an expression is true. Raises AssertionError if it does not become so."""
+        self.wait_for(lambda: self.ask(condition), condition)
+
+    def wait_for(self, condition: Callable[[], Any], what: str = "") -> None:
         end = time.monotonic() + _PATIENCE
-        while not self.ask(condition):
-            assert time.monotonic() < end, f"never true: {condition}: {self.complaints}"
+        while not condition():
+            assert time.monotonic() < end, f"never true: {what}: {self.complaints}"
             time.sleep(0.02)
 
     def press(self, key: str) -> None:
@@ -98,8 +105,8 @@ class Chromium:
     def click(self, selector: str) -> None:
         """The mouse on the middle of the first element of a CSS selector."""
         x, y = self.ask(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self._page("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)

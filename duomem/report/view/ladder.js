@@ -14,12 +14,12 @@ const ladderTable = (panel, state, choose) => {
         ...row.sets.flatMap((n) => [pick("a", state, n, choose), pick("b", state, n, choose)]))),
       make("th", { scope: "row", text: row.name }), make("td", { class: "drawn" }, plot(row)),
       ...row.cells.map((text) => cell(text)), cell(row.taught, "words")));
-  return make("table", { class: "figures" },
+  return make("table", { class: "figures ladder" },
     heading("show", "condition", "", ...data.heads.conditions, "taught by"), make("tbody", {}, ...rows));
 };
 
 const testsTable = (panel) =>
-  make("div", { class: "wide", tabindex: "0" }, make("table", { class: "figures" }, heading(...data.heads.comparisons),
+  make("div", { class: "wide", tabindex: "0" }, make("table", { class: "figures tests" }, heading(...data.heads.comparisons),
     make("tbody", {}, ...panel.comparisons.map((cells) =>
       make("tr", {}, make("th", { scope: "row", text: cells[0] }), cell(cells[1], "words"),
         ...cells.slice(2).map((text) => cell(text)))))));

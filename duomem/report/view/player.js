@@ -58,7 +58,8 @@ const record = (set, episode, key, fail) => {
 
 const column = (set, episode, key, paired, move, fail) => {
   if (!episode) {
-    return make("div", { class: "run" }, make("p", {}, letter(key), make("span", { class: "soft", text: ` ${set.name} did not play this game.` })));
+    const text = `${set.name} did not play this game.`;
+    return make("div", { class: "run" }, make("p", { class: "head" }, letter(key), make("span", { class: "soft", text })));
   }
   const row = episode.row;
   const strip = latencies(row, move);
@@ -68,7 +69,8 @@ const column = (set, episode, key, paired, move, fail) => {
   const head = make("p", { class: "head" }, paired ? letter(key) : null, chip(row.won),
     make("span", { text: set.name }), make("span", { class: "soft", text: facts(row) }));
   return make("div", { class: "run" }, head, memory(row, key), place,
-    make("div", { class: "side" }, strip.element, script.element, record(set, episode, key, fail)));
+    make("div", { class: "side" },
+      paired ? make("h4", {}, letter(key), " steps") : null, strip.element, script.element, record(set, episode, key, fail)));
 };
 
 const showEpisode = (first, second, episode, move, fail) => {

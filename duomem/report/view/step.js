@@ -1,5 +1,5 @@
 // One step of an episode: what was seen, what was considered and withheld, what was done, and what came of it.
-const titled = (title, ...children) => make("div", { class: "part" }, make("h5", { text: title }), ...children);
+const titled = (title, ...children) => make("div", { class: "part" }, make("h4", { text: title }), ...children);
 const said = (text, name = "") => make("p", { class: `said ${name}`, text });
 
 const candidates = (choice, action) => {
@@ -13,7 +13,9 @@ const candidates = (choice, action) => {
   return titled("Considered", make("table", { class: "candidates" },
     make("thead", { class: "unseen" }, make("tr", {}, ...["command", "", "probability"].map((name) =>
       make("th", { scope: "col", text: name })))),
-    make("tbody", {}, ...rows)));
+    make("tbody", {}, ...rows)),
+  choice.candidates.some(([command]) => command.endsWith("\u2026"))
+    ? make("p", { class: "soft note", text: "\u2026 stands for all commands that begin so." }) : null);
 };
 
 const withheld = (choice) =>

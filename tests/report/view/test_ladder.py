@@ -79,7 +79,7 @@ def test_only_files_in_the_folder_are_read(page: Page, tmp_path: Path, name: Any
     value["conditions"][0]["runs"][0]["file"] = name
     where.write_text(json.dumps(value))
     view = read_view([("", tmp_path / "run")])
-    assert [s.name for s in view.sets][0] == "LoRA, no memory, free, seed 0" and len(view.sets) == 4
+    assert view.sets[0].name == "LoRA, no memory, free, seed 0" and len(view.sets) == 4
 
 
 @pytest.mark.parametrize(

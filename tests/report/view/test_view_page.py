@@ -21,7 +21,9 @@ from duomem.core.trajectory import from_json
 from duomem.device.agent.evaluate import read_episodes, summarize
 from duomem.train.teachers.llm.report import read_report
 
-HOSTILE = "</script><script>document.title='owned'</script><!--<script>\u2028\u2029\u202e\x00\x1b]0;x\x07<img src=x> {{data}}"
+HOSTILE = (
+    "</script><script>document.title='owned'</script><!--<script>\u2028\u2029\u202e\x00\x1b]0;x\x07<img src=x> {{data}}"
+)
 
 
 def page_of(*runs: Path, out: Path) -> str:
@@ -69,7 +71,7 @@ def test_one_file_that_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_hostile_words_are_data(tmp_path: Path) -> None:
-    file = write_rows(tmp_path / f"{'<b>'}.jsonl", [hostile()])
+    file = write_rows(tmp_path / "<b>.jsonl", [hostile()])
     text = page_of(file, out=tmp_path / "v.html")
     kinds = [attributes.get("type") for tag, attributes in _Page(text).elements if tag == "script"]
     assert kinds == ["application/json", "application/gzip", "application/gzip", None]
