@@ -29,7 +29,7 @@ def write_page(pack: Pack, path: Path) -> None:
     script = resource("duomem.memory_packs", "page.js")
     note, table = _map(pack.memories)
     parts = {
-        "policy": policy(script),
+        "policy": policy(script, None),
         "style": look() + resource("duomem.memory_packs", "page.css"),
         "title": escape(f"{pack.name}: a memory pack"),
         "name": escape(pack.name),

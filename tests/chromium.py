@@ -104,10 +104,9 @@ class Chromium:
 
     def click(self, selector: str) -> None:
         """The mouse on the middle of the first element of a CSS selector."""
-        x, y = self.ask(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            " e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-        )
+        at = f"document.querySelector({json.dumps(selector)})"
+        self.ask(f"{at}.scrollIntoView({{block: 'center'}})")
+        x, y = self.ask(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({at}.getBoundingClientRect())")
         for kind in ("mousePressed", "mouseReleased"):
             self._page("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

@@ -34,12 +34,13 @@ def fill(template: str, parts: Mapping[str, str]) -> str:
     return _PLACE.sub(lambda match: parts[match[1]], template)
 
 
-def policy(script: str, style: str | None = None) -> str:
-    """A Content-Security-Policy that runs `script` alone and loads nothing. style: the one style sheet there is, None
-    where elements have styles of their own.
+def policy(script: str | None, style: str | None) -> str:
+    """A Content-Security-Policy that runs `script` alone, or nothing, and loads nothing. style: the one style sheet
+    there is, None where elements have styles of their own.
     """
     styles = "'unsafe-inline'" if style is None else _source(style)
-    return f"default-src 'none'; style-src {styles}; script-src {_source(script)}; base-uri 'none'; form-action 'none'"
+    scripts = "" if script is None else f" script-src {_source(script)};"
+    return f"default-src 'none'; style-src {styles};{scripts} base-uri 'none'; form-action 'none'"
 
 
 def json_block(value: Any) -> str:

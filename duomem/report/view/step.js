@@ -2,11 +2,13 @@
 const titled = (title, ...children) => make("div", { class: "part" }, make("h4", { text: title }), ...children);
 const said = (text, name = "") => make("p", { class: `said ${name}`, text });
 
-const candidates = (choice, action) => {
+const BEGINS = "\u2026"; // ends a candidate that stands for all commands that begin so
+const candidates = (choice, { action, admissible }) => {
   const rows = choice.candidates.map(([command, share]) => {
     const chosen = command === action;
     return make("tr", { class: chosen ? "chosen" : "" },
-      make("th", { scope: "row", text: `${chosen ? "\u25b8 " : ""}${command}` }),
+      make("th", { scope: "row", text: `${chosen ? "\u25b8 " : ""}${command}` },
+        command.endsWith(BEGINS) || admissible.includes(command) ? null : make("span", { class: "soft", text: " not admissible" })),
       make("td", { class: "drawn" }, make("div", { class: "share", share: { at: share }, "aria-hidden": "true" }, make("i"))),
       cell(`${(100 * share).toFixed(1)}%`));
   });
@@ -14,8 +16,8 @@ const candidates = (choice, action) => {
     make("thead", { class: "unseen" }, make("tr", {}, ...["command", "", "probability"].map((name) =>
       make("th", { scope: "col", text: name })))),
     make("tbody", {}, ...rows)),
-  choice.candidates.some(([command]) => command.endsWith("\u2026"))
-    ? make("p", { class: "soft note", text: "\u2026 stands for all commands that begin so." }) : null);
+  choice.candidates.some(([command]) => command.endsWith(BEGINS))
+    ? make("p", { class: "soft note", text: `${BEGINS} stands for all commands that begin so.` }) : null);
 };
 
 const withheld = (choice) =>
@@ -39,7 +41,7 @@ const stepCard = (row, at, key) => {
   const after = at + 1 < row.steps.length ? row.steps[at + 1].observation : row.last;
   card.append(titled("Saw", said(step.observation)));
   if (step.thought) card.append(titled("Thought", said(step.thought, "thought")));
-  if (choice && choice.candidates.length) card.append(candidates(choice, step.action));
+  if (choice && choice.candidates.length) card.append(candidates(choice, step));
   if (choice && choice.withheld.length) card.append(withheld(choice));
   const noise = step.is_noise ? make("span", { class: "soft", text: " (injected noise, not the player's choice)" }) : null;
   card.append(

@@ -40,7 +40,7 @@ const showPairTable = (table, a, b, choose) => {
     make("tbody", {}, ...pair.rows.map((row) => {
       const [one, two] = [ofA, ofB].map((rows) => rows.get(row.all ? "" : row.name));
       return make("tr", { class: row.all && "sum" }, typeCell(row, choose),
-        make("td", { class: "drawn" }, plot(one, "a"), two ? plot(two, "b") : null),
+        make("td", { class: "drawn" }, one ? plot(one, "a") : null, two ? plot(two, "b") : null),
         ...[one, two].flatMap((r) => (r ? [cell(`${r.cells[0]} (${r.cells[1]})`), cell(r.cells[2])] : [cell(""), cell("")])),
         cell(row.both), only(row, row.first, "a"), only(row, row.second, "b"), cell(row.p));
     })),

@@ -126,12 +126,13 @@ const KEYS = {
 };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || !first) return;
-  const typing = event.target.closest && event.target.closest("input, select, textarea");
+  const within = (selector) => event.target.closest && event.target.closest(selector);
+  const typing = within("input:not([type=range]), select");
   if (typing) {
     if (event.key === "Escape") typing.blur();
     return;
   }
-  if (!Object.hasOwn(KEYS, event.key)) return;
+  if (!Object.hasOwn(KEYS, event.key) || (event.key.length > 1 && event.target.matches?.(".wide, pre"))) return; // these scroll
   event.preventDefault();
   KEYS[event.key]();
 });
