@@ -80,9 +80,6 @@ const showFacts = () => {
 };
 const draw = async (named = false) => {
   const turn = ++drawing;
-  const loaded = await Promise.all([load(state.a), state.b === null ? null : load(state.b)]);
-  if (turn !== drawing) return;
-  [first, second] = loaded;
   byId("a").value = state.a;
   byId("b").value = state.b === null ? "" : state.b;
   byId("swap").disabled = state.b === null;
@@ -90,10 +87,14 @@ const draw = async (named = false) => {
   showFacts();
   showSuccess(state, choose);
   showLadders(state, choose);
+  const loaded = await Promise.all([load(state.a), state.b === null ? null : load(state.b)]);
+  if (turn !== drawing) return;
+  [first, second] = loaded;
   showFilters(state, first);
   search(named);
 };
 const choose = (changes) => {
+  if (!first) return; // what is chosen among is not unpacked yet
   const task = episode && episode.task;
   Object.assign(state, changes);
   if (state.a === state.b) state.b = null;
