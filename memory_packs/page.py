@@ -5,19 +5,15 @@ Whatever a pack says is text in it: escaped, and under a policy that runs one sc
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from duomem.core.files import is_sha256, write_bytes
+from duomem.core.html_page import fill, json_block, look, policy, resource
 from duomem.memory_packs.manifest import Evaluation
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.pack import Pack
@@ -30,12 +26,11 @@ _LEVELS = 5
 
 def write_page(pack: Pack, path: Path) -> None:
     """Write the page of `pack` to `path`: UTF-8, one file, no reference to another."""
-    script = _resource("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script = resource("duomem.memory_packs", "page.js")
     note, table = _map(pack.memories)
     parts = {
-        "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'",
+        "policy": policy(script, None),
+        "style": look() + resource("duomem.memory_packs", "page.css"),
         "title": escape(f"{pack.name}: a memory pack"),
         "name": escape(pack.name),
         "facts": _facts(pack),
@@ -47,12 +42,7 @@ def write_page(pack: Pack, path: Path) -> None:
         "data": _data(pack.memories),
         "script": script,
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _resource("page.html"))
-    write_bytes(path, page.encode())
-
-
-def _resource(name: str) -> str:
-    return (files("duomem.memory_packs") / name).read_text(encoding="utf-8")
+    write_bytes(path, fill(resource("duomem.memory_packs", "page.html"), parts).encode())
 
 
 def _facts(pack: Pack) -> str:
@@ -173,8 +163,7 @@ def _data(memories: Sequence[Memory]) -> str:
         for m in memories
     ]
     tables = {"tasks": list(tasks), "types": list(types), "names": list(names), "steps": list(steps)}
-    text = json.dumps({**tables, "entries": entries}, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return json_block({**tables, "entries": entries})
 
 
 class _Texts(dict[str, int]):

@@ -33,6 +33,7 @@ from duomem.cli.student import student
 from duomem.cli.teach import teach
 from duomem.cli.train import train
 from duomem.cli.trajectories import trajectories
+from duomem.cli.view import view
 from duomem.core.errors import UserError, printable
 
 _COMMANDS = (
@@ -48,6 +49,7 @@ _COMMANDS = (
     evaluate,
     baseline,
     report,
+    view,
     compare,
     bench,
     serve,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from duomem.report.condition import ConditionResult
 FORMAT = "duomem-report"
 VERSION = 1
 _DIGITS = 16
+CONDITION_HEAD = ("wins", "success", "95 % interval", "steps", "tokens", "s an episode")
+COMPARISON_HEAD = ("first", "second", "only the first won", "only the second won", "p (McNemar)")
 
 
 @dataclass(frozen=True)
@@ -51,29 +53,19 @@ class Page:
 
     def _results(self, panel: str) -> str:
         rows = [
-            [
-                r.condition.name,
-                r.condition.taught,
-                _wins(r),
-                _success(r),
-                "{:.1%} - {:.1%}".format(*r.interval),
-                f"{r.steps:.1f}",
-                _number(r.tokens, 0),
-                _number(r.seconds, 1),
-            ]
+            [r.condition.name, r.condition.taught, *condition_cells(r.to_json())]
             for r in self.results
             if r.condition.panel == panel
         ]
-        return _table(["", "taught by", "wins", "success", "95 % interval", "steps", "tokens", "s an episode"], rows, 2)
+        return _table(["", "taught by", *CONDITION_HEAD], rows, 2)
 
     def _comparisons(self, panel: str) -> str:
         rows = [
-            [c.first, c.second, str(c.first_only), str(c.second_only), _p(c.p)]
+            [c.first, c.second, str(c.first_only), str(c.second_only), p_text(c.p)]
             for c in self.comparisons
             if c.panel == panel
         ]
-        head = ["first", "second", "only the first won", "only the second won", "p (McNemar)"]
-        return _table(head, rows, 2) if rows else ""
+        return _table(COMPARISON_HEAD, rows, 2) if rows else ""
 
     def _sources(self) -> str:
         rows = []
@@ -94,21 +86,28 @@ _NOTE = (
 )
 
 
-def _wins(result: ConditionResult) -> str:
-    return f"{', '.join(str(run.wins) for run in result.runs)} of {result.n}"
-
-
-def _success(result: ConditionResult) -> str:
-    if len(result.runs) == 1:
-        return f"{result.success:.1%}"
-    return "{:.1%} ({:.1%} - {:.1%}, {} seeds)".format(result.success, *result.span, len(result.runs))
+def condition_cells(result: Mapping[str, Any]) -> list[str]:
+    """Under CONDITION_HEAD, what ConditionResult.to_json says."""
+    wins = [str(run["wins"]) for run in result["runs"]]
+    success = f"{result['success']:.1%}"
+    if len(wins) > 1:
+        success += " ({:.1%} - {:.1%}, {} seeds)".format(*result["span"], len(wins))
+    return [
+        f"{', '.join(wins)} of {result['n']}",
+        success,
+        f"{result['low']:.1%} - {result['high']:.1%}",
+        f"{result['steps']:.1f}",
+        _number(result["tokens"], 0),
+        _number(result["seconds"], 1),
+    ]
 
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p value for people."""
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 

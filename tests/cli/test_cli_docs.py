@@ -44,7 +44,7 @@ def test_all_commands_are_there() -> None:
         *("pack keys", "pack keys new", "pack keys rotate", "pack keys delegate"),
         *("student", "student list", "student base", "student merge", "student publish", "student pull", "train"),
         *("compile", "export", "export mlc", "export gguf"),
-        *("play", "eval", "baseline", "baseline random", "baseline matcher", "report", "compare", "bench", "serve"),
+        *("play", "eval", "baseline", "baseline random", "baseline matcher", "report", "view", "compare", "bench"),
         *("kit", "kit make", "kit unpack", "deploy", "deploy push", "deploy rollback", "deploy status"),
         *("doctor", "completion"),
     }

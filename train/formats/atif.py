@@ -1,26 +1,23 @@
-"""ATIF, the Agent Trajectory Interchange Format (Harbor, version 1.7): a JSON file an episode, in a folder.
+"""ATIF, the Agent Trajectory Interchange Format: a JSON file an episode, in a folder.
 
-A command is a call of the tool `act`, what it brought that call's observation, a thought its `reasoning_content`.
+What is written is made in core/atif.py; here are the folder, and reading what duomem and others wrote.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from duomem.core.atif import document_text, file_name
 from duomem.core.errors import FileError, TrajectoryError
 from duomem.core.files import atomic_folder
+from duomem.core.told import OURS, Readings, Told, say
 from duomem.core.trajectory import Trajectory
 from duomem.train.formats.rows import names_in, objects, read_whole, text_of, told_of_turns
-from duomem.train.formats.told import OURS, Readings, Told, say, told_of
 
-SCHEMA_VERSION = "ATIF-v1.7"
 _KNOWN = "ATIF-v1."
-_TOOL = "act"
 _LIMIT = 64 << 20
 _COMMANDS = ("command", "action", "input")
 """Arguments of a foreign tool call that hold a command."""
@@ -31,45 +28,8 @@ def write(episodes: Iterable[Trajectory], out: Path) -> int:
     number = 0
     with atomic_folder(out) as folder:
         for number, played in enumerate(episodes, 1):
-            text = json.dumps(_document(played, number), indent=1, ensure_ascii=False)
-            (folder / f"episode-{number:06d}.json").write_text(text + "\n", encoding="utf-8")
+            (folder / file_name(number)).write_text(document_text(played, number), encoding="utf-8")
     return number
-
-
-def _document(played: Trajectory, number: int) -> dict[str, Any]:
-    told = told_of(played)
-    facts = dict(told.facts or {})
-    steps: list[dict[str, Any]] = [{"step_id": 1, "source": "user", "message": told.observations[0]}]
-    for step, own, seen in zip(played.steps, facts.pop("steps"), told.observations[1:], strict=True):
-        own = {field: value for field, value in own.items() if field not in ("action", "thought")}
-        call = f"call_{len(steps)}"
-        row = {
-            "step_id": len(steps) + 1,
-            "source": "agent",
-            "message": step.action,
-            "tool_calls": [{"tool_call_id": call, "function_name": _TOOL, "arguments": {"command": step.action}}],
-            "observation": {"results": [{"source_call_id": call, "content": seen}]},
-            "extra": {OURS: own},
-        }
-        steps.append(row | ({"reasoning_content": step.thought} if step.thought else {}))
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "session_id": f"{played.player}/{number}",
-        "agent": {"name": "duomem", "version": _version(), "model_name": played.player},
-        "steps": steps,
-        "extra": {OURS: facts},
-    }
-    if played.usage is not None:
-        prompt, completion = played.usage.prompt_tokens, played.usage.completion_tokens
-        document["final_metrics"] = {"total_prompt_tokens": prompt, "total_completion_tokens": completion}
-    return document
-
-
-def _version() -> str:
-    try:
-        return version("duomem")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def read(path: Path) -> Readings:

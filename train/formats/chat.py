@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.files import atomic_open
+from duomem.core.told import OURS, Readings, Told, told_of
 from duomem.core.trajectory import Trajectory
 from duomem.train.formats.rows import objects, read_rows, text_of, told_of_turns
-from duomem.train.formats.told import OURS, Readings, Told, told_of
 
 _ROLES = {"tool": "user", "environment": "user", "human": "user", "gpt": "assistant"}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import atomic_open
+from duomem.core.told import Readings, trajectory_of
 from duomem.core.trajectory import Trajectory, read_train_trajectories, read_trajectories
 from duomem.train.formats import atif, chat, eto, hf
 from duomem.train.formats.find_game import GameFinder
-from duomem.train.formats.told import Readings, trajectory_of
 
 Tell = Callable[[str], None]
 """Called with a line for each episode that was left out."""

@@ -14,9 +14,9 @@ from typing import Any
 
 from duomem.core.errors import FileError
 from duomem.core.files import atomic_open, open_regular
+from duomem.core.told import OURS, Readings, Told, told_of
 from duomem.core.trajectory import Trajectory
 from duomem.train.formats.rows import objects, read_rows, read_whole, text_of, told_of_turns
-from duomem.train.formats.told import OURS, Readings, Told, told_of
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 _SEEN = "Observation: "

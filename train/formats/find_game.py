@@ -11,11 +11,11 @@ from duomem.core.errors import TrajectoryError
 from duomem.core.files import sha256_input
 from duomem.core.progress import progress
 from duomem.core.scene import receptacles
+from duomem.core.told import Told
 from duomem.core.trajectory import Trajectory
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import Game, load_game
 from duomem.train.formats.replay import Differs, goal_of, people, replay, same_sentence
-from duomem.train.formats.told import Told
 
 
 class GameFinder:

@@ -14,10 +14,10 @@ from typing import Any
 
 from duomem.core.errors import FileError
 from duomem.core.files import atomic_folder
+from duomem.core.told import Readings, told_of
 from duomem.core.trajectory import SCHEMA, Trajectory
 from duomem.train.formats.chat import messages_of, told_of_row
 from duomem.train.formats.rows import read_rows
-from duomem.train.formats.told import Readings, told_of
 
 DATA = "data/train.jsonl"
 CARD = "README.md"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from duomem.core.errors import GameError
 from duomem.core.scene import receptacles
+from duomem.core.told import Told
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import rollout
@@ -17,7 +18,6 @@ from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import read_annotations, tell
 from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
-from duomem.train.formats.told import Told
 from duomem.train.teachers.llm.reply import read_reply
 
 _GOAL = re.compile(r"Your task is to:[^\S\n]*(.+)")

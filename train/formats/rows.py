@@ -9,7 +9,7 @@ from typing import Any
 
 from duomem.core.errors import FileError, TrajectoryError
 from duomem.core.files import open_regular, parse_json, read_json, read_jsonl
-from duomem.train.formats.told import OURS, Told
+from duomem.core.told import OURS, Told
 
 _NAMING = ("game_file", "gamefile", "game", "task_id", "item_id", "id", "session_id", "trajectory_id")
 _MOST_TURNS = 2_000

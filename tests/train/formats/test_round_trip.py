@@ -12,10 +12,10 @@ from mug_episodes import told, write_told
 
 from duomem.cli.main import main
 from duomem.core.errors import TrajectoryError
+from duomem.core.told import hear, say
 from duomem.core.trajectory import Trajectory, read_trajectories
 from duomem.train.formats.convert import FORMATS, export_trajectories, import_trajectories
 from duomem.train.formats.find_game import GameFinder
-from duomem.train.formats.told import hear, say
 
 
 def _no_games() -> GameFinder:

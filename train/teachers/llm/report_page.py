@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 
 from duomem.core.errors import printable
+from duomem.core.html_page import look, policy
 from duomem.core.trajectory import Trajectory
 from duomem.train.teachers.llm.report import Row, TeacherReport
 
@@ -16,21 +17,16 @@ HEAD = (
     "s/try",
 )
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1c2024;
-  background: #fff; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #d9dde1; }
+td, th { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line);
+  font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; }
 tr:last-child td { font-weight: 600; border-bottom: 0; }
-details { margin: 1rem 0; border: 1px solid #d9dde1; border-radius: 6px; padding: .5rem .8rem; }
+details { margin: 1rem 0; border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem;
+  background: var(--card); }
 summary { cursor: pointer; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; font-size: 13px; }
-.thought { color: #5b6670; font-style: italic; }
+.thought { color: var(--soft); font-style: italic; }
 .command { font-weight: 600; }
-.wide { overflow-x: auto; }
-@media (prefers-color-scheme: dark) { body { color: #e6e8ea; background: #16191c; }
-  th, td, details { border-color: #3a4046; }
-  .thought { color: #9aa5af; } }
 """
 
 
@@ -74,18 +70,18 @@ def report_page(title: str, report: TeacherReport) -> str:
         for name, row in report.rows.items()
     )
     samples = "".join(_episode(t) for t in report.samples)
-    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    style = look() + _STYLE
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(None, style)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<title>{_text(title)}</title><style>{style}</style></head><body><main>"
         f"<h1>{_text(title)}</h1><p>Teacher: {_text(', '.join(report.players))}. "
         f"Episodes: {_text(endings(report))}.</p>"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         "<p>A game is won if any of its tries is. Solutions are different command sequences that won. Tokens and cost "
         "are over all tries.</p>"
-        f"<h2>Episodes</h2>{samples or '<p>None.</p>'}</body></html>\n"
+        f"<h2>Episodes</h2>{samples or '<p>None.</p>'}</main></body></html>\n"
     )
 
 
