@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from duomem.core.errors import GameError
-from duomem.core.files import open_regular
+from duomem.core.reading import open_regular
 from duomem.device.alfworld.goal import TASK_TYPES
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
