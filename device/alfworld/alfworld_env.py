@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from duomem.core.episode_words import NOTHING_HAPPENS
 from duomem.core.reading import digest_of
 from duomem.device.alfworld.env import Observation
-from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.goal import Atom
 from duomem.device.alfworld.stage import join
 
@@ -47,9 +46,9 @@ class AlfworldEnv:
     the goal holds now.
     """
 
-    def reset(self, game: Game | Path | str) -> Observation:
-        """Start `game`, or the one of a file's path; the observation's text is the intro with the goal sentence."""
-        self._game = game = game if isinstance(game, Game) else load_game(game)
+    def reset(self, game: Game) -> Observation:
+        """Start `game`; the observation's text is the intro with the goal sentence."""
+        self._game = game
         self._stage = stage = game.stage
         self._location = game.start
         self._held: str | None = None
