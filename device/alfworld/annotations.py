@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from duomem.core.episode_words import TEMPLATE
 from duomem.core.errors import GameError
-from duomem.core.files import digest_of, open_regular, parse_json
-from duomem.core.trajectory import TEMPLATE
+from duomem.core.reading import digest_of, open_regular, parse_json
 from duomem.device.alfworld.game import Game, load_game
 
 ANNOTATIONS_FILE = "traj_data.json"

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import GameError
-from duomem.core.files import open_regular, parse_json, sha256_bytes
-from duomem.device.alfworld.dialect import DialectError, read_dialect
+from duomem.core.reading import open_regular, parse_json, sha256_bytes
+from duomem.device.alfworld.dialect import DIALECTS, DialectError, read_dialect, translate
 from duomem.device.alfworld.goal import Atom, PddlGoal, parse_goal
 from duomem.device.alfworld.names import display_names
 from duomem.device.alfworld.pddl import Expression, PddlError, parse_pddl, parse_typed_list
+from duomem.device.alfworld.stage import Stage
 
 MAX_BYTES = 2 << 20  # the largest official game has 138 kB
 MAX_WALKTHROUGH = 1000
@@ -58,7 +59,8 @@ class Game:
 
     path: the file. digest: sha256 of its bytes. task: the goal sentence that is told, as in "put a clean mug in desk.".
     template: the sentence the file holds. goal_source: whose `task` is: "template", "human:N" or "own".
-    help: what the `help` command prints. cleaning_types: receptacle types in which things are cleaned.
+    dialect: "0.4" or "0.3", the version of alfworld whose words are spoken. help: what the `help` command prints, ""
+    if there is none. cleaning_types: receptacle types in which things are cleaned.
     walkthrough: the stored solution, commands in order, empty if the file has none.
     things: id -> declared type (object, receptacle, location, agent, otype, rtype).
     names: id -> display name.
@@ -76,6 +78,7 @@ class Game:
     facts: Mapping[str, frozenset[Atom]]
     goal: PddlGoal
     template: str
+    dialect: str
     goal_source: str = "template"
 
     @property
@@ -104,6 +107,11 @@ class Game:
         """Object id -> type, as in "mugtype"; things that are only scenery have none."""
         return {atom[0]: atom[1] for atom in self.facts["objecttype"]}
 
+    @cached_property
+    def stage(self) -> Stage:
+        """The tables that envs of this game share."""
+        return Stage(self)
+
     def having(self, predicate: str) -> frozenset[str]:
         """The ids of which the one-place `predicate` ("openable", "isclean", ...) is true at the start."""
         return self._unary.get(predicate, frozenset())
@@ -117,9 +125,10 @@ class Game:
         }
 
 
-def load_game(path: Path | str) -> Game:
+def load_game(path: Path | str, dialect: str | None = "0.4") -> Game:
     """Read and check one game file, a game.tw-pddl.
 
+    dialect: the version of alfworld whose words to play it in, "0.4" or "0.3"; None for those of the file.
     Raises GameError naming the file, the field and what to do, for anything that is not a playable game of
     the six task types under the known rules.
     """
@@ -129,36 +138,39 @@ def load_game(path: Path | str) -> Game:
             data = f.read(MAX_BYTES + 1)
     except OSError as e:
         raise GameError(f"{path}: cannot read this game ({e.strerror or e}): check the path") from None
-    return parse_game(data, path)
+    return parse_game(data, path, dialect)
 
 
-def parse_game(data: bytes, path: Path) -> Game:
+def parse_game(data: bytes, path: Path, dialect: str | None = "0.4") -> Game:
     """As load_game, from the bytes of a file; `path` is only named in errors and kept in the result."""
+    if dialect is not None and dialect not in DIALECTS:
+        raise GameError(f"dialect {dialect!r} is none of {', '.join(DIALECTS)}")
     try:
         fields = parse_json(data, f"{path}: game", MAX_BYTES)
         walkthrough = _walkthrough(fields)
-        dialect = read_dialect(_text(fields, "pddl_domain"), _text(fields, "grammar"))
+        rules = read_dialect(_text(fields, "pddl_domain"), _text(fields, "grammar"))
         things, facts, formula = _read_problem(_text(fields, "pddl_problem"))
         goal = parse_goal(formula, things, facts)
     except (PddlError, DialectError, _FieldError) as e:
         field = "pddl_problem: " if isinstance(e, PddlError) else ""
         raise GameError(
-            f"{path}: not a game duomem can play: {field}{e}; get it again with "
-            "alfworld-download (alfworld 0.4.2) or use `duomem games generate`"
+            f"{path}: not a game this engine can play: {field}{e}; get it again with alfworld-download (alfworld 0.4.2)"
         ) from None
+    rules = rules.spoken_as(dialect or rules.version)
     names = display_names({word for atoms in facts.values() for atom in atoms for word in atom})
     return Game(
         path,
         sha256_bytes(data),
-        dialect.task,
-        dialect.help,
-        dialect.cleaning_types,
-        walkthrough,
+        rules.task,
+        rules.help,
+        rules.cleaning_types,
+        tuple(translate(command, rules.version) for command in walkthrough),
         things,
         names,
         facts,
         goal,
-        dialect.task,
+        rules.task,
+        rules.version,
     )
 
 
@@ -219,7 +231,7 @@ def _read_facts(init: tuple[Expression, ...], things: Mapping[str, str]) -> dict
         predicate = fact[0]
         arguments = tuple(word for word in fact[1:] if isinstance(word, str))
         if predicate not in found:
-            raise PddlError(f":init states {predicate[:40]!r}, which duomem's engine does not know")
+            raise PddlError(f":init states {predicate[:40]!r}, which this engine does not know")
         if tuple(map(things.get, arguments)) != _SIGNATURES[predicate] or len(arguments) != len(fact) - 1:
             raise PddlError(f":init states {predicate} of unknown things or wrong types")
         found[predicate].add(arguments)

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from duomem.core.errors import GameError
-from duomem.core.files import open_regular
+from duomem.core.reading import open_regular
 from duomem.device.alfworld.goal import TASK_TYPES
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
@@ -63,16 +63,17 @@ def find_games(root: Path | str, split: str) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob(GAME_FILE)
-        if not _is_left_out(path.relative_to(folder)) and not _is_unsolvable(path)
+        if not is_left_out(path.relative_to(folder)) and not is_unsolvable(path)
     )
 
 
-def _is_left_out(path: Path) -> bool:
+def is_left_out(path: Path) -> bool:
+    """Whether alfworld leaves out a game of this path: one with movable receptacles or slicing."""
     return "movable" in str(path) or "Sliced" in str(path)
 
 
-def _is_unsolvable(path: Path) -> bool:
-    """Look for the mark near the end, where the writer puts it; load_game checks it for certain."""
+def is_unsolvable(path: Path) -> bool:
+    """Whether a game is marked so, near its end, where the writer puts the mark; load_game checks it for certain."""
     try:
         with open_regular(path) as f:
             f.seek(max(0, path.stat().st_size - 8192))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from duomem.device.alfworld.pddl import Expression, PddlError, parse_typed_list
@@ -103,6 +104,17 @@ class PddlGoal:
     def triple(self) -> tuple[str, str, str]:
         """What it is: (task type, object type, target type)."""
         return self.task_type, self.object_type, self.target_type
+
+    def is_about(self, predicate: str, thing: str) -> bool:
+        """Whether it may begin or cease to hold when `predicate`, or one that changes with it, changes of `thing`."""
+        return thing in self._things and predicate != "opened"
+
+    @cached_property
+    def _things(self) -> frozenset[str]:
+        """Every object and location that an atom of it is tested of."""
+        words = (word for query in self.queries for checks in query.checks for check in checks for word in check[1:])
+        fixed = {word for word in words if isinstance(word, str)}
+        return frozenset(fixed.union(*(values for query in self.queries for values in query.candidates)))
 
     def reached(self, is_true: Callable[[Atom], bool]) -> bool:
         """Whether the goal holds in a state, given as the truth of its atoms."""

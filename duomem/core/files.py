@@ -7,13 +7,10 @@ files alone, bounded.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import itertools
 import json
-import os
 import re
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,9 @@ from typing import IO, Any, TypeGuard
 
 from duomem.core.claim import claimed
 from duomem.core.errors import FileError
+from duomem.core.reading import digest_of as digest_of
+from duomem.core.reading import open_regular, parse_json, text_only
+from duomem.core.reading import sha256_bytes as sha256_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,28 +33,6 @@ _PATIENCE = 2.0
 """Seconds to wait for another writer of the same file: most are written in far less."""
 _TOML_LIMIT = 1 << 20
 _LINE_LIMIT = 16 << 20
-_MOST_CONTAINERS = 1 << 20
-_MOST_VALUES = 4 << 20
-"""Of one JSON text: an object of Python takes up to thirty times the bytes that write it."""
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file to read its bytes. Raises OSError for a pipe, a socket or a device too, and at once."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            error = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-            raise OSError(error, os.strerror(error) if stat.S_ISDIR(mode) else "Not a regular file", str(path))
-        return os.fdopen(fd, "rb")
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def sha256_bytes(data: bytes) -> str:
-    """Hex SHA-256 of `data`."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def is_sha256(value: object) -> TypeGuard[str]:
@@ -92,11 +70,6 @@ def _unreadable(path: Path, what: str, error: OSError) -> FileError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileError(f"{path}: no such {what}: check the path")
     return FileError(f"{path}: cannot read this {what}: {error.strerror or error}")
-
-
-def digest_of(value: Any) -> str:
-    """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
-    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 @contextlib.contextmanager
@@ -144,25 +117,6 @@ def read_json(path: Path, what: str, limit: int = 64 << 20) -> Any:
     return parse_json(data, f"{path}: {what}", limit)
 
 
-def parse_json(data: bytes, where: str, limit: int) -> Any:
-    """Parse untrusted JSON bytes; FileError naming `where` if too large, not UTF-8, not JSON or too deep."""
-    if len(data) > limit:
-        raise FileError(f"{where} is larger than {limit} bytes: not a file duomem wrote")
-    if data.count(b"[") + data.count(b"{") > _MOST_CONTAINERS or data.count(b",") > _MOST_VALUES:
-        raise FileError(f"{where} holds more than {_MOST_CONTAINERS} lists or {_MOST_VALUES} values: not read")
-    try:
-        return _text_only(json.loads(data.decode("utf-8")), data)
-    except (ValueError, RecursionError) as e:  # ValueError also for a number of too many digits
-        raise FileError(f"{where} is not valid JSON ({e}): it is damaged, make or copy it again") from None
-
-
-def _text_only(value: Any, data: bytes) -> Any:
-    """`value`, parsed of the JSON `data`. Raises ValueError if it holds half a surrogate pair, which is no text."""
-    if b"\\ud" in data.lower():
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Parse a TOML file; `what` names it in errors. Raises FileError if it is missing or not TOML."""
     try:
@@ -195,7 +149,7 @@ def read_jsonl(path: Path, what: str) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                value = _text_only(json.loads(line), line)
+                value = text_only(json.loads(line), line)
             except (ValueError, RecursionError):
                 raise FileError(f"{path}: line {number} of this {what} is not JSON: make it again") from None
             if not isinstance(value, dict):

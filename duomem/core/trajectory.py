@@ -10,15 +10,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from duomem.core.episode_words import NOTHING_HAPPENS as NOTHING_HAPPENS
+from duomem.core.episode_words import TEMPLATE
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import read_jsonl
 
 SCHEMA = 2
 TRAIN_SPLIT = "train"
-TEMPLATE = "template"
-"""The source of a goal sentence that the game file itself holds; a person's is "human:N", one's own is "own"."""
-NOTHING_HAPPENS = "Nothing happens."
-"""The observation after a command that did nothing."""
 
 _TYPES: dict[str, type] = {
     "game": str,

@@ -52,7 +52,7 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path, old: bytes | None, err
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     path = tmp_path / "file"
     write_bytes(path, b"old")
-    monkeypatch.setattr(files.os, name, _full_disk)
+    monkeypatch.setattr(os, name, _full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_json(path, {"new": 1})
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
@@ -67,7 +67,7 @@ def test_a_disk_full_at_the_last_flush(tmp_path: Path, monkeypatch: pytest.Monke
         os.close(fd)
         return real(os.open("/dev/full", os.O_WRONLY), mode)
 
-    monkeypatch.setattr(files.os, "fdopen", fdopen)
+    monkeypatch.setattr(os, "fdopen", fdopen)
     with pytest.raises(OSError, match="No space left"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
@@ -168,7 +168,7 @@ def test_many_files_are_synced_together(
     libc = _Libc(error, calls)
     monkeypatch.setattr(disk.ctypes, "CDLL", lambda name, use_errno: libc)
     monkeypatch.setattr(claim, "sync_folder", lambda folder: None)
-    monkeypatch.setattr(files.os, "fsync", one_by_one.append)
+    monkeypatch.setattr(os, "fsync", one_by_one.append)
     with atomic_folder(tmp_path / "out") as work:
         for i in range(count):
             (work / str(i)).write_text("x")
