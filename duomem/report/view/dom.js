@@ -18,7 +18,7 @@ const make = (tag, options = {}, ...children) => {
 };
 
 // What is folded stays as it was when another step or episode is shown, and is made when it is first opened.
-const opened = new Set();
+const opened = new Set(["memory-A", "memory-B"]);
 const fold = (key, title, build) => {
   const made = make("details", {}, make("summary", { text: title }));
   const fill = () => {

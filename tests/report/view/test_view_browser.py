@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium
-from played_rows import TYPES, played, row, write_rows
-from test_ladder import compared
-from test_view_page import HOSTILE, data_of, hostile, page_of
+from played_rows import HOSTILE, TYPES, hostile, played, row, write_rows
+from viewed import compared, data_of, page_of
 
 from duomem.core.atif import document_text
 from duomem.core.trajectory import from_json
@@ -224,6 +223,18 @@ def test_a_file_of_a_teacher(browser: Chromium, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_what_is_chosen_is_in_sight(browser: Chromium, tmp_path: Path, size: tuple[int, int]) -> None:
+    page_of(write_rows(tmp_path / "a.jsonl", (row(i, steps=60) for i in range(30))), out=tmp_path / "v.html")
+    browser.look(*size)
+    _open(browser, tmp_path / "v.html", "#e=29&s=55")
+    for box in ("#list", ".transcript"):
+        inside = f"""(() => {{ const box = document.querySelector("{box}"), r = box.getBoundingClientRect();
+            const c = box.querySelector("[aria-current]").getBoundingClientRect();
+            return c.top >= r.top && c.bottom <= r.bottom; }})()"""
+        assert browser.ask(inside), box
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_it_is_readable(browser: Chromium, two: Path, size: tuple[int, int], dark: bool) -> None:
     """Nothing is wider than the screen, text stands out from what is behind it, and the picture is of that theme."""
@@ -237,7 +248,7 @@ def test_it_is_readable(browser: Chromium, two: Path, size: tuple[int, int], dar
     assert browser.screenshot(whole=True).startswith(b"\x89PNG")
     browser.click("#theme")
     browser.click("#theme")
-    assert browser.text("#theme") == "Theme: dark"
+    assert browser.text("#theme") == "Theme: dark" and browser.ask(CONTRAST) == []
     assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
 
 
