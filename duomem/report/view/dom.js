@@ -1,7 +1,11 @@
 // Elements made of data: text alone, in which nothing hides or turns what stands beside it.
 const byId = (id) => document.getElementById(id);
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}]/gu;
-const visible = (text) => String(text).replace(HIDDEN, (c) => (c === "\n" ? c : c === "\t" ? " " : "\ufffd"));
+const PILED = /\p{M}{5,}/gu; // marks on one letter, which would grow over what stands above it
+const visible = (text) =>
+  String(text)
+    .replace(HIDDEN, (c) => (c === "\n" ? c : c === "\t" ? " " : "\ufffd"))
+    .replace(PILED, "\ufffd");
 
 // options: text; class; on: {event: handler}; share: numbers as --names of its style; else attributes.
 const make = (tag, options = {}, ...children) => {

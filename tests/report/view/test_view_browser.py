@@ -212,6 +212,17 @@ def test_hostile_words_are_text(browser: Chromium, tmp_path: Path) -> None:
     assert browser.text(".did") == HOSTILE.translate(dict.fromkeys((0x2028, 0x2029, 0x202E, 0, 0x1B, 7), "\ufffd"))
 
 
+def test_long_and_piled_words_stay_in_their_place(browser: Chromium, tmp_path: Path) -> None:
+    marks = "a" + "\u0301" * 500
+    long = row(0) | {"goal": "x" * 5000, "memory_texts": ["word" * 2000], "last": marks}
+    page_of(write_rows(tmp_path / "a.jsonl", [long]), out=tmp_path / "v.html")
+    browser.look(*PHONE)
+    _open(browser, tmp_path / "v.html", "#e=1&s=3")
+    assert browser.ask("document.documentElement.scrollWidth") <= PHONE[0]
+    assert browser.ask("document.querySelector('.bar').offsetHeight") < 250
+    assert browser.texts("#player .said")[-1] == "a\ufffd"
+
+
 def test_a_file_of_a_teacher(browser: Chromium, tmp_path: Path) -> None:
     bare = {k: v for k, v in row(0).items() if k not in ("choices", "memories", "memory_texts", "seconds", "prefilled")}
     bare["steps"][0]["thought"] = "I want a mug."
