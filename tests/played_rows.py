@@ -12,6 +12,10 @@ from episodes import episode
 
 from duomem.core.resumable_jsonl import sidecar_of
 
+HOSTILE = (
+    "</script><script>document.title='owned'</script><!--<script>\u2028\u2029\u202e\x00\x1b]0;x\x07<img src=x> {{data}}"
+)
+"""What somebody may write who wants a page to run it, a terminal to obey it, or a reader to see something else."""
 TYPES = ("pick_and_place_simple", "pick_two_obj_and_place", "look_at_obj_in_light")
 
 
@@ -51,3 +55,15 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 def played(path: Path, outcomes: str) -> Path:
     """A file of a game for each letter, won where it is W; lost ones take five steps."""
     return write_rows(path, (row(i, letter == "W", 3 if letter == "W" else 5) for i, letter in enumerate(outcomes)))
+
+
+def hostile(i: int = 0) -> dict[str, Any]:
+    """A row in which every text that somebody else may have written is an attack."""
+    told = row(i)
+    for field in ("goal", "task_type", "intro", "last", "player", "group", "template_goal", "ended"):
+        told[field] = HOSTILE
+    for step in told["steps"]:
+        step |= {"observation": HOSTILE, "action": HOSTILE, "thought": HOSTILE, "admissible": [HOSTILE]}
+    for choice in told["choices"]:
+        choice |= {"candidates": [[HOSTILE, 0.5]], "withheld": [HOSTILE]}
+    return told | {"memories": [HOSTILE], "memory_texts": [HOSTILE], "extra": {HOSTILE: HOSTILE}}

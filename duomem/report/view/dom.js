@@ -1,7 +1,11 @@
 // Elements made of data: text alone, in which nothing hides or turns what stands beside it.
 const byId = (id) => document.getElementById(id);
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}]/gu;
-const visible = (text) => String(text).replace(HIDDEN, (c) => (c === "\n" ? c : c === "\t" ? " " : "\ufffd"));
+const PILED = /\p{M}{5,}/gu; // marks on one letter, which would grow over what stands above it
+const visible = (text) =>
+  String(text)
+    .replace(HIDDEN, (c) => (c === "\n" ? c : c === "\t" ? " " : "\ufffd"))
+    .replace(PILED, "\ufffd");
 
 // options: text; class; on: {event: handler}; share: numbers as --names of its style; else attributes.
 const make = (tag, options = {}, ...children) => {
@@ -18,7 +22,7 @@ const make = (tag, options = {}, ...children) => {
 };
 
 // What is folded stays as it was when another step or episode is shown, and is made when it is first opened.
-const opened = new Set();
+const opened = new Set(["memory-A", "memory-B"]);
 const fold = (key, title, build) => {
   const made = make("details", {}, make("summary", { text: title }));
   const fill = () => {

@@ -12,7 +12,13 @@ const OUTCOMES = [
 
 const passes = (state, first, second) => (episode) => {
   if (state.type && episode.type !== state.type) return false;
-  if (!state.query.toLowerCase().split(/\s+/).every((word) => episode.text.includes(word))) return false;
+  if (
+    !state.query
+      .toLowerCase()
+      .split(/\s+/)
+      .every((word) => episode.text.includes(word))
+  )
+    return false;
   if (state.outcome === "won" || state.outcome === "lost") return episode.won === (state.outcome === "won");
   if (!state.outcome) return true;
   const [one, two] = [first, second].map((set) => set && set.tasks.get(episode.task));
@@ -24,8 +30,9 @@ const showFilters = (state, first) => {
   const types = [...new Set(first.episodes.map((episode) => episode.type))].sort();
   byId("type").replaceChildren(new Option("all task types", ""), ...types.map((t) => new Option(visible(t), t)));
   const outcomes = state.b === null ? OUTCOMES.slice(0, 3) : OUTCOMES;
-  byId("outcome").replaceChildren(...outcomes.map(([value, text]) =>
-    new Option(state.b === null ? text.replace(" by A", "") : text, value)));
+  byId("outcome").replaceChildren(
+    ...outcomes.map(([value, text]) => new Option(state.b === null ? text.replace(" by A", "") : text, value)),
+  );
   byId("type").value = state.type;
   byId("outcome").value = state.outcome;
 };
@@ -34,10 +41,19 @@ const item = (episode, second, choose) => {
   const other = second && counterpart(second, episode);
   const flips = other && other.won !== episode.won;
   const about = [`no. ${episode.number}`, plural(episode.row.steps.length, "step")];
-  const marks = make("span", { class: "marks" }, chip(episode.won, second ? "A " : ""),
-    other ? chip(other.won, "B ") : null, make("span", { class: "soft", text: about.join(" \u00b7 ") }));
-  const button = make("button", { type: "button", class: flips ? "flips" : "", on: { click: () => choose(episode) } },
-    make("span", { class: "title", text: episode.row.goal }), marks);
+  const marks = make(
+    "span",
+    { class: "marks" },
+    chip(episode.won, second ? "A " : ""),
+    other ? chip(other.won, "B ") : null,
+    make("span", { class: "soft", text: about.join(" \u00b7 ") }),
+  );
+  const button = make(
+    "button",
+    { type: "button", class: flips ? "flips" : "", on: { click: () => choose(episode) } },
+    make("span", { class: "title", text: episode.row.goal }),
+    marks,
+  );
   button.dataset.e = episode.number;
   return make("li", {}, button);
 };
@@ -66,7 +82,7 @@ const markInList = (episode) => {
   if (!button) return;
   button.setAttribute("aria-current", "true");
   const box = byId("list");
-  const top = button.offsetTop - box.offsetTop;
+  const top = button.offsetTop;
   if (top < box.scrollTop) box.scrollTop = top - 8;
   else if (top + button.offsetHeight > box.scrollTop + box.clientHeight)
     box.scrollTop = top + button.offsetHeight - box.clientHeight + 8;

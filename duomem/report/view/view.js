@@ -68,15 +68,34 @@ const search = (named = false) => {
 const showFacts = () => {
   const ids = state.b === null ? [state.a] : [state.a, state.b];
   byId("facts").className = ids.length > 1 ? "pair" : "single";
-  byId("facts").replaceChildren(...ids.map((n, i) => {
-    const set = data.sets[n];
-    const all = set.scores[set.scores.length - 1].cells;
-    const told = set.facts.length ? fold(`facts-${i}`, "What it was made from", () =>
-      make("dl", {}, ...set.facts.flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]))) : null;
-    return make("div", {}, make("p", { class: "head" }, ids.length > 1 ? letter("AB"[i]) : null,
-      make("strong", { text: set.name }), make("span", { text: `${all[0]} won, ${all[1]}` }),
-      make("span", { class: "soft", text: `95 % interval ${all[2]}` })), told);
-  }));
+  byId("facts").replaceChildren(
+    ...ids.map((n, i) => {
+      const set = data.sets[n];
+      const all = set.scores[set.scores.length - 1].cells;
+      const told = set.facts.length
+        ? fold(`facts-${i}`, "What it was made from", () =>
+            make(
+              "dl",
+              {},
+              ...set.facts.flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]),
+            ),
+          )
+        : null;
+      return make(
+        "div",
+        {},
+        make(
+          "p",
+          { class: "head" },
+          ids.length > 1 ? letter("AB"[i]) : null,
+          make("strong", { text: set.name }),
+          make("span", { text: `${all[0]} won, ${all[1]}` }),
+          make("span", { class: "soft", text: `95 % interval ${all[2]}` }),
+        ),
+        told,
+      );
+    }),
+  );
 };
 const draw = async (named = false) => {
   const turn = ++drawing;
@@ -105,11 +124,14 @@ const choose = (changes) => {
     if ("outcome" in changes) byId("episodes").scrollIntoView();
     return;
   }
-  load(state.a).then((set) => { // the same game stays open
-    const same = set.tasks.get(task);
-    if (same) state.e = same.tries[0].number;
-    return draw();
-  }).catch(fail);
+  load(state.a)
+    .then((set) => {
+      // the same game stays open
+      const same = set.tasks.get(task);
+      if (same) state.e = same.tries[0].number;
+      return draw();
+    })
+    .catch(fail);
 };
 
 const neighbour = (by) => {
@@ -139,9 +161,11 @@ addEventListener("keydown", (event) => {
 });
 
 const THEMES = { auto: "(prefers-color-scheme: dark)", light: "not all", dark: "all" };
-const dark = [...document.styleSheets[0].cssRules].find((rule) => rule.media && rule.media.mediaText.includes("dark"));
+const darkRules = [...document.styleSheets[0].cssRules].filter(
+  (rule) => rule.media && rule.media.mediaText.includes("dark"),
+);
 const setTheme = (name) => {
-  dark.media.mediaText = THEMES[name];
+  for (const rule of darkRules) rule.media.mediaText = THEMES[name];
   document.documentElement.style.colorScheme = name === "auto" ? "" : name;
   byId("theme").textContent = `Theme: ${name}`;
   byId("theme").dataset.theme = name;

@@ -9,31 +9,11 @@ from typing import Any
 
 import pytest
 from played_rows import played
+from viewed import compared
 
 from duomem.core.errors import UserError
-from duomem.report.condition import Condition, read_result
 from duomem.report.table import Page
 from duomem.report.view.run import read_view
-from duomem.report.write import make_page, write_page
-
-
-def compared(folder: Path) -> Page:
-    """Two protocols, a student of two seeds, a baseline in both panels, and a teacher whose file is elsewhere."""
-    at = folder / "episodes"
-    random = (played(at / "random.jsonl", "LLLLLL"),)
-    seeds = (played(at / "seed0.jsonl", "WWWWWL"), played(at / "seed1.jsonl", "WWWWWW"))
-    teacher = (played(folder.parent / "teacher.jsonl", "WWWWWW"),)
-    conditions = [
-        Condition("base, no memory", "nothing", (played(at / "base.jsonl", "WLLLLL"),), ("",), "free", "base", "none"),
-        Condition("LoRA, no memory", "LoRA: programmatic expert", seeds, ("0", "1"), "free", "LoRA", "none"),
-        Condition("random", "nothing", random, panel="free"),
-        Condition("base, no memory", "nothing", (played(at / "c.jsonl", "WWLLLL"),), ("",), "constrained", "base", "x"),
-        Condition("random", "nothing", random, panel="constrained"),
-        Condition("teacher", "itself", teacher, panel="constrained"),
-    ]
-    page = make_page("Students compared", "", [read_result(c) for c in conditions], ["duomem", "compare"], {})
-    write_page(folder, "compare", page)
-    return page
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium
-from played_rows import TYPES, played, row, write_rows
-from test_ladder import compared
-from test_view_page import HOSTILE, data_of, hostile, page_of
+from played_rows import HOSTILE, TYPES, hostile, played, row, write_rows
+from viewed import compared, data_of, page_of
 
 from duomem.core.atif import document_text
 from duomem.core.trajectory import from_json
@@ -213,6 +212,17 @@ def test_hostile_words_are_text(browser: Chromium, tmp_path: Path) -> None:
     assert browser.text(".did") == HOSTILE.translate(dict.fromkeys((0x2028, 0x2029, 0x202E, 0, 0x1B, 7), "\ufffd"))
 
 
+def test_long_and_piled_words_stay_in_their_place(browser: Chromium, tmp_path: Path) -> None:
+    marks = "a" + "\u0301" * 500
+    long = row(0) | {"goal": "x" * 5000, "memory_texts": ["word" * 2000], "last": marks}
+    page_of(write_rows(tmp_path / "a.jsonl", [long]), out=tmp_path / "v.html")
+    browser.look(*PHONE)
+    _open(browser, tmp_path / "v.html", "#e=1&s=3")
+    assert browser.ask("document.documentElement.scrollWidth") <= PHONE[0]
+    assert browser.ask("document.querySelector('.bar').offsetHeight") < 250
+    assert browser.texts("#player .said")[-1] == "a\ufffd"
+
+
 def test_a_file_of_a_teacher(browser: Chromium, tmp_path: Path) -> None:
     bare = {k: v for k, v in row(0).items() if k not in ("choices", "memories", "memory_texts", "seconds", "prefilled")}
     bare["steps"][0]["thought"] = "I want a mug."
@@ -221,6 +231,18 @@ def test_a_file_of_a_teacher(browser: Chromium, tmp_path: Path) -> None:
     assert browser.text(".thought") == "I want a mug." and browser.texts(".candidates") == []
     browser.press("j")
     assert browser.ask(STEP) == "step 1 of 1" and "No step was played." in browser.text("#player")
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_what_is_chosen_is_in_sight(browser: Chromium, tmp_path: Path, size: tuple[int, int]) -> None:
+    page_of(write_rows(tmp_path / "a.jsonl", (row(i, steps=60) for i in range(30))), out=tmp_path / "v.html")
+    browser.look(*size)
+    _open(browser, tmp_path / "v.html", "#e=29&s=55")
+    for box in ("#list", ".transcript"):
+        inside = f"""(() => {{ const box = document.querySelector("{box}"), r = box.getBoundingClientRect();
+            const c = box.querySelector("[aria-current]").getBoundingClientRect();
+            return c.top >= r.top && c.bottom <= r.bottom; }})()"""
+        assert browser.ask(inside), box
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
@@ -237,7 +259,7 @@ def test_it_is_readable(browser: Chromium, two: Path, size: tuple[int, int], dar
     assert browser.screenshot(whole=True).startswith(b"\x89PNG")
     browser.click("#theme")
     browser.click("#theme")
-    assert browser.text("#theme") == "Theme: dark"
+    assert browser.text("#theme") == "Theme: dark" and browser.ask(CONTRAST) == []
     assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from played_rows import played, row, write_rows
+from played_rows import HOSTILE, hostile, played, row, write_rows
+from viewed import data_of, page_of
 
 from duomem.cli.main import main
 from duomem.cli.text import score_table
@@ -20,19 +21,6 @@ from duomem.core.stats import mcnemar
 from duomem.core.trajectory import from_json
 from duomem.device.agent.evaluate import read_episodes, summarize
 from duomem.train.teachers.llm.report import read_report
-
-HOSTILE = (
-    "</script><script>document.title='owned'</script><!--<script>\u2028\u2029\u202e\x00\x1b]0;x\x07<img src=x> {{data}}"
-)
-
-
-def page_of(*runs: Path, out: Path) -> str:
-    assert main(["view", *map(str, runs), "--out", str(out)]) == 0
-    return out.read_text(encoding="utf-8")
-
-
-def data_of(page: str) -> dict[str, Any]:
-    return json.loads(page.split('id="data">')[1].split("</script>")[0])
 
 
 class _Page(HTMLParser):
@@ -43,18 +31,6 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-
-
-def hostile(i: int = 0) -> dict[str, Any]:
-    """A row in which every text that somebody else may have written is an attack."""
-    told = row(i)
-    for field in ("goal", "task_type", "intro", "last", "player", "group", "template_goal", "ended"):
-        told[field] = HOSTILE
-    for step in told["steps"]:
-        step |= {"observation": HOSTILE, "action": HOSTILE, "thought": HOSTILE, "admissible": [HOSTILE]}
-    for choice in told["choices"]:
-        choice |= {"candidates": [[HOSTILE, 0.5]], "withheld": [HOSTILE]}
-    return told | {"memories": [HOSTILE], "memory_texts": [HOSTILE], "extra": {HOSTILE: HOSTILE}}
 
 
 def test_one_file_that_loads_nothing(tmp_path: Path) -> None:
