@@ -27,12 +27,14 @@ from duomem.cli.kit import kit
 from duomem.cli.options import CommandGroup
 from duomem.cli.pack import pack
 from duomem.cli.play import play
+from duomem.cli.replay import replay
 from duomem.cli.report import report
 from duomem.cli.serve import serve
 from duomem.cli.student import student
 from duomem.cli.teach import teach
 from duomem.cli.train import train
 from duomem.cli.trajectories import trajectories
+from duomem.cli.watch import watch
 from duomem.core.errors import UserError, printable
 
 _COMMANDS = (
@@ -45,6 +47,8 @@ _COMMANDS = (
     compile_command,
     export,
     play,
+    watch,
+    replay,
     evaluate,
     baseline,
     report,
