@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from duomem.device.watch.memory_progress import MemoryProgress
+from duomem.device.watch.numbered import command_rows
 from duomem.device.watch.rows import Part, bar, ranges, row, rows
 from duomem.device.watch.seen import Place, Seen
 from duomem.device.watch.story import Moment
@@ -20,7 +21,7 @@ from duomem.device.watch.story import Moment
 MIN_WIDTH, MIN_HEIGHT = 60, 20
 """The least that is drawn; a smaller terminal shows a part of it."""
 _LAST_ROWS = 3
-_MEMORY_ROWS = 4
+_MEMORY_ROWS = 5
 _ROOM_ROWS = 5
 
 
@@ -33,10 +34,10 @@ def draw(
     what the model would play, marked among the candidates.
     """
     width, height = max(width, MIN_WIDTH), max(height, MIN_HEIGHT)
-    numbered = _commands(commands, width, height - 2 - _ROOM_ROWS - _LAST_ROWS)
+    numbered = command_rows(commands, width, height - 2 - _ROOM_ROWS - _LAST_ROWS)
     free = height - 2 - _LAST_ROWS - len(numbered)
     memory = _MEMORY_ROWS if moment.memories and free - _MEMORY_ROWS >= _ROOM_ROWS else 0
-    right = min(46, width * 11 // 20)
+    right = min(60, width * 11 // 20)
     middle = Table.grid()
     middle.add_column(width=width - right)
     middle.add_column(width=right)
@@ -58,25 +59,29 @@ def _head(moment: Moment, player: str, width: int) -> list[Text]:
 
 def _room(seen: Seen, width: int, height: int) -> Panel:
     inner, most = width - 4, height - 2
-    known = [place for place in seen.places.values() if place.contents is not None or place.state]
-    known.sort(key=lambda place: place.name != seen.here)
-    unseen = ranges(place.name for place in seen.places.values() if place.contents is None and not place.state)
-    last = rows(unseen, inner, 2, "dim", ("not seen  ", "dim")) if unseen else []
-    lines = [line for place in known for line in _place(place, seen, inner)]
-    if len(lines) + len(last) > most:
-        lines = lines[: max(1, most - len(last))]
+    found = [place for place in reversed(seen.places.values()) if place.contents is not None or place.state]
+    found.sort(key=lambda place: place.name != seen.here)
+    left = ranges(place.name for place in seen.places.values() if place.contents is None and not place.state)
+    for each in (5, 4, 3, 2, 1):  # rows of a place, and of those not seen
+        last = rows(left, inner, each, "dim", ("not seen  ", "dim")) if left else []
+        lines = [line for place in found for line in _place(place, seen, inner, each)]
+        if len(lines) + len(last) <= most:
+            break
+    lines = lines[: most - len(last)]
+    gap = [Text("")] * (most - len(lines) - len(last))
     held = ", ".join(seen.holding) if seen.holding else "nothing"
-    return _panel("room", [*lines, *last][:most], width, height, ("holding " + held, "bold" if seen.holding else "dim"))
+    subtitle = f"holding {held}", "bold not dim" if seen.holding else "dim"
+    return _panel("room", [*lines, *gap, *last], width, height, subtitle)
 
 
-def _place(place: Place, seen: Seen, width: int) -> list[Text]:
+def _place(place: Place, seen: Seen, width: int, most: int) -> list[Text]:
     here = place.name == seen.here
     things = [f"{thing} (on)" if thing in seen.lit else thing for thing in place.contents or ()]
     closed = place.state == "closed"
     inside = "" if place.contents is None else ranges(things) or "empty"
     said = ", ".join(part for part in ("closed" if closed else "", inside) if part)
     first = (f"{'▸ ' if here else '  '}{place.name}  ", "bold green" if here else "")
-    return rows(said, width, 2, "dim" if closed or not things else "", first)
+    return rows(said, width, most, "dim" if closed or not things else "", first)
 
 
 def _choice(moment: Moment, width: int, height: int, chosen: str) -> Panel:
@@ -108,25 +113,27 @@ def _memories(memories: Sequence[MemoryProgress], width: int) -> Panel:
     """The first memory with its steps, the one that comes next marked; of the others the titles."""
     inner, most = width - 4, _MEMORY_ROWS - 2
     first, *others = memories
-    parts: list[Part] = [(first.title, "cyan")]
-    for i, step in enumerate(first.steps):
-        done, now = i < first.current, i == first.current
-        parts.append((f"  {i + 1} ", "dim"))
-        parts.append((step, "dim strike" if done else "bold green" if now else ""))
-    lines = _flow(parts, inner, most)
-    for memory in others[: max(0, most - len(lines))]:
-        lines.append(row(inner, (f"also: {memory.title}", "dim")))
+    lines = _flow(first, 0, inner)
+    if len(lines) > most:
+        lines = _flow(first, max(0, first.current - 1), inner)[:most]
+    for memory in others[: most - len(lines)]:
+        lines.append(row(inner, (f"also  {memory.title}", "dim")))
     title = "memory" if len(memories) == 1 else f"memory, the first of {len(memories)}"
     return _panel(title, lines, width, _MEMORY_ROWS)
 
 
-def _flow(parts: Sequence[Part], width: int, most: int) -> list[Text]:
-    """Parts on as many rows as they need, at most `most`; one that does not fit goes to the next row."""
-    lines: list[list[Part]] = [[]]
-    for text, style in parts:
-        if lines[-1] and sum(len(t) for t, _ in lines[-1]) + len(text) > width and len(lines) < most:
+def _flow(memory: MemoryProgress, start: int, width: int) -> list[Text]:
+    """A memory's title and its steps from index `start` on, as many rows as they need."""
+    lines: list[list[Part]] = [[(memory.title, "cyan")]]
+    for i, step in enumerate(memory.steps):
+        if i < start:
+            continue
+        style = "dim strike" if i < memory.current else "bold green" if i == memory.current else ""
+        number = f"{i + 1}. "
+        used = sum(len(text) for text, _ in lines[-1])
+        if used and used + 2 + len(number) + len(step) > width:
             lines.append([])
-        lines[-1].append((text.lstrip() if not lines[-1] else text, style))
+        lines[-1] += [(f"  {number}" if lines[-1] else number, "dim"), (step, style)]
     return [row(width, *line) for line in lines]
 
 
@@ -141,24 +148,6 @@ def _last(moment: Moment, width: int) -> list[Text]:
         if moment.ended:
             lines += rows(moment.ended, width, 1, "bold green" if moment.won else "bold red")
     return [*lines, *[Text("")] * (_LAST_ROWS - len(lines))]
-
-
-def _commands(commands: Sequence[str], width: int, most: int) -> list[Text]:
-    """Commands with their numbers, in columns from top to bottom; with a last word if they are too many."""
-    if not commands:
-        return []
-    columns = 2 if len(commands) <= 2 * min(most, 7) else 3 if len(commands) <= 3 * most else 4
-    height = min(most, -(-len(commands) // columns))
-    cell = width // columns
-    lines: list[Text] = []
-    for i in range(height):
-        line = Text(no_wrap=True)
-        for n in range(i, min(len(commands), columns * height), height):
-            part = row(cell - 1, (f"{n + 1:3d} ", "dim"), (commands[n], ""))
-            part.pad_right(cell - part.cell_len)
-            line.append_text(part)
-        lines.append(line)
-    return lines
 
 
 def _panel(title: str, lines: Sequence[Text], width: int, height: int, subtitle: Part | None = None) -> Panel:

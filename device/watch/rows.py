@@ -14,6 +14,9 @@ Part = tuple[str, str]
 """A text and its style."""
 
 _NUMBERED = re.compile(r"(.+) ([0-9]{1,6})")
+_BEFORE_NUMBER = re.compile(r" (?=[0-9])")
+"""Where no line is broken."""
+_INDENT = 4
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -25,18 +28,20 @@ def row(width: int, *parts: Part) -> Text:
 
 
 def rows(text: str, width: int, most: int, style: str = "", first: Part = ("", "")) -> list[Text]:
-    """A text on at most `most` rows after `first`, cut there; lines of its own stay apart."""
-    indent = len(first[0])
+    """A text after `first` on at most `most` rows, cut there; lines of its own stay apart."""
+    lead = printable(first[0])
+    said = [_BEFORE_NUMBER.sub("\1", printable(line)) for line in text.splitlines()] or [""]
+    said[0] = "\0" * len(lead) + said[0]  # stands for `first` while lines are broken
     lines = [
         part
-        for line in text.splitlines()
-        for part in textwrap.wrap(printable(line), max(8, width - indent), break_on_hyphens=False)
+        for line in said
+        for part in textwrap.wrap(line, width, subsequent_indent=" " * _INDENT if lead else "", break_on_hyphens=False)
     ] or [""]
-    if len(lines) > most:
-        lines[most - 1] = f"{lines[most - 1]} {lines[most]}"
+    if len(lines) > most > 0:
+        lines[most - 1] = f"{lines[most - 1]} {lines[most].strip()}"
     return [
-        row(width, first if i == 0 else (" " * indent, ""), (line, style))
-        for i, line in enumerate(lines[: max(0, most)])
+        row(width, first, (line.replace("\0", ""), style)) if i == 0 else row(width, (line, style))
+        for i, line in enumerate(line.replace("\1", " ") for line in lines[: max(0, most)])
     ]
 
 

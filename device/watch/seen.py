@@ -28,8 +28,9 @@ class Place:
 class Seen:
     """What was seen up to one moment.
 
-    places: by name, in the intro's order. here: the place the player stands at, "" at first. holding: what it carries,
-    and what it has done to it ("apple 1", "heated"); None for nothing. lit: lamps that are on.
+    places: by name; those that something was learned of last are last. here: the place the player stands at, "" at
+    first. holding: what it carries, and what it has done to it ("apple 1", "heated"); None for nothing. lit: lamps that
+    are on.
     """
 
     places: dict[str, Place] = field(default_factory=dict)
@@ -98,7 +99,7 @@ class Seen:
 
     def _change(self, place: str, **fields: object) -> None:
         if place in self.places:
-            self.places[place] = replace(self.places[place], **fields)  # type: ignore[arg-type]
+            self.places[place] = replace(self.places.pop(place), **fields)  # type: ignore[arg-type]
 
 
 _DONE = {"heat": "heated", "cool": "cooled", "clean": "cleaned"}

@@ -23,6 +23,7 @@ from duomem.device.agent.choice import Choice
 from duomem.device.agent.person import Hint
 from duomem.device.alfworld.env import Observation
 from duomem.device.watch.frame import draw
+from duomem.device.watch.numbered import in_order
 from duomem.device.watch.story import Story
 from duomem.memory_packs.memory import Memory
 
@@ -63,15 +64,17 @@ class View(Protocol):
 class Screen:
     """A terminal: one frame, drawn again after every step. A context manager."""
 
-    def __init__(self, console: Console, player: str, max_steps: int, delay: float) -> None:
-        """player: who plays. delay: seconds that each step stays to be read."""
+    def __init__(self, console: Console, player: str, max_steps: int, delay: float, asks: bool = False) -> None:
+        """player: who plays. delay: seconds that each step stays to be read. asks: whether a person plays, who takes
+        as long as they like.
+        """
         self._paused = 0.0
         self._console = console
         self._player = player
         self._delay = delay
         self._story = Story(max_steps)
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
-        self._asks = False
+        self._asks = asks
 
     def __enter__(self) -> Screen:
         return self
@@ -98,12 +101,11 @@ class Screen:
     def ask(self, observation: Observation, hint: Hint | None, /) -> str:
         """See View."""
         began = time.perf_counter()
-        self._asks = True
         self._live.stop()
         self._console.clear()
         if hint is not None:
             self._story.consider(hint.choice)
-        commands = observation.admissible
+        commands = in_order(observation.admissible)
         frame = draw(
             self._story.now,
             self._player,
@@ -179,12 +181,13 @@ class Lines:
 
     def ask(self, observation: Observation, hint: Hint | None, /) -> str:
         """See View."""
-        for number, command in enumerate(observation.admissible, 1):
+        commands = in_order(observation.admissible)
+        for number, command in enumerate(commands, 1):
             self._say(f"{number:3d} {printable(command)}")
         if hint is not None:
             for command, probability in hint.choice.candidates if hint.choice else ():
-                self._say(f"hint: {printable(command)} {probability:.0%}")
-        return read_command(observation.admissible, PROMPT)
+                self._say(f"hint: {printable(command)} {probability:.1%}")
+        return read_command(commands, PROMPT)
 
     def end(self, episode: Episode, how: str, /) -> Episode:
         """See View."""
@@ -216,15 +219,15 @@ def open_view(
     console = Console(highlight=False, markup=False, emoji=False)
     terminal = sys.stdout.isatty() and not console.is_dumb_terminal
     if terminal and at_once and (sys.stdin.isatty() or not asks):
-        with Screen(console, player, max_steps, delay) as screen:
+        with Screen(console, player, max_steps, delay, asks) as screen:
             yield screen
     else:
         yield Lines(terminal, at_once)
 
 
 def outcome(episode: Episode) -> str:
-    """won or lost."""
-    return "won" if episode.won else "lost"
+    """won or lost, or that the player stopped."""
+    return "won" if episode.won else "stopped" if episode.ended == "unanswered" else "lost"
 
 
 def cost(episode: Episode, how: str) -> str:
@@ -233,14 +236,14 @@ def cost(episode: Episode, how: str) -> str:
     return f"in {len(episode.trajectory.steps)} steps, {episode.seconds:.1f} s{tokens}"
 
 
-def read_command(commands: Sequence[str], prompt: str, read: Callable[[str], str] = input) -> str:
+def read_command(commands: Sequence[str], prompt: str, read: Callable[[str], str] | None = None) -> str:
     """What a person types: the number of a command, or a command in words. Asks again for what is neither.
 
     Raises NoAnswer for q and at the end of the input.
     """
     while True:
         try:
-            said = " ".join(read(prompt).split())
+            said = " ".join((read or input)(prompt).split())
         except EOFError:
             raise NoAnswer("the player stopped") from None
         if said.lower() in ("q", "quit", "exit"):
