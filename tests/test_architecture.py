@@ -31,6 +31,7 @@ DEVICE_ROOMS = {
     "doctor": {"engine", "alfworld"},
     "bench": {"engine", "agent"},
     "serve": {"engine", "agent", "alfworld"},
+    "watch": {"agent", "alfworld"},
     "install": {"engine"},
 }
 """What each folder of device may use of the others."""

@@ -41,6 +41,7 @@ class ModelPolicy(Policy):
         self._decode = decode
         self._transcript = transcript
         self._action_filter = action_filter
+        self._before, self._command = 0, ""
         self._pending = tokenizer.encode(transcript.head)
         for command, observation in history:
             self._pending += tokenizer.action(command)
@@ -50,15 +51,19 @@ class ModelPolicy(Policy):
         """The model's next command. Raises ContextFull."""
         self._meter.start()
         logits = self._session.prefill(self._pending)
+        before = self._session.length
         written = self._decode(self._session, logits, observation, self._action_filter or ())
-        self._pending = written.rest
+        self._before, self._command, self._pending = before, written.command, written.rest
         self.choice = self._meter.choice(
             likeliest(written.candidates), withheld(observation.admissible, self._action_filter)
         )
         return written.command
 
     def observe(self, command: str, observation: Observation, /) -> None:
-        """Note what `command`, the model's last one, brought."""
+        """Note what `command`, the model's last one or another that was played instead, brought."""
+        if command != self._command:
+            self._session.rollback(self._session.length - self._before)
+            self._pending = self._tokenizer.action(command)
         if self._action_filter is not None:
             self._action_filter.observe(command, observation.text)
         self._tell(command, observation)

@@ -26,7 +26,8 @@ class Policy(Protocol):
     def act(self, observation: Observation, /) -> str:
         """The next command. observation: what the last command brought, at first the game's intro.
 
-        Raises ContextFull if the policy's context has no room for it: the episode ends there.
+        Raises ContextFull if the policy's context has no room for it, NoAnswer if no command is to be had: the episode
+        ends there.
         """
         ...
 
@@ -46,7 +47,7 @@ class AsyncPolicy(Protocol):
     choice: Choice | None = None
 
     async def act(self, observation: Observation, /) -> str:
-        """As Policy.act. Raises NoAnswer too, if no command is to be had: the episode ends there."""
+        """As Policy.act."""
         ...
 
     def observe(self, command: str, observation: Observation, /) -> None:

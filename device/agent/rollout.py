@@ -104,7 +104,7 @@ def rollout(
     max_steps: int,
     on_step: OnStep = ignore,
 ) -> Rollout:
-    """Play until the game is won, `max_steps` commands are played or the policy's context is full.
+    """Play until the game is won, `max_steps` commands are played, the policy's context is full or it has no command.
 
     env: just reset. policy: made for this game; the caller closes it. observation: what the reset gave.
     """
@@ -114,6 +114,8 @@ def rollout(
             course.play(policy.act(course.observation))
     except ContextFull:
         return course.rollout("context")
+    except NoAnswer:
+        return course.rollout("unanswered")
     return course.rollout()
 
 
@@ -124,7 +126,7 @@ async def rollout_async(
     max_steps: int,
     on_step: OnStep = ignore,
 ) -> Rollout:
-    """As `rollout`, with a policy whose commands are waited for. It ends, too, where that has no command."""
+    """As `rollout`, with a policy whose commands are waited for."""
     course = _Course(env, policy, observation, max_steps, on_step)
     try:
         while course.goes_on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from duomem.device.alfworld.goal import TASK_TYPES
 
 if TYPE_CHECKING:
     from duomem.device.alfworld.annotations import Goals
+    from duomem.device.alfworld.game import Game
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,47 @@ class GameChoice:
             return found
         shuffled = sorted(found, key=lambda f: digest_of(f"{f.parent.parent.name}/{f.parent.name}"))
         return sorted(shuffled[: self.limit])
+
+
+game_option = click.option(
+    "--game",
+    metavar="FILE_OR_NUMBER",
+    default="1",
+    help="The game to play: a game.tw-pddl file, or a number from 1 on in the split.",
+)
+goal_option = click.option(
+    "--goal",
+    metavar="SENTENCE",
+    show_default="the game's",
+    help="Your own words for the goal, where the game's goal means the same. What wins the game stays as it is.",
+)
+
+
+def one_game(games: GameChoice, game: str, goal: str | None) -> Game:
+    """The game that --game names, told as --goal says. Raises GameError, and UsageError for options that exclude each
+    other.
+    """
+    from duomem.device.alfworld.annotations import tell
+
+    if goal is not None and games.goals.kind == "human":
+        raise click.UsageError("--goal: these are your own words: leave out --goals human.")
+    if games.annotation is None:
+        raise click.UsageError("--annotation all: one game is played once: give a number from 0 on.")
+    (task,) = games.goals.tasks([_find(game, games)])
+    return task.load() if goal is None else tell(task.load(), goal)
+
+
+def _find(game: str, games: GameChoice) -> Path:
+    """The game file --game names."""
+    from duomem.core.errors import GameError
+
+    if not re.fullmatch("[0-9]{1,9}", game):
+        return Path(game)
+    files = games.files()
+    number = int(game)
+    if not 1 <= number <= len(files):
+        raise GameError(f"--game {number}: {games.split} has {len(files)} games: give a number from 1 to {len(files)}")
+    return files[number - 1]
 
 
 def games_folder_option(help: str) -> Callable[[Any], Any]:

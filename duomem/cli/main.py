@@ -27,6 +27,7 @@ from duomem.cli.kit import kit
 from duomem.cli.options import CommandGroup
 from duomem.cli.pack import pack
 from duomem.cli.play import play
+from duomem.cli.replay import replay
 from duomem.cli.report import report
 from duomem.cli.serve import serve
 from duomem.cli.student import student
@@ -34,6 +35,7 @@ from duomem.cli.teach import teach
 from duomem.cli.train import train
 from duomem.cli.trajectories import trajectories
 from duomem.cli.view import view
+from duomem.cli.watch import watch
 from duomem.core.errors import UserError, printable
 
 _COMMANDS = (
@@ -46,6 +48,8 @@ _COMMANDS = (
     compile_command,
     export,
     play,
+    watch,
+    replay,
     evaluate,
     baseline,
     report,

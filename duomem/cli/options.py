@@ -144,6 +144,14 @@ def play_options(command: Command) -> Command:
     return one_value("play", _PLAY, _play_config)(command)
 
 
+protocol_option = click.option(
+    "--protocol",
+    type=click.Choice(("constrained", "free")),
+    default="constrained",
+    help="constrained: the most likely of the admissible commands. free: the student writes the command.",
+)
+
+
 def student_options(command: Command) -> Command:
     """BUNDLE, --pack, what digests they must have, --protocol and those of play_options: one EvalConfig, `student`."""
 
@@ -166,12 +174,7 @@ def student_options(command: Command) -> Command:
         click.option("--pack", type=PACK, metavar="FILE", show_default="no memories", help="Memory pack to play with."),
         expect_bundle_option,
         expect_option("the memory pack", "--expect-pack"),
-        click.option(
-            "--protocol",
-            type=click.Choice(("constrained", "free")),
-            default="constrained",
-            help="constrained: the most likely of the admissible commands. free: the student writes the command.",
-        ),
+        protocol_option,
         *_PLAY,
     ]
     return one_value("student", options, config)(command)
