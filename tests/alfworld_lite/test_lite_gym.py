@@ -79,6 +79,12 @@ def test_seeds_of_a_vector(train_games: list[str]) -> None:
     first = env.reset(seed=4)[1]["gamefile"].tolist()
     assert env.reset(seed=[4, 5, 6])[1]["gamefile"].tolist() == first
     assert env.observation_space.contains(env.step(["look"] * 3)[0])
+    chosen = env.reset(options={"game": train_games[3:6]})[1]["gamefile"].tolist()
+    assert chosen == train_games[3:6] and set(env.reset(options={"game": train_games[0]})[1]["gamefile"]) == {
+        train_games[0]
+    }
+    with pytest.raises(GameError, match="one game for each"):
+        env.reset(options={"game": train_games[:2]})
     with pytest.raises(GameError, match="2 actions"):
         env.step(["look"] * 2)
     with pytest.raises(GameError, match="no train games"):
