@@ -77,10 +77,9 @@ class Games:
         self._human = human
         self._load = lru_cache(maxsize=_KEPT)(lambda path: load_game(path, dialect))
 
-    def draw(self, rng: np.random.Generator, options: dict[str, Any] | None) -> Game:
-        """The game that options["game"] is the path of, or a random one."""
-        path = (options or {}).get("game") or self.paths[int(rng.integers(len(self.paths)))]
-        game = self._load(str(path))
+    def draw(self, rng: np.random.Generator, chosen: str | Path | None) -> Game:
+        """The game of the path `chosen`, or else a random one."""
+        game = self._load(str(chosen or self.paths[int(rng.integers(len(self.paths)))]))
         if not self._human:
             return game
         sentences = read_annotations(game.path)
@@ -114,7 +113,7 @@ class AlfworldGymEnv(gymnasium.Env[str, str]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
-        game = self._games.draw(self.np_random, options)
+        game = self._games.draw(self.np_random, (options or {}).get("game"))
         self._path, self._steps = str(game.path), 0
         seen = self.env.reset(game)
         self._text = seen.text
@@ -174,14 +173,19 @@ class AlfworldVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """seed: one for each env, or that of the first, the next having the next. options: reset_mask, game."""
+        """seed: one for each env, or that of the first, the next having the next. options: {"game": path} or, one for
+        each env, {"game": [path, ...]}; {"reset_mask": array}.
+        """
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
-        mask = (options or {}).get("reset_mask")
+        mask, game = (options or {}).get("reset_mask"), (options or {}).get("game")
+        games = [game] * self.num_envs if game is None or isinstance(game, (str, Path)) else game
+        if len(games) != self.num_envs or len(seeds) != self.num_envs:
+            raise GameError(f"give one seed and one game for each of the {self.num_envs} envs")
         for i in range(self.num_envs):
             if mask is None or mask[i]:
                 if seeds[i] is not None:
                     self._rngs[i] = np.random.default_rng(seeds[i])
-                self._start(i, options)
+                self._start(i, games[i])
         return self._texts(), self._infos()
 
     def step(
@@ -197,7 +201,7 @@ class AlfworldVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
             if over[i]:
                 if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
                     raise GameError(f"env {i} is over: reset it with options {{'reset_mask': ...}}")
-                self._start(i, None)
+                self._start(i)
                 continue
             seen[i] = now = env.step(action)
             steps[i] += 1
@@ -216,8 +220,8 @@ class AlfworldVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         """Of every env, a digest of its game and state."""
         return tuple(env.state_id for env in self.envs)
 
-    def _start(self, i: int, options: dict[str, Any] | None) -> None:
-        game = self._games.draw(self._rngs[i], options)
+    def _start(self, i: int, chosen: str | Path | None = None) -> None:
+        game = self._games.draw(self._rngs[i], chosen)
         self._paths[i], self._steps[i], self._over[i] = str(game.path), 0, False
         self._seen[i] = self.envs[i].reset(game)
 
@@ -229,7 +233,7 @@ class AlfworldVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], Any]):
         texts = np.full(self.num_envs, None, object)
         for i in finished:
             texts[i] = self._seen[i].text
-            self._start(i, None)
+            self._start(i)
         inner = {key: mask if key[0] == "_" else values for key, values in before.items()}
         return {"final_obs": texts, "_final_obs": mask, "final_info": inner, "_final_info": mask}
 

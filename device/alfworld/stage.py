@@ -33,7 +33,7 @@ class Options(NamedTuple):
 class Stage:
     """Made of a game once, by `Game.stage`; plain dicts, to be copied by whoever changes them.
 
-    receptacles: location -> receptacles there, sorted. destinations: "go to ..." -> receptacle.
+    receptacles: location -> receptacles there, sorted. destinations: "go to ..." -> receptacle, sorted.
     contents: receptacle -> objects in it at the start. lying: location -> objects there at the start.
     true: predicate of CHANGING -> things it is true of at the start.
     """
@@ -43,7 +43,7 @@ class Stage:
         self._verb, self._between = ("move", " to ") if game.dialect == "0.4" else ("put", " in/on ")
         self._openable = game.having("openable")
         self.receptacles = _grouped((location, thing) for thing, location in game.receptacle_location.items())
-        self.destinations = {f"go to {game.names[thing]}": thing for thing in game.receptacle_location}
+        self.destinations = dict(sorted((f"go to {game.names[thing]}", thing) for thing in game.receptacle_location))
         inside = _grouped((place, thing) for thing, place in game.facts["inreceptacle"])
         self.contents = {place: frozenset(inside.get(place, ())) for place in game.receptacle_location}
         lying = _grouped((place, thing) for thing, place in game.facts["objectatlocation"])
@@ -130,7 +130,7 @@ class Stage:
         if location not in self._going:
             places = self._game.receptacle_location
             self._going[location] = tuple(
-                sorted(command for command, place in self.destinations.items() if places[place] != location)
+                [command for command, place in self.destinations.items() if places[place] != location]
             )
         return self._going[location]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from compare import compare_all
+from old_rules import as_old
 from perturb import perturb
 
 from duomem.core.errors import GameError
@@ -61,6 +62,14 @@ def test_real_games(real_games: list[Path]) -> None:
         "help",
         "",
     } <= set(verbs)
+
+
+def test_real_games_with_old_rules(real_train_games: list[Path], tmp_path: Path) -> None:
+    """Those of alfworld 0.3.5: `put X in/on Y`, and no help."""
+    paths = [as_old(path, tmp_path) for path in _of_each_task_type(real_train_games, 3)]
+    verbs, differences = compare_all(paths, random_steps=18)
+    assert not differences
+    assert {"go", "open", "take", "put", "use", "clean", "heat", "cool", "move", "help"} <= set(verbs)
 
 
 def test_the_official_engine_resets_and_cleans_up(a_game: Path, monkeypatch: pytest.MonkeyPatch) -> None:
