@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from duomem.device.agent.agent import Agent, Episode
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig, Score, evaluate, summarize
     from duomem.device.alfworld.alfworld_env import AlfworldEnv
-    from duomem.device.alfworld.env import Observation
     from duomem.device.alfworld.game import Game, load_game
     from duomem.device.alfworld.game_files import find_games
     from duomem.device.engine.bundle import Bundle
+    from duomem.device.world.env import Observation
     from duomem.memory_packs.build import build_pack
     from duomem.memory_packs.memory import Memory
     from duomem.memory_packs.pack import Pack

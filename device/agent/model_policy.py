@@ -10,8 +10,8 @@ import numpy as np
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer, Transcript
-from duomem.device.alfworld.env import Observation
 from duomem.device.engine.session import Session
+from duomem.device.world.env import Observation
 
 Decode = Callable[[Session, np.ndarray, Observation, Container[str]], tuple[str, list[int]]]
 """(session, logits after its last token, observation, withheld commands) -> (command, its tokens that the session

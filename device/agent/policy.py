@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from duomem.device.alfworld.env import Observation
+from duomem.device.world.env import Observation
 
 
 class Policy(Protocol):

@@ -13,9 +13,9 @@ from typing import Any
 
 from duomem.core.files import digest_of
 from duomem.core.trajectory import NOTHING_HAPPENS
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.goal import Atom
+from duomem.device.world.env import Observation
 
 _INTRO = "-= Welcome to TextWorld, ALFRED! =-"
 _KNIVES = ("knifetype", "butterknifetype")

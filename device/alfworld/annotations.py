@@ -5,9 +5,10 @@ The sentences are ALFRED's; they are read where they lie. The file is untrusted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from duomem.core.errors import GameError
 from duomem.core.files import digest_of, open_regular, parse_json
@@ -69,8 +70,10 @@ class Task:
     path: Path
     annotation: int | None = None
 
-    def load(self) -> Game:
-        """The game, told so. Raises GameError as load_game and read_annotations do, or for an annotation it lacks."""
+    def load(self, load_game: Callable[[Path], Any] = load_game) -> Any:
+        """The game, told so. load_game: the world's, ALFWorld's by default. Raises GameError as load_game and
+        read_annotations do, or for an annotation it lacks.
+        """
         game, sentence = load_game(self.path), self.sentence()
         return game if sentence is None else tell(game, sentence, self.goal_source)
 

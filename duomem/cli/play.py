@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from duomem.core.errors import GameError
 
 if TYPE_CHECKING:
     from duomem.device.agent.evaluate import EvalConfig
-    from duomem.device.alfworld.env import Observation
+    from duomem.device.world.env import Observation
     from duomem.memory_packs.memory import Memory
     from duomem.memory_packs.overlay import Overlay
 
@@ -65,11 +66,12 @@ def play(
         raise click.UsageError("--goal: these are your own words: leave out --goals human.")
     if games.annotation is None:
         raise click.UsageError("--annotation all: one game is played once: give a number from 0 on.")
-    (task,) = games.goals.tasks([_find(game, games)])
-    chosen = task.load() if goal is None else tell(task.load(), goal)
+    chosen = games.load(_find(game, games))
+    if goal is not None:
+        chosen = tell(chosen, goal)
     if student.pack is not None:
         read_pack(student.pack)
-    agent = load_agent(student, _overlay(student.pack, learn, overlay))
+    agent = load_agent(replace(student, world=games.world), _overlay(student.pack, learn, overlay))
     page = _Page(sys.stdout.isatty(), watch)
     episode = agent.play(
         chosen, games.split, on_start=page.on_start, on_step=page.on_step, on_second_look=page.on_recall

@@ -14,8 +14,8 @@ from duomem.core.trajectory import Trajectory
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import read_annotations, tell
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
+from duomem.device.world.env import Observation
 from duomem.train.formats.told import Told
 from duomem.train.teachers.llm.reply import read_reply
 

@@ -9,9 +9,9 @@ import pytest
 
 from duomem.core.chat.model import Message
 from duomem.core.errors import UserError
-from duomem.device.agent.prompt import SYSTEM
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.world import ALFWORLD
 from duomem.train.teachers.llm.reply import read_reply
 from duomem.train.teachers.llm.style import STYLES, find_style
 
@@ -34,7 +34,7 @@ def test_the_styles_duomem_brings(name: str) -> None:
 
 
 def test_a_served_student_is_told_what_it_was_trained_on() -> None:
-    assert find_style("student").opening() == [Message("system", SYSTEM.strip())]
+    assert find_style("student").opening() == [Message("system", ALFWORLD.system.strip())]
 
 
 def test_the_digest_is_of_all_that_is_told(tmp_path: Path) -> None:
