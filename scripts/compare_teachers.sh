@@ -4,7 +4,8 @@
 #   scripts/compare_teachers.sh OUT BUNDLE BARE
 # BUNDLE: a compiled student of this kit, which teaches over HTTP (`duomem serve`) and writes its own memories. BARE: the
 # compiled base model, which is only asked how much it wins. The third teacher is the tests' endpoint: the expert behind
-# thoughts and bad formatting. GAMES, BARE_GAMES: train games each (400, 24). STEPS: of each training (90).
+# thoughts and bad formatting. GAMES, ITSELF_GAMES, BARE_GAMES: train games for the two experts, the student and the base
+# model (400, 120, 24). STEPS: of each training (90).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?OUT} bundle=${2:?BUNDLE} bare=${3:?BARE}
@@ -52,14 +53,10 @@ run duomem pack build "$out/talker.jsonl" --name talker --out "$out/talker.dmpac
 
 serve "$bundle"
 name=$(basename "$bundle")
-teach itself "$name" --style student --no-list-admissible --temperature 0.5 --tries 5 --max-answer-tokens 24 \
-    --limit "$games"
+teach itself "$name" --style student --temperature 0.2 --tries 3 --max-answer-tokens 24 --max-steps 30 \
+    --limit "${ITSELF_GAMES:-120}"
 run duomem pack build "$out/itself.jsonl" --name itself --writer openai --endpoint "$url" --model "$name" \
     --out "$out/itself.dmpack"
-stop
-
-serve "$bare"
-teach bare "$(basename "$bare")" --style action --max-answer-tokens 24 --limit "${BARE_GAMES:-24}"
 stop
 
 for teacher in expert talker itself; do
@@ -72,3 +69,7 @@ for teacher in expert talker itself; do
     run duomem eval "$out/$teacher.bundle" --split valid_seen --protocol free --pack "$out/$teacher.dmpack" \
         --out "$out/$teacher-valid_seen.jsonl"
 done
+
+serve "$bare"
+teach bare "$(basename "$bare")" --style action --max-answer-tokens 24 --limit "${BARE_GAMES:-24}"
+stop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from duomem.core.trajectory import Step, Trajectory
 
@@ -37,3 +38,9 @@ def write_episodes(path: Path, split: str = "train", won: bool = True, count: in
     """`count` short episodes, a line each."""
     path.write_text("".join(json.dumps(episode(i, split, won).to_json()) + "\n" for i in range(count)))
     return path
+
+
+def without_times(row: dict[str, Any]) -> dict[str, Any]:
+    """An episode file's row without what differs from run to run."""
+    choices = [{**choice, "seconds": None} for choice in row.get("choices", [])]
+    return {**row, "seconds": None, "choices": choices}

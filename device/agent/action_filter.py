@@ -19,6 +19,12 @@ def allowed(admissible: Sequence[str], withheld: Container[str] | None) -> Seque
     return [c for c in admissible if withheld is None or c not in withheld] or admissible
 
 
+def withheld(admissible: Sequence[str], action_filter: Container[str] | None) -> tuple[str, ...]:
+    """The admissible commands that are withheld; none of them if nothing would be left."""
+    left = allowed(admissible, action_filter)
+    return () if len(left) == len(admissible) else tuple(c for c in admissible if c not in left)
+
+
 class ActionFilter:
     """The commands withheld at this point of one episode: `command in action_filter`."""
 

@@ -7,6 +7,7 @@ action filter withholds no-op and repeated commands (action_filter.py), unless i
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ from duomem.core.files import sha256_input
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter, allowed
 from duomem.device.agent.chat_policy import ChatExample, ChatPolicy, ChatTokenizer, read_examples
+from duomem.device.agent.choice import BEGINNING, Choice
 from duomem.device.agent.constrained_decoding import choose
-from duomem.device.agent.free_decoding import decode_command
-from duomem.device.agent.model_policy import Meter, MeteredSession, ModelPolicy
+from duomem.device.agent.free_decoding import Written, decode_command
+from duomem.device.agent.model_policy import ModelPolicy
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer, Transcript
 from duomem.device.agent.recall import recall
-from duomem.device.agent.rollout import OnStep, rollout
+from duomem.device.agent.rollout import OnStep, ignore, rollout
 from duomem.device.agent.second_look import SecondLook, Turn
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.manifest import MANIFEST
@@ -48,16 +50,24 @@ MAX_STEPS = 50
 class Episode:
     """One played game and what it cost.
 
-    trajectory: what was played. memories: what was shown. seconds: wall time. prefilled, decoded: tokens run
-    through the student. ended: see Rollout.
+    trajectory: what was played. memories: what was shown. seconds: wall time. ended, choices: see Rollout.
     """
 
     trajectory: Trajectory
     memories: tuple[Memory, ...]
     seconds: float
-    prefilled: int
-    decoded: int
     ended: str
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def prefilled(self) -> int:
+        """Tokens run through the student several at a time."""
+        return sum(choice.prefilled for choice in self.choices)
+
+    @property
+    def decoded(self) -> int:
+        """Tokens run through the student one at a time."""
+        return sum(choice.decoded for choice in self.choices)
 
     @property
     def won(self) -> bool:
@@ -200,14 +210,14 @@ class Agent:
         split: str | None = None,
         env: Env | None = None,
         on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
-        on_step: OnStep = lambda command, observation: None,
+        on_step: OnStep = ignore,
         on_second_look: Callable[[Sequence[Memory]], None] = lambda memories: None,
     ) -> Episode:
         """Play `game` to the end. A memory of this very game alone is never shown.
 
         split: recorded in the trajectory, by default the game's own.
         env: the engine to play in, a new one of the world by default. on_start: called with the intro and the memories
-        shown first. on_step: called after every command with what it brought. on_second_look: called with the memories
+        shown first. on_step: see OnStep. on_second_look: called with the memories
         shown later, if any are.
         """
         started = time.perf_counter()
@@ -216,16 +226,12 @@ class Agent:
         memories = recall(self._memories, observation.text, self._k, game.digest, world=self._world)
         on_start(observation.text, memories)
         others: list[Memory] = []
-        meter = Meter()
 
         def look(found: Sequence[Memory]) -> None:
             others.extend(found)
             on_second_look(found)
 
-        def fork() -> Session:
-            return MeteredSession(self._system.fork(), meter)
-
-        with contextlib.closing(self._policy(fork, observation.text, memories, game.digest, look)) as policy:
+        with contextlib.closing(self._policy(observation.text, memories, game.digest, look)) as policy:
             played = rollout(env, policy, observation, self._max_steps, on_step)
         trajectory = played.trajectory(game, split or game.split, self._player)
         if self._overlay is not None:
@@ -237,9 +243,8 @@ class Agent:
             trajectory,
             (*memories, *others),
             time.perf_counter() - started,
-            meter.prefilled,
-            meter.decoded,
             played.ended,
+            played.choices,
         )
 
     def policy(
@@ -252,7 +257,7 @@ class Agent:
         """
         memories = recall(self._memories, intro, self._k, game, world=self._world)
         on_recall(memories)
-        return self._policy(self._system.fork, intro, memories, game, on_recall)
+        return self._policy(intro, memories, game, on_recall)
 
     def close(self) -> None:
         """Give the shared prefix back to the engine."""
@@ -260,17 +265,16 @@ class Agent:
 
     def _policy(
         self,
-        fork: Callable[[], Session],
         intro: str,
         memories: Sequence[Memory],
         game: str,
         on_second_look: Callable[[Sequence[Memory]], None] = lambda memories: None,
     ) -> Policy:
-        """fork: makes a session that holds the system text. memories: those shown first. game: its digest."""
+        """memories: those shown first. game: its digest."""
         action_filter = ActionFilter(intro) if self._action_filter else None
 
         def make(shown: Sequence[Memory], history: Sequence[Turn] = ()) -> Policy:
-            session = fork()
+            session = self._system.fork()
             try:
                 texts = [m.text() for m in shown]
                 if self._chat is not None:
@@ -294,13 +298,20 @@ class Agent:
 
     def _decode_constrained(
         self, session: Session, logits: np.ndarray, observation: Observation, withheld: Container[str]
-    ) -> tuple[str, list[int]]:
+    ) -> Written:
         admissible = allowed(observation.admissible, withheld)
         commands = [self._tokenizer.action(c) for c in admissible]
-        choice = choose(session, logits, commands)
-        return admissible[choice.index], commands[choice.index][choice.cached :]
+        best = choose(session, logits, commands)
+
+        def beginning(index: int, n: int) -> str:
+            whole = n == len(commands[index])
+            return admissible[index] if whole else self._tokenizer.decode(commands[index][:n]).strip() + BEGINNING
+
+        met = [(best.index, len(commands[best.index]), best.log_likelihood), *best.others]
+        candidates = [(beginning(index, n), math.exp(log_likelihood)) for index, n, log_likelihood in met]
+        return Written(admissible[best.index], commands[best.index][best.cached :], candidates)
 
     def _decode_free(
         self, session: Session, logits: np.ndarray, observation: Observation, withheld: Container[str]
-    ) -> tuple[str, list[int]]:
+    ) -> Written:
         return decode_command(session, logits, self._tokenizer, withheld)

@@ -61,7 +61,7 @@ class BaselinePlayer:
         policy = self._make_policy(game, observation.text, memories)
         played = rollout(env, policy, observation, self._max_steps)
         trajectory = played.trajectory(game, split or game.split, self._name)
-        return Episode(trajectory, memories, time.perf_counter() - started, 0, 0, played.ended)
+        return Episode(trajectory, memories, time.perf_counter() - started, played.ended)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import numpy as np
 
 from duomem.core.errors import ModelError, TrajectoryError
 from duomem.core.trajectory import read_train_trajectories
-from duomem.device.agent.action_filter import ActionFilter, allowed
+from duomem.device.agent.action_filter import ActionFilter, allowed, withheld
 from duomem.device.agent.constrained_decoding import PrefixCursor, log_softmax
+from duomem.device.agent.model_policy import Meter, MeteredSession
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.session import Session
@@ -127,7 +128,8 @@ class ChatPolicy(Policy):
         texts shown before it. action_filter: what it withholds is neither shown nor played, unless nothing else is
         left; None for none.
         """
-        self._session = session
+        self._meter = Meter()
+        self._session = MeteredSession(session, self._meter)
         self._tokenizer = tokenizer
         self._action_filter = action_filter
         told = "".join(f"How a task like it was solved before: {memory}\n\n" for memory in memories)
@@ -136,11 +138,13 @@ class ChatPolicy(Policy):
 
     def act(self, observation: Observation, /) -> str:
         """The model's next command. Raises ContextFull."""
+        self._meter.start()
         commands = allowed(observation.admissible, self._action_filter)
         question = self._tokenizer.question(f"{self._shown}\n\nAdmissible commands: {', '.join(commands)}")
         logits = self._session.prefill([*self._pending, *question])
         best = choose_by_mean(self._session, logits, [self._tokenizer.reply(c) for c in commands])
         self._session.rollback(len(question))
+        self.choice = self._meter.choice((), withheld(observation.admissible, self._action_filter))
         return commands[best]
 
     def observe(self, command: str, observation: Observation, /) -> None:

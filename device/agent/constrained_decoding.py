@@ -15,14 +15,16 @@ from duomem.device.engine.session import Session
 
 
 @dataclass(frozen=True)
-class Choice:
+class Likeliest:
     """index of the likeliest continuation; its log-likelihood (nats, full vocabulary, every token of it);
-    cached: how many of its first tokens the session holds now.
+    cached: how many of its first tokens the session holds now; others: what was met beside it, as (index, n,
+    log-likelihood of the first n tokens of the continuation of that index).
     """
 
     index: int
     log_likelihood: float
     cached: int
+    others: tuple[tuple[int, int, float], ...]
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -67,7 +69,7 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return n
 
 
-def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequence[int]]) -> Choice:
+def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequence[int]]) -> Likeliest:
     """The continuation of highest full log-likelihood; of equals, the first.
 
     A prefix is never less likely than what continues it, so expanding the likeliest prefix first meets the
@@ -83,7 +85,7 @@ def choose(session: Session, logits: np.ndarray, continuations: Sequence[Sequenc
         if whole:
             keep = common_prefix(cursor.path, path)
             cursor.rewind(keep)
-            return Choice(index, -cost, keep)
+            return Likeliest(index, -cost, keep, tuple((i, len(path), -cost) for cost, i, path, _ in heap))
         log_p = log_softmax(cursor.logits(path))
         depth = len(path)
         first: dict[int, int] = {}

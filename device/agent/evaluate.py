@@ -173,10 +173,12 @@ def episode_row(episode: Episode) -> dict[str, Any]:
     """An episode as JSON: its trajectory, and beside it what it cost."""
     return episode.trajectory.to_json() | {
         "memories": [m.id for m in episode.memories],
+        "memory_texts": [m.text() for m in episode.memories],
         "seconds": round(episode.seconds, 3),
         "prefilled": episode.prefilled,
         "decoded": episode.decoded,
         "ended": episode.ended,
+        **({"choices": [choice.to_json() for choice in episode.choices]} if episode.choices else {}),
     }
 
 

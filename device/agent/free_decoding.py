@@ -5,18 +5,31 @@ Greedy; where that writes a withheld command, the likeliest branch away from it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from duomem.device.agent.constrained_decoding import PrefixCursor, common_prefix, log_softmax
+from duomem.device.agent.choice import BEGINNING
+from duomem.device.agent.constrained_decoding import PrefixCursor, common_prefix
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.session import Session
 
 _LONGEST_COMMAND = 24  # tokens
 _TRIES = 32
+
+
+@dataclass(frozen=True)
+class Written:
+    """command: as the model wrote it; rest: its tokens that the session does not hold yet, the newline included;
+    candidates: it, what was rejected before it and what else it could have begun with, each with its probability.
+    """
+
+    command: str
+    rest: list[int]
+    candidates: list[tuple[str, float]]
 
 
 @dataclass
@@ -31,20 +44,26 @@ class _Node:
     taken: list[int] = field(default_factory=list)
 
     @cached_property
-    def log_probabilities(self) -> np.ndarray:
-        return log_softmax(self.logits)
+    def log_sum(self) -> float:
+        """log of the sum of exp(logits)."""
+        most = self.logits.max()
+        return float(most) + math.log(np.exp(self.logits - most).sum(dtype=np.float64))
 
     @cached_property
     def log_likelihood(self) -> float:
         """Of the path, in nats."""
-        return self.before.log_likelihood + self.before.log_probabilities[self.path[-1]] if self.before else 0.0
+        return self.before.log_likelihood_of(self.path[-1]) if self.before else 0.0
+
+    def log_likelihood_of(self, token: int) -> float:
+        """Of the path and this token after it."""
+        return self.log_likelihood + float(self.logits[token]) - self.log_sum
 
     def best_branch(self) -> tuple[float, int]:
         """The likeliest token not yet followed from here, after the log-likelihood of the path through it."""
-        left = self.log_probabilities.copy()
+        left = self.logits.copy()
         left[self.taken] = -np.inf
         token = int(left.argmax())
-        return self.log_likelihood + float(left[token]), token
+        return self.log_likelihood_of(token), token
 
 
 def decode_command(
@@ -52,31 +71,29 @@ def decode_command(
     logits: np.ndarray,
     tokenizer: PromptTokenizer,
     withheld: Container[str],
-) -> tuple[str, list[int]]:
+) -> Written:
     """The command the model writes, greedily up to a newline.
 
     logits: float [vocab], after the session's last token.
     withheld: commands not to give. The likeliest token passed over so far, at any prefix, is then followed greedily,
     until a command is not withheld; after 32 tries the first one is given all the same.
-
-    Returns (command, its tokens that the session does not hold yet, the newline included).
     """
     cursor = PrefixCursor(session, logits)
     nodes: list[_Node] = []
     path: tuple[int, ...] = ()
     before: _Node | None = None
-    tried: list[tuple[int, ...]] = []
+    tried: dict[tuple[int, ...], _Node | None] = {}
     while True:
         while len(path) < _LONGEST_COMMAND and not (path and _ends(tokenizer, path[-1])):
             before = _Node(path, before, cursor.logits(path))
             nodes.append(before)
             path = (*path, int(before.logits.argmax()))
             before.taken.append(path[-1])
-        tried.append(path)
+        tried[path] = before
         if _text(tokenizer, path) not in withheld:
             break
         if len(tried) == _TRIES:
-            path = tried[0]
+            path = next(iter(tried))
             break
         (_, token), before = max(((node.best_branch(), node) for node in nodes), key=lambda branch: branch[0][0])
         path = (*before.path, token)
@@ -84,7 +101,18 @@ def decode_command(
     tokens = _written(tokenizer, path)
     keep = common_prefix(cursor.path, tokens)
     cursor.rewind(keep)
-    return _text(tokenizer, path), [*tokens[keep:], tokenizer.newline]
+    written = [(_text(tokenizer, path), node.log_likelihood_of(path[-1])) for path, node in tried.items() if node]
+    begun = [
+        (tokenizer.decode([*node.path, token]).strip() + BEGINNING, log_likelihood)
+        for node in nodes
+        if path[: len(node.path)] == node.path
+        for log_likelihood, token in [node.best_branch()]
+    ]
+    return Written(
+        _text(tokenizer, path),
+        [*tokens[keep:], tokenizer.newline],
+        [(text, math.exp(log_likelihood)) for text, log_likelihood in (*written, *begun)],
+    )
 
 
 def _ends(tokenizer: PromptTokenizer, token: int) -> bool:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from duomem.device.agent.action_filter import ActionFilter
+from duomem.device.agent.action_filter import ActionFilter, withheld
+from duomem.device.agent.choice import Choice, likeliest
+from duomem.device.agent.free_decoding import Written
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer, Transcript
 from duomem.device.engine.session import Session
 from duomem.device.world.env import Observation
 
-Decode = Callable[[Session, np.ndarray, Observation, Container[str]], tuple[str, list[int]]]
-"""(session, logits after its last token, observation, withheld commands) -> (command, its tokens that the session
-does not hold yet)."""
+Decode = Callable[[Session, np.ndarray, Observation, Container[str]], Written]
+"""(session, logits after its last token, observation, withheld commands) -> the command."""
 
 
 class ModelPolicy(Policy):
@@ -33,7 +35,8 @@ class ModelPolicy(Policy):
         """session: holds the system text; `close` closes it. decode: one of Agent's protocols. action_filter: None
         for none. history: turns played already, which the action filter knows of: (command, what it brought).
         """
-        self._session = session
+        self._meter = Meter()
+        self._session = MeteredSession(session, self._meter)
         self._tokenizer = tokenizer
         self._decode = decode
         self._transcript = transcript
@@ -45,9 +48,14 @@ class ModelPolicy(Policy):
 
     def act(self, observation: Observation, /) -> str:
         """The model's next command. Raises ContextFull."""
+        self._meter.start()
         logits = self._session.prefill(self._pending)
-        command, self._pending = self._decode(self._session, logits, observation, self._action_filter or ())
-        return command
+        written = self._decode(self._session, logits, observation, self._action_filter or ())
+        self._pending = written.rest
+        self.choice = self._meter.choice(
+            likeliest(written.candidates), withheld(observation.admissible, self._action_filter)
+        )
+        return written.command
 
     def observe(self, command: str, observation: Observation, /) -> None:
         """Note what `command`, the model's last one, brought."""
@@ -65,10 +73,20 @@ class ModelPolicy(Policy):
 
 @dataclass
 class Meter:
-    """Tokens run through the sessions of an episode so far."""
+    """Tokens run through a session since the last `start`, and when that was."""
 
     prefilled: int = 0
     decoded: int = 0
+    started: float = 0.0
+
+    def start(self) -> None:
+        """Begin with the next command."""
+        self.prefilled = self.decoded = 0
+        self.started = time.perf_counter()
+
+    def choice(self, candidates: tuple[tuple[str, float], ...], withheld: tuple[str, ...]) -> Choice:
+        """The command's Choice, as of now."""
+        return Choice(candidates, withheld, time.perf_counter() - self.started, self.prefilled, self.decoded)
 
 
 class MeteredSession:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from duomem.device.agent.choice import Choice
 from duomem.device.world.env import Observation
 
 
@@ -15,11 +16,12 @@ class Policy(Protocol):
     """One episode's policy, made for the game's first observation.
 
     is_noise: whether the command `act` gave last is a mistake to recover from, which nobody is to learn. thought: what
-    it says it thought before that command.
+    it says it thought before that command. choice: why it is that one, None if it cannot tell.
     """
 
     is_noise: bool = False
     thought: str = ""
+    choice: Choice | None = None
 
     def act(self, observation: Observation, /) -> str:
         """The next command. observation: what the last command brought, at first the game's intro.
@@ -41,6 +43,7 @@ class AsyncPolicy(Protocol):
 
     is_noise: bool = False
     thought: str = ""
+    choice: Choice | None = None
 
     async def act(self, observation: Observation, /) -> str:
         """As Policy.act. Raises NoAnswer too, if no command is to be had: the episode ends there."""

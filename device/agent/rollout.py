@@ -10,25 +10,32 @@ from dataclasses import dataclass
 
 from duomem.core.chat.faults import NoAnswer
 from duomem.core.trajectory import Step, Trajectory, Usage
+from duomem.device.agent.choice import Choice
 from duomem.device.agent.policy import AsyncPolicy, Policy
 from duomem.device.engine.session import ContextFull
 from duomem.device.world.env import Env, Observation
 from duomem.device.world.game import Game
 
-OnStep = Callable[[str, Observation], None]
-"""Called after every step with the command and what it brought."""
+OnStep = Callable[[str, Observation, Choice | None], None]
+"""Called after every step with the command, what it brought and why it was played, if the policy can tell."""
+
+
+def ignore(command: str, observation: Observation, choice: Choice | None) -> None:
+    """An OnStep for who wants to hear of none."""
 
 
 @dataclass(frozen=True)
 class Rollout:
     """intro: the first observation's text; steps: what was played; last: the observation after the last step;
-    ended: "won", "steps" (none left), "context" (the policy's is full) or "unanswered" (it has no command).
+    ended: "won", "steps" (none left), "context" (the policy's is full) or "unanswered" (it has no command); choices:
+    why each step was played, empty if the policy cannot tell.
     """
 
     intro: str
     steps: tuple[Step, ...]
     last: Observation
     ended: str
+    choices: tuple[Choice, ...]
 
     def trajectory(self, game: Game, split: str, player: str, seed: int = 0, usage: Usage | None = None) -> Trajectory:
         """The episode as written to files. player: who played and its revision; seed: of its random draws; usage: what
@@ -69,6 +76,7 @@ class _Course:
         self._max_steps = max_steps
         self._on_step = on_step
         self._steps: list[Step] = []
+        self._choices: list[Choice] = []
 
     @property
     def goes_on(self) -> bool:
@@ -79,13 +87,16 @@ class _Course:
         seen, policy = self.observation, self._policy
         self._steps.append(Step(seen.text, seen.admissible, command, policy.is_noise, policy.thought))
         self.observation = self._env.step(command)
-        self._on_step(command, self.observation)
+        if policy.choice is not None:
+            self._choices.append(policy.choice)
+        self._on_step(command, self.observation, policy.choice)
         policy.observe(command, self.observation)
 
     def rollout(self, ended: str | None = None) -> Rollout:
         """ended: what cut it short."""
         last = self.observation
-        return Rollout(self._intro, tuple(self._steps), last, ended or ("won" if last.won else "steps"))
+        ended = ended or ("won" if last.won else "steps")
+        return Rollout(self._intro, tuple(self._steps), last, ended, tuple(self._choices))
 
 
 def rollout(
@@ -93,7 +104,7 @@ def rollout(
     policy: Policy,
     observation: Observation,
     max_steps: int,
-    on_step: OnStep = lambda command, observation: None,
+    on_step: OnStep = ignore,
 ) -> Rollout:
     """Play until the game is won, `max_steps` commands are played or the policy's context is full.
 
@@ -113,7 +124,7 @@ async def rollout_async(
     policy: AsyncPolicy,
     observation: Observation,
     max_steps: int,
-    on_step: OnStep = lambda command, observation: None,
+    on_step: OnStep = ignore,
 ) -> Rollout:
     """As `rollout`, with a policy whose commands are waited for. It ends, too, where that has no command."""
     course = _Course(env, policy, observation, max_steps, on_step)

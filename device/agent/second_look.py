@@ -36,7 +36,9 @@ class SecondLook(Policy):
             self.close()  # first: an engine has few sessions
             self._policy = self._again(self._turns)
             self._closed = False
-        return self._policy.act(observation)
+        command = self._policy.act(observation)
+        self.choice = self._policy.choice
+        return command
 
     def observe(self, command: str, observation: Observation, /) -> None:
         """Note what `command` brought."""

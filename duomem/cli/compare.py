@@ -173,7 +173,7 @@ def _play_teacher(endpoint: str, model: str, style: str, max_steps: int, games: 
 
     asked = EndpointModel(Endpoint.of_environment(model, endpoint))
     file = out / "episodes" / "teacher.jsonl"
-    teaching = LlmTeaching(Asking(find_style(style), style != "student"), max_steps)
+    teaching = LlmTeaching(Asking(find_style(style)), max_steps)
     teach_llm(games.files(), games.split, asked, file, teaching, games.goals)
     return file
 

@@ -20,6 +20,7 @@ from duomem.cli.pack_overlay import open_overlay, overlay_option
 from duomem.core.errors import GameError
 
 if TYPE_CHECKING:
+    from duomem.device.agent.choice import Choice
     from duomem.device.agent.evaluate import EvalConfig
     from duomem.device.world.env import Observation
     from duomem.memory_packs.memory import Memory
@@ -122,7 +123,7 @@ class _Page:
         for memory in memories:
             self._show(f"{self._dim}memory: {memory.text()}{self._plain}")
 
-    def on_step(self, command: str, observation: Observation) -> None:
+    def on_step(self, command: str, observation: Observation, choice: Choice | None) -> None:
         self._steps += 1
         self._show(f"{self._dim}{self._steps:3d}{self._plain} {self._bold}> {command}{self._plain}")
         self._show(f"    {observation.text}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +25,7 @@ class TeacherChoice(ChatChoice):
     """Who teaches, and how a language model is asked."""
 
     style: str
-    list_admissible: bool
+    no_list_admissible: bool
     temperature: float
     max_answer_tokens: int
     tries: int
@@ -46,7 +46,10 @@ class TeacherChoice(ChatChoice):
             raise click.UsageError(f"--tries {self.tries}: at --temperature 0 all are alike: give a higher one.")
         if self.solutions > self.tries:
             raise click.UsageError(f"--solutions {self.solutions}: needs at least as many --tries.")
-        asking = Asking(find_style(self.style), self.list_admissible, self.temperature, self.max_answer_tokens)
+        style = find_style(self.style)
+        if self.no_list_admissible:
+            style = replace(style, admissible="")
+        asking = Asking(style, self.temperature, self.max_answer_tokens)
         return LlmTeaching(asking, max_steps, self.tries, self.solutions, seed, self.concurrency)
 
 
@@ -78,9 +81,9 @@ def teacher_options(command: Command) -> Command:
             help="Prompt style: react, action, student (one of this kit, served), or a TOML file of your own.",
         ),
         click.option(
-            "--list-admissible/--no-list-admissible",
-            default=True,
-            help="Whether the model is told which commands do something.",
+            "--no-list-admissible",
+            is_flag=True,
+            help="Do not tell the model which commands do something.",
         ),
         click.option(
             "--temperature",

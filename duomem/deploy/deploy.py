@@ -17,7 +17,8 @@ from duomem.core.process import last_line
 from duomem.core.progress import progress
 from duomem.deploy.adb import AdbTransport
 from duomem.deploy.address import AdbAddress, parse_address
-from duomem.deploy.device_side import DeviceSide, File, State, check_path
+from duomem.deploy.device_side import DeviceSide
+from duomem.deploy.device_state import File, State, check_path
 from duomem.deploy.lock import locked
 from duomem.deploy.ssh import SshTransport
 from duomem.deploy.transport import Result, Transport

@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from shlex import quote
 
-from duomem.core.errors import DeployError, UserError
-from duomem.core.files import is_sha256
+from duomem.core.errors import DeployError
 from duomem.core.process import last_line
+from duomem.deploy.device_state import STATE, VERSION, File, State, read_state
 from duomem.deploy.transport import ConnectionLost, Result, Transport
 
-VERSION = re.compile(r"[0-9a-f]{20}(?:\.[0-9]{1,4})?")
 CLAIM = re.compile(r"[0-9a-f]{16}-[0-9]{1,10}-[0-9]{1,20}-[0-9a-f]{16}")
-_BYTES = re.compile(r"[0-9]{1,18}")
 _TOOLS = ("sha256sum", "mkdir", "mv", "ln", "cat", "rm", "readlink", "date", "find", "wc", "df", "sync", "printf")
 _LOCK_LOST = 75
 _REFUSED = 76
@@ -37,50 +35,6 @@ digest() { sha256sum < "$1" | { read -r d rest; printf '%s' "$d"; }; }
 refuse() { echo "refused $*"; exit 76; }
 store() { sync "$@" 2>/dev/null || sync; }
 """
-_STATE = """
-printf 'root %s\\n' "$(pwd -P)"
-printf 'current %s\\n' "$(readlink current || true)"
-for version in versions/*; do
-    [ -d "$version" ] || continue
-    name=${version#versions/}
-    printf 'version %s\\n' "$name"
-    [ ! -f "records/$name.previous" ] || printf 'previous %s %s\\n' "$name" "$(cat "records/$name.previous")"
-    [ -f "records/$name" ] || continue
-    while read -r sha path; do printf 'file %s %s %s\\n' "$name" "$sha" "$path"; done < "records/$name"
-done
-for record in records/*; do
-    [ ! -f "$record" ] || printf 'record %s\n' "${record#records/}"
-done
-for part in incoming/*; do
-    [ ! -f "$part" ] || printf 'part %s %s\\n' "${part#incoming/}" "$(wc -c < "$part")"
-done
-df -Pk . 2>/dev/null || true
-"""
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a bundle: its path inside it (with /), digest and bytes."""
-
-    path: str
-    sha256: str
-    size: int = 0
-
-
-@dataclass
-class State:
-    """What a device's folder holds. root: its absolute path; records: files of each version, unverified;
-    parts: bytes of each file in incoming; leftover: versions there is only a record of; free: bytes left
-    there, None if it does not say."""
-
-    root: str = ""
-    current: str | None = None
-    versions: list[str] = field(default_factory=list)
-    records: dict[str, list[File]] = field(default_factory=dict)
-    previous: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, int] = field(default_factory=dict)
-    leftover: list[str] = field(default_factory=list)
-    free: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,15 +44,6 @@ class Claim:
     name: str
     age: int
     owner: str
-
-
-def check_path(path: str) -> str:
-    """`path` if it can be a bundle's file on any device; DeployError if not."""
-    parts = path.split("/")
-    odd = any(part in ("", ".", "..") or part.startswith(("-", "~")) or part != part.strip() for part in parts)
-    if odd or not path.isprintable() or "\\" in path:
-        raise DeployError(f"{path!r}: no name a deployed file can have: rename it")
-    return path
 
 
 class DeviceSide:
@@ -164,15 +109,15 @@ done
 
     def state(self) -> State:
         """What is there. Names no deploy gave are passed over."""
-        return self._state(_STATE)
+        return self._state(STATE)
 
     def peek(self) -> State:
         """`state` without the lock, as another deploy may change it meanwhile; its root is "" if there is no folder."""
         start = f"[ -d {quote(self._folder)} ] || exit 0\ncd {quote(self._folder)}\n"
-        return self._state(start + _STATE, inside=False)
+        return self._state(start + STATE, inside=False)
 
     def _state(self, script: str, inside: bool = True) -> State:
-        state = _parse_state(self._run(script, inside))
+        state = read_state(self._run(script, inside))
         if state.root and not (state.root.startswith("/") and state.root.isprintable()):
             raise self._refused(f"{state.root[:200]!r} is no path: give another folder in the address")
         return state
@@ -314,43 +259,3 @@ echo switched
 
     def _where(self) -> str:
         return f"{self._transport.name}:{self._folder}"
-
-
-def _parse_state(output: str) -> State:
-    state, recorded = State(), set()
-    for line in output.splitlines():
-        word, _, rest = line.partition(" ")
-        name, _, value = rest.partition(" ")
-        if word == "root":
-            state.root = rest
-        elif word == "current":
-            link = rest.removeprefix("versions/")
-            state.current = link if VERSION.fullmatch(link) else None
-        elif word == "version" and VERSION.fullmatch(rest):
-            state.versions.append(rest)
-        elif word == "previous" and VERSION.fullmatch(name) and VERSION.fullmatch(value):
-            state.previous[name] = value
-        elif word == "file" and VERSION.fullmatch(name):
-            sha256, _, path = value.partition(" ")
-            if is_sha256(sha256) and _harmless(path):
-                state.records.setdefault(name, []).append(File(path, sha256))
-        elif word == "part" and _BYTES.fullmatch(value.strip()):
-            state.parts[name] = int(value)
-        elif word == "record" and VERSION.fullmatch(rest):
-            recorded.add(rest)
-        else:
-            columns = line.split()
-            if len(columns) >= 6 and all(map(_BYTES.fullmatch, columns[1:4])):
-                state.free = int(columns[3]) << 10
-    if state.current not in state.versions:
-        state.current = None
-    state.leftover = sorted(recorded - set(state.versions))
-    return state
-
-
-def _harmless(path: str) -> bool:
-    try:
-        check_path(path)
-    except UserError:
-        return False
-    return True

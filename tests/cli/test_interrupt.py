@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from episodes import write_episodes
+from episodes import without_times, write_episodes
 
 from duomem.device.alfworld.game_files import find_games
 from duomem.memory_packs.build import build_pack
@@ -81,7 +81,7 @@ def _is_alive(group: int) -> bool:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+    return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

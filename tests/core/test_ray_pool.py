@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from episodes import without_times
 
 from duomem.cli.main import main
 from duomem.core import ray_pool
@@ -303,5 +304,5 @@ def test_eval(generated_games: Path, tiny_bundle: Path, pool: RayPool, tmp_path:
         for name, jobs in (("ray", pool), ("local", 1)):
             out = tmp_path / f"{config.label}-{name}.jsonl"
             evaluate(config, games, "train", out, jobs)
-            rows.append([{k: v for k, v in row.items() if k != "seconds"} for row in read_jsonl(out, "episode file")])
+            rows.append([without_times(row) for row in read_jsonl(out, "episode file")])
         assert rows[0] == rows[1] and len(rows[0]) == 6

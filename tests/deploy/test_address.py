@@ -6,7 +6,7 @@ import pytest
 
 from duomem.core.errors import UserError
 from duomem.deploy.address import AdbAddress, SshAddress, parse_address
-from duomem.deploy.device_side import check_path
+from duomem.deploy.device_state import check_path
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from duomem.core.errors import UserError
 from duomem.deploy import deploy as module
 from duomem.deploy import lock
 from duomem.deploy.deploy import deploy, rollback
-from duomem.deploy.device_side import DeviceSide, File, State, _parse_state
+from duomem.deploy.device_side import DeviceSide
+from duomem.deploy.device_state import File, State, read_state
 
 FOLDER = "it's a $HOME of `bundles`"
 InUse = Callable[[Path], bytes]
@@ -243,7 +244,7 @@ def test_a_file_that_changes_while_copied_is_refused(
 def test_lies_of_a_device_are_not_believed() -> None:
     """Names and paths a device tells come back to it in scripts: only what a deploy can have made is taken."""
     good = "a" * 20
-    state = _parse_state(
+    state = read_state(
         "\n".join(
             [
                 "root /x",
@@ -267,7 +268,7 @@ def test_lies_of_a_device_are_not_believed() -> None:
     assert state == State(
         "/x", good, [good], {good: [File("model/a b", "0" * 64)]}, {}, {"$(id)": 5}, ["b" * 20], 49 << 10
     )
-    assert _parse_state("current versions/../..").current is None
+    assert read_state("current versions/../..").current is None
 
 
 def test_two_deploys_at_once(device: FolderTransport, bundles: Bundles, in_use: InUse) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from duomem.core.errors import GameError
 from duomem.core.scene import receptacles
 from duomem.core.trajectory import Trajectory
+from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import read_annotations, tell
@@ -33,11 +34,8 @@ class Differs(Exception):
         self.after = after
 
 
-class _Repeated:
-    """The policy that says what a file says it said (keeps Policy)."""
-
-    is_noise = False
-    thought = ""
+class _Repeated(Policy):
+    """The policy that says what a file says it said."""
 
     def __init__(self, told: Told) -> None:
         self._replies = [read_reply(said) for said in told.said]

@@ -15,7 +15,8 @@ from duomem.core.errors import UserError
 from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter
-from duomem.device.agent.agent import Agent, Episode
+from duomem.device.agent.agent import PROTOCOLS, Agent, Episode
+from duomem.device.agent.choice import BEGINNING, Choice
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.agent.recall import recall
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
@@ -311,11 +312,20 @@ def test_memories_are_found_by_meaning_in_this_room(games: list[Game], tokenizer
         assert episode.trajectory.template_goal == games[0].task and game.task in tokenizer.decode(engine.closed[0])
 
 
-def test_watching_sees_every_step(game: Game, tokenizer: PromptTokenizer) -> None:
-    seen: list[tuple[str, str]] = []
-    agent = Agent(FakeEngine(random_opinion(300), 300), tokenizer, "", "constrained", max_steps=3)
-    episode = agent.play(game, "train", on_step=lambda command, o: seen.append((command, o.text)))
-    assert seen == episode.trajectory.turns()
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_watching_sees_every_step(game: Game, tokenizer: PromptTokenizer, protocol: str) -> None:
+    seen: list[tuple[str, str, Choice | None]] = []
+    agent = Agent(FakeEngine(random_opinion(300), 300), tokenizer, "", protocol, max_steps=3)
+    episode = agent.play(game, "train", on_step=lambda command, o, choice: seen.append((command, o.text, choice)))
+    assert [(command, text) for command, text, _ in seen] == episode.trajectory.turns()
+    assert tuple(choice for *_, choice in seen) == episode.choices and len(episode.choices) == 3
+    for step, choice in zip(episode.trajectory.steps, episode.choices, strict=True):
+        assert set(choice.withheld) < set(step.admissible) and choice.seconds > 0
+        if protocol == "constrained":
+            assert choice.candidates[0][0] == step.action or choice.candidates[0][0].endswith(BEGINNING)
+            beginnings = [text.removesuffix(BEGINNING) for text, _ in choice.candidates]
+            left = set(step.admissible) - set(choice.withheld)
+            assert all(any(command.startswith(text) for command in left) for text in beginnings)
 
 
 def test_an_unknown_protocol(tokenizer: PromptTokenizer) -> None:

@@ -44,6 +44,8 @@ def test_choose_score_and_brute_force_agree(continuations: list[list[int]], seed
     chosen = continuations[choice.index]
     assert 0 <= choice.cached <= len(chosen)
     assert session.tokens == (*CONTEXT, *chosen[: choice.cached])
+    begun = [continuations[index][:n] for index, n, _ in choice.others]
+    assert [log_likelihood for *_, log_likelihood in choice.others] == _one_by_one(seed, levels, begun)
 
 
 def test_a_greedy_walk_would_choose_another() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from episodes import without_times
 from fakes import fake_agent
 from told import annotate, sentences
 
@@ -49,7 +50,7 @@ def games(generated_games: Path) -> list[Path]:
 
 
 def _played(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return [without_times(row) for row in rows]
 
 
 def test_a_row_an_episode(config: EvalConfig, games: list[Path], tmp_path: Path) -> None:
@@ -60,6 +61,8 @@ def test_a_row_an_episode(config: EvalConfig, games: list[Path], tmp_path: Path)
     assert {row["split"] for row in rows} == {"valid_seen"} and all(len(row["steps"]) <= 2 for row in rows)
     assert [t.game for t in read_trajectories(out)] == [row["game"] for row in rows]
     assert any(row["memories"] == [MEMORIES[0].id] for row in rows)
+    assert any(row["memory_texts"] == [MEMORIES[0].text()] for row in rows)
+    assert all(len(row["choices"]) == len(row["steps"]) for row in rows)
     assert evaluate(config, games, "valid_seen", out, 1) == rows
 
 

@@ -11,6 +11,7 @@ from fakes import FakeEngine, Opinion, random_opinion
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from duomem.device.agent.choice import BEGINNING
 from duomem.device.agent.constrained_decoding import log_softmax
 from duomem.device.agent.free_decoding import decode_command
 from duomem.device.agent.prompt import PromptTokenizer
@@ -58,6 +59,17 @@ def _by_search(tokenizer: PromptTokenizer, opinion: Opinion, withheld: set[str])
             return word
 
 
+def _probability(tokenizer: PromptTokenizer, opinion: Opinion, text: str) -> float:
+    """Of a command, its newline included, or of a beginning."""
+    ids = tokenizer.encode(text.removesuffix(BEGINNING))
+    ids = ids if text.endswith(BEGINNING) else [*ids, tokenizer.newline]
+    return float(np.exp(sum(log_softmax(opinion((*CONTEXT, *ids[:i])))[ids[i]] for i in range(len(ids)))))
+
+
+def _texts(candidates: list[tuple[str, float]]) -> list[str]:
+    return [text for text, _ in candidates]
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 999),
@@ -66,9 +78,14 @@ def _by_search(tokenizer: PromptTokenizer, opinion: Opinion, withheld: set[str])
 def test_the_likeliest_branch_is_followed(tokenizer: PromptTokenizer, seed: int, withheld: set[str]) -> None:
     opinion = _words_of_two(tokenizer, seed)
     session = FakeEngine(opinion, 300).session()
-    command, pending = decode_command(session, session.prefill(CONTEXT), tokenizer, withheld)
-    assert command == _by_search(tokenizer, opinion, withheld)
-    assert (*session.tokens, *pending) == (*CONTEXT, *tokenizer.encode(command), tokenizer.newline)
+    written = decode_command(session, session.prefill(CONTEXT), tokenizer, withheld)
+    assert written.command == _by_search(tokenizer, opinion, withheld)
+    assert (*session.tokens, *written.rest) == (*CONTEXT, *tokenizer.encode(written.command), tokenizer.newline)
+    for text, probability in written.candidates:  # the command, those rejected, and beginnings
+        assert probability == pytest.approx(_probability(tokenizer, opinion, text), rel=1e-4)
+    assert {written.command, *(w for w in withheld if w in _texts(written.candidates))} == {
+        text for text in _texts(written.candidates) if not text.endswith(BEGINNING)
+    }
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -80,6 +97,7 @@ def test_where_all_is_withheld_the_first_command_is_given(tokenizer: PromptToken
     opinion = random_opinion(300, seed)
     first = FakeEngine(opinion, 300).session()
     again = FakeEngine(opinion, 300).session()
-    greedy, held = decode_command(first, first.prefill(CONTEXT), tokenizer, ())
-    command, pending = decode_command(again, again.prefill(CONTEXT), tokenizer, Everything())
-    assert command == greedy and (*again.tokens, *pending) == (*first.tokens, *held)
+    greedy = decode_command(first, first.prefill(CONTEXT), tokenizer, ())
+    written = decode_command(again, again.prefill(CONTEXT), tokenizer, Everything())
+    assert written.command == greedy.command
+    assert (*again.tokens, *written.rest) == (*first.tokens, *greedy.rest)

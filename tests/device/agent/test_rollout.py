@@ -11,6 +11,7 @@ import pytest
 
 from duomem.core.chat.faults import NoAnswer
 from duomem.core.trajectory import Step, from_json
+from duomem.device.agent.choice import Choice
 from duomem.device.agent.policy import AsyncPolicy, Policy
 from duomem.device.agent.rollout import rollout, rollout_async
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
@@ -48,13 +49,29 @@ def game(generated_games: Path) -> Game:
 def test_a_walkthrough_wins(game: Game) -> None:
     env, policy, watched = AlfworldEnv(), Script(game.walkthrough), []
     first = env.reset(game)
-    played = rollout(env, policy, first, 50, lambda command, observation: watched.append((command, observation)))
+    played = rollout(env, policy, first, 50, lambda command, seen, choice: watched.append((command, seen)))
     assert played.ended == "won" and played.last.won and played.intro == first.text
     assert [step.action for step in played.steps] == list(game.walkthrough)
     assert [step.observation for step in played.steps] == [observation.text for observation in policy.seen]
     assert [step.admissible for step in played.steps] == [observation.admissible for observation in policy.seen]
     assert policy.told == watched and policy.seen[1:] == [seen for _, seen in policy.told[:-1]]
     assert policy.told[-1] == (game.walkthrough[-1], played.last)
+
+
+def test_what_a_policy_says_of_its_choices_is_kept(game: Game) -> None:
+    """In order; a policy that says nothing leaves none."""
+
+    class Counting(Script):
+        choice: Choice | None = None
+
+        def act(self, observation: Observation, /) -> str:
+            self.choice = Choice((), (), 0.0, len(self.seen), 0)
+            return super().act(observation)
+
+    env, told = AlfworldEnv(), []
+    played = rollout(env, Counting(["look"] * 3), env.reset(game), 3, lambda command, seen, choice: told.append(choice))
+    assert played.choices == tuple(told) and [choice.prefilled for choice in told] == [0, 1, 2]
+    assert rollout(env, Script(["look"]), env.reset(game), 1).choices == ()
 
 
 def test_a_won_game_is_over(game: Game) -> None:
@@ -118,7 +135,7 @@ def test_what_is_waited_for_is_played_alike(game: Game, commands: list[str] | No
     played = rollout(env, scripts[0], first, max_steps)
     first = env.reset(game)
     policy = Awaited(scripts[1], ContextFull("full"))
-    awaited = asyncio.run(rollout_async(env, policy, first, max_steps, lambda c, o: seen.append((c, o))))
+    awaited = asyncio.run(rollout_async(env, policy, first, max_steps, lambda c, o, why: seen.append((c, o))))
     assert replace(awaited, steps=tuple(replace(s, thought="") for s in awaited.steps)) == played
     assert [s.thought for s in awaited.steps] == [f"so {s.action}" for s in awaited.steps]
     assert scripts[0].told == scripts[1].told == seen

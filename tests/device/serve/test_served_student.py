@@ -96,7 +96,7 @@ def test_it_is_a_teacher(url: str, generated_games: Path, tmp_path: Path) -> Non
     """`duomem teach` plays with it over HTTP, as with any other endpoint, and it wins some."""
     out = tmp_path / "taught.jsonl"
     words = ["teach", "--teacher", "openai", "--endpoint", url, "--model", "bundle", "--style", "student"]
-    words += ["--no-list-admissible", "--max-answer-tokens", "24", "--max-steps", "20", "--limit", "6"]
+    words += ["--max-answer-tokens", "24", "--max-steps", "20", "--limit", "6"]
     assert main([*words, "--games", str(generated_games), "--out", str(out)]) == 0
     played = list(read_trajectories(out))
     assert len(played) == 6 and any(t.won for t in played)

@@ -105,7 +105,7 @@ class _Generator:
             import torch
             from transformers import AutoTokenizer
         except ImportError as e:
-            raise ModelError(f"--teacher hf needs the extra `train` ({e}): pip install 'duomem[train]'") from None
+            raise ModelError(f"a local model needs the extra `train` ({e}): pip install 'duomem[train]'") from None
         self._folder = folder
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:

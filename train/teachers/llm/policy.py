@@ -15,12 +15,11 @@ from duomem.train.teachers.llm.style import Style
 
 @dataclass(frozen=True)
 class Asking:
-    """How a model is asked for a command. style: the prompt. list_admissible: whether it is told which commands do
-    something now. temperature: 0 for the likeliest answer. max_tokens: most of an answer.
+    """How a model is asked for a command. style: the prompt. temperature: 0 for the likeliest answer. max_tokens: most
+    of an answer.
     """
 
     style: Style
-    list_admissible: bool = True
     temperature: float = 0.0
     max_tokens: int = 512
 
@@ -66,5 +65,4 @@ class LlmPolicy(AsyncPolicy):
         self._messages.append(self._seen(observation))
 
     def _seen(self, observation: Observation, first: bool = False) -> Message:
-        listed = observation.admissible if self._asking.list_admissible else None
-        return self._asking.style.seen(observation.text, listed, first)
+        return self._asking.style.seen(observation.text, observation.admissible, first)

@@ -43,8 +43,8 @@ class Example:
 @dataclass(frozen=True)
 class Style:
     """name, version: of the file. system: the rules. new_game: before a game's first observation. admissible: before
-    the commands that do something now, {commands} in it. answer: how an example answers, {thought} and {action} in it.
-    stop: what an answer is cut at. examples: played games that are shown.
+    the commands that do something now, {commands} in it; empty where they are not listed. answer: how an example
+    answers, {thought} and {action} in it. stop: what an answer is cut at. examples: played games that are shown.
     """
 
     name: str
@@ -78,14 +78,10 @@ class Style:
                 shown = turn.observation
         return messages
 
-    def seen(self, observation: str, commands: Sequence[str] | None, first: bool = False) -> Message:
-        """What is told before an answer. commands: the admissible ones, None not to list them. first: whether a game
-        begins.
-        """
-        text = self.new_game * first + observation
-        if commands is not None:
-            text += self.admissible.replace(_COMMANDS, ", ".join(commands))
-        return Message("user", text)
+    def seen(self, observation: str, commands: Sequence[str], first: bool = False) -> Message:
+        """What is told before an answer. commands: the admissible ones. first: whether a game begins."""
+        listed = self.admissible.replace(_COMMANDS, ", ".join(commands))
+        return Message("user", self.new_game * first + observation + listed)
 
 
 def find_style(name: str) -> Style:
@@ -111,7 +107,7 @@ def _read(path: Path, name: str) -> Style:
     if not isinstance(stop, list) or len(stop) > 4 or not all(isinstance(text, str) and text for text in stop):
         raise ConfigError(f"{path}: field stop is not a list of at most 4 texts")
     for field, mark in (("admissible", _COMMANDS), ("answer", "{action}")):
-        if mark not in table[field]:
+        if mark not in table[field] and (table[field] or field == "answer"):
             raise ConfigError(f"{path}: field {field} does not hold {mark}")
     texts = {field: table[field] for field in _TEXTS}
     return Style(name=name, version=version, stop=tuple(stop), examples=_examples()[:count], **texts)

@@ -50,7 +50,6 @@ class LlmTeaching:
         asking = self.asking
         return {
             "prompt": asking.style.record(),
-            "list_admissible": asking.list_admissible,
             "temperature": asking.temperature,
             "max_answer_tokens": asking.max_tokens,
             "max_steps": self.max_steps,

@@ -89,7 +89,8 @@ def test_messages_only_ever_grow(train_games: list[Path], tmp_path: Path) -> Non
     """What a server cached of an episode stays valid; with the commands listed or not."""
     for listed in (True, False):
         model = ExpertChat()
-        teaching = replace(TEACHING, asking=replace(TEACHING.asking, list_admissible=listed), concurrency=1)
+        style = TEACHING.asking.style if listed else replace(TEACHING.asking.style, admissible="")
+        teaching = replace(TEACHING, asking=replace(TEACHING.asking, style=style), concurrency=1)
         teach_llm(train_games[:1], "train", model, tmp_path / f"{listed}.jsonl", teaching)
         for before, after in zip(model.asked, model.asked[1:], strict=False):
             assert after[: len(before)] == before and [m.role for m in after[len(before) :]] == ["assistant", "user"]
