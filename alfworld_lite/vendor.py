@@ -14,14 +14,15 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = "alfworld_lite"
 MODULES = {
     "device/alfworld": (
-        "alfworld_env", "annotations", "dialect", "env", "game", "game_files", "goal", "names", "pddl", "stage",
+        "alfworld_env", "annotations", "dialect", "game", "game_files", "goal", "names", "pddl", "stage",
     ),
+    "device/world": ("env",),
     "duomem/core": ("episode_words", "errors", "reading"),
     "train/games": ("generator", "goals", "layouts", "placement", "planner", "problem", "wheel"),
 }  # fmt: skip
 """Folder of duomem's tree -> its modules that go into alfworld_lite/_engine."""
 _NOTE = f"# Copied from {{source}} of duomem by {PACKAGE}/vendor.py: edit it there.\n"
-_IMPORT = re.compile(r"^( *)from duomem\.(?:device\.alfworld|core|train\.games)\.(\w+) import ", re.MULTILINE)
+_IMPORT = re.compile(r"^( *)from duomem\.(?:device\.(?:alfworld|world)|core|train\.games)\.(\w+) import ", re.MULTILINE)
 
 
 def vendor(tree: Path, package: Path) -> None:

@@ -29,9 +29,9 @@ from typing import Any
 from duomem.core.cpu import cpu_name
 from duomem.core.errors import UserError
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Env
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import SPLITS, find_games, resolve_root
+from duomem.device.world.env import Env
 from duomem.train.games.official_env import OfficialEnv
 
 _REPEATS = 5

@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from duomem.core.errors import UserError
     from duomem.device.agent.agent import Agent, Episode
     from duomem.device.agent.evaluate import EvalConfig, PlayConfig, Score, evaluate, summarize
+    from duomem.device.agent.policy import Policy
     from duomem.device.alfworld.alfworld_env import AlfworldEnv
-    from duomem.device.alfworld.env import Observation
     from duomem.device.alfworld.game import Game, load_game
     from duomem.device.alfworld.game_files import find_games
     from duomem.device.engine.bundle import Bundle
+    from duomem.device.world.env import Observation
+    from duomem.device.world.game import JsonGame
+    from duomem.device.world.world import World
     from duomem.memory_packs.build import build_pack
     from duomem.memory_packs.memory import Memory
     from duomem.memory_packs.pack import Pack
     from duomem.train.games.generate import generate_games
     from duomem.train.student import merge_student, train_student
+    from duomem.train.teachers.own_expert import play_own_expert
     from duomem.train.teachers.teach import learn_priors, teach
 
     __version__: str
@@ -33,12 +37,15 @@ __all__ = [
     "Episode",
     "EvalConfig",
     "Game",
+    "JsonGame",
     "Memory",
     "Observation",
     "Pack",
     "PlayConfig",
+    "Policy",
     "Score",
     "UserError",
+    "World",
     "__version__",
     "build_pack",
     "compile_bundle",
@@ -48,6 +55,7 @@ __all__ = [
     "learn_priors",
     "load_game",
     "merge_student",
+    "play_own_expert",
     "summarize",
     "teach",
     "train_student",
@@ -61,7 +69,10 @@ _MODULES = {
     "find_games": "device.alfworld.game_files",
     "Game": "device.alfworld.game",
     "AlfworldEnv": "device.alfworld.alfworld_env",
-    "Observation": "device.alfworld.env",
+    "Observation": "device.world.env",
+    "World": "device.world.world",
+    "JsonGame": "device.world.game",
+    "Policy": "device.agent.policy",
     "evaluate": "device.agent.evaluate",
     "summarize": "device.agent.evaluate",
     "Score": "device.agent.evaluate",
@@ -74,6 +85,7 @@ _MODULES = {
     "generate_games": "train.games.generate",
     "learn_priors": "train.teachers.teach",
     "teach": "train.teachers.teach",
+    "play_own_expert": "train.teachers.own_expert",
     "train_student": "train.student",
     "merge_student": "train.student",
     "UserError": "core.errors",

@@ -56,9 +56,9 @@ def build_pack(
     kept beside `out`, see answers_beside. What it words alike is one entry too.
 
     Returns the pack. A file without a win gives an empty one.
-    Raises PackError if players are mixed, no episode was played, a scene to hold out is in no episode or the format is
-    none that a model writes, TrajectoryError if an episode is not of the train split, UserError if the model gives no
-    answer.
+    Raises PackError if players or worlds are mixed, no episode was played, a scene to hold out is in no episode or the
+    format is none that a model writes, TrajectoryError if an episode is not of the train split, UserError if the model
+    gives no answer.
     """
     if writer and memory_format not in PROMPTS:
         raise PackError(
@@ -69,9 +69,10 @@ def build_pack(
     memories: list[Memory] = []
     told: dict[Utterance, None] = {}
     named = True
-    players, held_out = set(), set()
+    players, held_out, worlds = set(), set(), set()
     for trajectory in read_train_trajectories(trajectories):
         players.add(trajectory.player)
+        worlds.add(trajectory.world)
         scene = floor_plan(trajectory.group)
         if scene in hold_out_scenes:
             held_out.add(scene)
@@ -85,6 +86,9 @@ def build_pack(
             f"{trajectories}: played by {sorted(players) or 'nobody'}: a pack has one author, give one "
             "player's trajectories"
         )
+    if len(worlds) > 1:
+        raise PackError(f"{trajectories}: played in {', '.join(sorted(worlds))}: a pack is for one world, give its own")
+    release = replace(release, environment=worlds.pop())
     if absent := sorted(set(hold_out_scenes) - held_out):
         raise PackError(f"{trajectories}: no episode is in scene {absent[0]}: give the number a game's folder ends in")
     lexicon = Lexicon.learn(told) if told and named else None

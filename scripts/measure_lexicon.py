@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.files import read_json
-from duomem.device.agent.exploration import receptacles
+from duomem.core.scene import receptacles
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
 from duomem.memory_packs.lexicon import Lexicon, Triple, Utterance

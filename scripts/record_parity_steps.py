@@ -17,10 +17,11 @@ from pathlib import Path
 from duomem.compile.gate.steps import STEPS_FILE
 from duomem.core.files import write_bytes
 from duomem.core.trajectory import TRAIN_SPLIT, Trajectory
-from duomem.device.agent.prompt import action, head, shorten
+from duomem.device.agent.prompt import action, head
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.device.alfworld.goal import TASK_TYPES
+from duomem.device.alfworld.world import ALFWORLD
 from duomem.train.games.generate import generate
 from duomem.train.teachers.priors import combine, count_places
 from duomem.train.teachers.teach import play_expert
@@ -62,7 +63,9 @@ def record() -> list[Trajectory]:
 
 def _text_a_step(episode: Trajectory) -> float:
     """Characters of the prompt for each action."""
-    text = head(episode.intro) + "".join(f"{action(command)}{shorten(after)}\n>" for command, after in episode.turns())
+    text = head(episode.intro) + "".join(
+        f"{action(command)}{ALFWORLD.shorten(after)}\n>" for command, after in episode.turns()
+    )
     return len(text) / len(episode.steps)
 
 

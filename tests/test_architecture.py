@@ -26,12 +26,14 @@ ALLOWED = {
 }
 DEVICE_ROOMS = {
     "engine": set(),
-    "alfworld": set(),
-    "agent": {"engine", "alfworld"},
+    "world": set(),
+    "alfworld": {"world"},
+    "twc": {"world"},
+    "agent": {"engine", "world", "alfworld"},
     "doctor": {"engine", "alfworld"},
     "bench": {"engine", "agent"},
-    "serve": {"engine", "agent", "alfworld"},
-    "watch": {"agent", "alfworld"},
+    "serve": {"engine", "agent", "world"},
+    "watch": {"agent", "alfworld", "world"},
     "install": {"engine"},
 }
 """What each folder of device may use of the others."""
@@ -75,6 +77,15 @@ def test_imports_within_device_point_down(path: Path) -> None:
     room = path.with_suffix("").parts[1]
     used = {name.split(".")[2] for name in _imports(path) if name.startswith("duomem.device.")}
     assert room == "__init__" or used <= DEVICE_ROOMS[room] | {room}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[:2] == ("device", "agent")], ids=str)
+def test_the_agent_knows_no_world(path: Path) -> None:
+    """Of ALFWorld nothing but the words that people have for goals: whatever it plays reaches it as a World."""
+    worlds = ("duomem.device.alfworld.", "duomem.device.twc.")
+    assert all(
+        name.startswith("duomem.device.alfworld.annotations.") for name in _imports(path) if name.startswith(worlds)
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

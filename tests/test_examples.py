@@ -68,6 +68,17 @@ def test_read_pack(pack: tuple[Path, str]) -> None:
     assert memory.steps[0] in _run("read_pack.py", pack[0], *memory.triple)
 
 
+def test_own_world(bundle: tuple[Path, str], tmp_path: Path) -> None:
+    """In 60 lines; the memory that is shown is of the train game with the same drink."""
+    code = [line for line in (EXAMPLES / "own_world.py").read_text().splitlines() if line.strip()]
+    assert len(code) <= 60
+    printed = _run("own_world.py", bundle[0], tmp_path)
+    found = re.fullmatch(r"make tea for guest 2\. make tea for guest 0\. (.*;) (.*) (True|False)\n", printed)
+    assert found and found[1] == "1. boil water; 2. add leaves; 3. pour;"
+    steps = found[2].split(" > ")
+    assert 3 <= len(steps) <= 9 and (found[3] == "True") == (steps[-3:] == ["boil water", "add leaves", "pour"])
+
+
 def test_play_game(bundle: tuple[Path, str], pack: tuple[Path, str], generated_games: Path) -> None:
     game = find_games(generated_games, "valid_seen")[0]
     task, memory, *steps, outcome = _run(

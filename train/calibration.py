@@ -11,8 +11,9 @@ from typing import Any
 
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import sha256_input
-from duomem.core.trajectory import read_train_trajectories
+from duomem.core.trajectory import DEFAULT_WORLD, read_train_trajectories
 from duomem.device.agent.prompt import PromptTokenizer
+from duomem.device.world.worlds import named_world
 from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import MAX_MEMORIES
 from duomem.train.dataset import EpisodeDataset
@@ -26,13 +27,13 @@ _MEMORY_PROB = 0.5
 
 
 def sample_episodes(
-    trajectories: Path, pack_file: Path | None, model_dir: Path
+    trajectories: Path, pack_file: Path | None, model_dir: Path, world: str | None = None
 ) -> tuple[tuple[tuple[int, ...], ...], dict[str, Any]]:
     """Sample won train episodes as training shows them, half of them with another game's memory.
 
     trajectories: train trajectories, of which at most 48 won ones of at most 1,024 tokens are taken, without what the
     student's training held out. pack_file: the memories, none if None. model_dir: the student, for its tokenizer and
-    its record of training.
+    its record of training. world: see train_student.
 
     Returns (episodes, record): the token ids of each episode, and where they come from (JSON), as
     compile.weights.gptq.Calibration holds them. Raises TrajectoryError if no episode fits, or one is not of train;
@@ -40,11 +41,16 @@ def sample_episodes(
     """
     held = read_hold_out(model_dir)
     won = [t for t in held.rest(read_train_trajectories(trajectories)) if t.won]
+    worlds = {t.world for t in won} or {DEFAULT_WORLD}
+    if len(worlds) > 1:
+        raise TrajectoryError(f"{trajectories}: of several worlds: give the student's own")
+    played = named_world(worlds.pop(), world, str(trajectories))
     pack = read_pack(pack_file) if pack_file is not None else None
     sample = random.Random(_SEED).sample(won, min(_EPISODES, len(won)))
     memories = held.memories(pack.memories) if pack else ()
-    draw = MemorySampler(memories, _MEMORY_PROB, 0.0, 0.0, MAX_MEMORIES, lambda group: pack.lexicon if pack else None)
-    dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir), _SEED, _MAX_TOKENS)
+    lexicon = pack.lexicon if pack else None
+    draw = MemorySampler(memories, _MEMORY_PROB, 0.0, 0.0, MAX_MEMORIES, lambda group: lexicon, played.place_kinds)
+    dataset = EpisodeDataset(sample, draw, PromptTokenizer(model_dir, world=played), _SEED, _MAX_TOKENS)
     episodes = tuple(example.tokens for example in dataset.epoch(0))
     if not episodes:
         raise TrajectoryError(

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from duomem.core.scene import kinds_of, receptacles
 from duomem.core.trajectory import Trajectory
+from duomem.device.world.worlds import load_world
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import Retriever
@@ -33,12 +33,14 @@ class MemorySampler:
         corrupted_prob: float = 0.0,
         max_memories: int = 1,
         lexicon_of: Callable[[str], Lexicon | None] = lambda group: None,
+        place_kinds: Callable[[str], tuple[str, ...]] | None = None,
     ) -> None:
         """memory_prob: chance of memories for the task. distractor_prob: of one of any task, shown if it is of another
         task type: the student learns to tell them apart. corrupted_prob: that a near one has a corrupted step: it
         learns to doubt them. A synthetic task's memory is never corrupted, nothing else tells how it goes.
         max_memories: one to so many are asked for. lexicon_of: the lexicon that finds them for an episode of a group;
-        None for a group: by their own words.
+        None for a group: by their own words. place_kinds: of an intro, see World; ALFWorld's if
+        None.
         """
         self._memories = list(memories)
         self._memory_prob = memory_prob
@@ -50,6 +52,7 @@ class MemorySampler:
         self._real = [m for m in self._memories if not m.task_type.startswith(TASK_TYPE)]
         self._max_memories = max_memories
         self._lexicon_of = lexicon_of
+        self._place_kinds = place_kinds or load_world().place_kinds
         self._retrievers: dict[Lexicon | None, Retriever] = {}
         self._near: dict[tuple[str, str], list[list[Memory]]] = {}
 
@@ -74,7 +77,7 @@ class MemorySampler:
         """What is found for an episode: one memory for each goal its sentence may mean, the likeliest first."""
         key = trajectory.game, trajectory.goal
         if key not in self._near:
-            places = kinds_of(receptacles(trajectory.intro))
+            places = self._place_kinds(trajectory.intro)
             choices = self._retriever(trajectory).choices(
                 trajectory.goal, self._max_memories, lambda m: _is_other(m, trajectory), places, _CANDIDATES
             )

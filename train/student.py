@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.cpu import usable_cores
+from duomem.core.errors import TrainError
 from duomem.core.progress import progress
-from duomem.core.trajectory import read_train_trajectories
+from duomem.core.trajectory import DEFAULT_WORLD, read_train_trajectories
+from duomem.device.world.worlds import named_world
 from duomem.memory_packs.pack import read_pack
 from duomem.train.base_model import MODELS, resolve_base_model
 from duomem.train.config import StudentConfig, find_config
@@ -29,6 +31,7 @@ def train_student(
     start: Path | str | None = None,
     threads: int | None = None,
     models: Path | str = MODELS,
+    world: str | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train a LoRA adapter on won episodes and write it to a folder.
@@ -37,7 +40,8 @@ def train_student(
     trajectories: files of `duomem teach`. packs: .dmpack files, whose memories are shown while training.
     out: adapter folder to write, in peft's format.
     start: adapter folder to go on from, None for a new one. threads: of the CPU, by default one a core.
-    models: folder of converted base models. changes: fields of the config to replace (max_steps=100).
+    models: folder of converted base models. world: what the episodes were played in, if that is none of duomem's
+    worlds: MODULE:NAME, see load_world. changes: fields of the config to replace (max_steps=100).
 
     Returns the run's record: steps, tokens, loss, validation, seconds and more. An interrupted run of the same inputs
     is resumed, a finished one left as it is.
@@ -45,14 +49,21 @@ def train_student(
     """
     student = replace(_config(config), **changes)
     trajectory_files, pack_files = [*map(Path, trajectories)], [*map(Path, packs)]
+    played: dict[str, Path] = {}
     with progress(None, "reading the inputs") as bar:  # a wrong file is told before the base model is converted
         for path in pack_files:
             read_pack(path)
         for path in trajectory_files:
-            for n, _ in enumerate(read_train_trajectories(path), 1):
+            for n, trajectory in enumerate(read_train_trajectories(path), 1):
                 bar.note(f"episode {n} of {path.name}")
+                played.setdefault(trajectory.world, path)
+    if len(played) > 1:
+        raise TrainError(f"{' and '.join(map(str, played.values()))} are of two worlds: a student learns one")
+    for name, path in played.items():
+        named_world(name, world, str(path))
     base = resolve_base_model(student.model, Path(models))
-    inputs = TrainInputs(base, trajectory_files, pack_files, student, Path(start) if start else None)
+    started, name = Path(start) if start else None, world or next(iter(played), DEFAULT_WORLD)
+    inputs = TrainInputs(base, trajectory_files, pack_files, student, started, name)
     return train(inputs, Path(out), threads or usable_cores())
 
 

@@ -18,8 +18,9 @@ from duomem.core.errors import TrainError
 from duomem.core.files import read_jsonl, sha256_input, write_bytes, write_json
 from duomem.core.machine import peak_rss
 from duomem.core.progress import progress
-from duomem.core.trajectory import TEMPLATE, Trajectory, read_train_trajectories
+from duomem.core.trajectory import DEFAULT_WORLD, TEMPLATE, Trajectory, read_train_trajectories
 from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer
+from duomem.device.world.worlds import load_world, world_record
 from duomem.memory_packs.lexicon import utterances
 from duomem.memory_packs.pack import read_pack
 from duomem.train.adapter import adapter_digests
@@ -54,6 +55,8 @@ class TrainInputs:
     config: StudentConfig
     start: Path | None = None
     """Adapter to go on from, None for a new one."""
+    world: str = DEFAULT_WORLD
+    """What the trajectories were played in, see load_world."""
 
     def record(self) -> dict[str, Any]:
         """By content. Raises TrainError for a missing file."""
@@ -64,6 +67,7 @@ class TrainInputs:
             "trajectories": [sha256_input(path, "trajectory file") for path in self.trajectories],
             "packs": [sha256_input(path, "memory pack") for path in self.packs],
             "start": adapter_digests(self.start) if self.start else None,
+            **world_record(load_world(self.world).name),
         }
 
 
@@ -171,7 +175,8 @@ class _TrainingRun:
         """on_stage: called with what it is doing, before it does it."""
         from duomem.train.lora_trainer import LoraTrainer
 
-        config = self._config = inputs.config
+        config, world = inputs.config, load_world(inputs.world)
+        self._config = config
         on_stage("reading the episodes")
         trajectories = [t for path in inputs.trajectories for t in read_train_trajectories(path) if _is_told(t, config)]
         started = read_hold_out(inputs.start) if inputs.start else None
@@ -189,8 +194,9 @@ class _TrainingRun:
             config.corrupted_memory_prob,
             config.max_memories,
             folds.of if folds else lambda group: None,
+            world.place_kinds,
         )
-        tokenizer = PromptTokenizer(inputs.base)
+        tokenizer = PromptTokenizer(inputs.base, world=world)
 
         def dataset(episodes: Sequence[Trajectory]) -> EpisodeDataset:
             return EpisodeDataset(episodes, sampler, tokenizer, config.seed, config.max_tokens)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Sequence
 
-from duomem.device.agent.exploration import NoveltyTracker
+from duomem.device.world.novelty import NoveltyTracker
 
 _THING = re.compile(r"[a-z]+ [0-9]+")
 _ON_THE_WAY = re.compile(r"^You (?:arrive at|open the) [^.]*\. ")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from duomem.core.errors import BundleError
+from duomem.core.errors import BundleError, PackError
 from duomem.core.files import sha256_input
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.action_filter import ActionFilter, allowed
@@ -29,17 +29,17 @@ from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer, Transcri
 from duomem.device.agent.recall import recall
 from duomem.device.agent.rollout import OnStep, ignore, rollout
 from duomem.device.agent.second_look import SecondLook, Turn
-from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Env, Observation
-from duomem.device.alfworld.game import Game
-from duomem.device.alfworld.game_files import split_of
 from duomem.device.engine.bundle import Bundle
 from duomem.device.engine.manifest import MANIFEST
 from duomem.device.engine.session import Engine, Session
+from duomem.device.world.env import Env, Observation
+from duomem.device.world.game import Game
+from duomem.device.world.world import World
+from duomem.device.world.worlds import load_world
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import write_memory
 from duomem.memory_packs.overlay import Overlay
-from duomem.memory_packs.pack import read_pack
+from duomem.memory_packs.pack import Pack, read_pack
 from duomem.memory_packs.retriever import MAX_MEMORIES, Retriever
 
 PROTOCOLS = ("constrained", "free")
@@ -89,6 +89,14 @@ def check_prompt_version(bundle: Bundle) -> None:
         )
 
 
+def pack_for(world: World, path: Path) -> Pack:
+    """The pack in a file. Raises PackError if it was not made for this world, or what read_pack raises."""
+    pack = read_pack(path)
+    if pack.environment != world.name:
+        raise PackError(f"{path}: holds memories of {pack.environment}, not of {world.name}: give a pack of this world")
+    return pack
+
+
 class Agent:
     """Plays episodes with one engine. The system text is prefilled once and forked for every episode."""
 
@@ -122,6 +130,7 @@ class Agent:
         if chat_examples is not None and protocol != "constrained":
             raise ValueError(f"a chat is played constrained, not {protocol}")
         self._tokenizer = tokenizer
+        self._world = tokenizer.world
         self._player = player
         self._memories = retriever if overlay is None else overlay
         self._overlay = overlay
@@ -155,6 +164,7 @@ class Agent:
         second_look: bool = True,
         chat_examples: Path | str | None = None,
         overlay: Overlay | None = None,
+        world: World | None = None,
     ) -> Agent:
         """Load a compiled bundle, and the memories it plays with.
 
@@ -166,18 +176,18 @@ class Agent:
         places it has not looked into yet. second_look: whether an episode that is not won after 20 steps goes on with
         memories of other goals that the sentence may mean. chat_examples: trajectory file; a model that was not trained
         here is asked as a chat model and shown two games of this file. overlay: what was learned beside `pack` while
-        playing; every episode is added to it.
+        playing; every episode is added to it. world: what is played, ALFWorld if None.
         Raises BundleError, PackError, TrajectoryError, or DeviceError if this machine cannot run the bundle.
         """
         from duomem.device.engine.tvm_engine import TvmEngine
 
-        found = None if pack is None else read_pack(pack)
+        found = None if pack is None else pack_for(world or load_world(), Path(pack))
         examples = None if chat_examples is None else read_examples(Path(chat_examples))
         engine = TvmEngine.load(Path(bundle), device, context_length)
         folder = engine.bundle.folder
         check_prompt_version(engine.bundle)
         player = f"student:{sha256_input(folder / MANIFEST, 'bundle')[:12]}"
-        tokenizer = PromptTokenizer(engine.bundle.tokenizer_file, engine.vocab_size)
+        tokenizer = PromptTokenizer(engine.bundle.tokenizer_file, engine.vocab_size, world)
         retriever = found.retriever if found and found.memories else None
         return cls(
             engine,
@@ -205,15 +215,15 @@ class Agent:
     ) -> Episode:
         """Play `game` to the end. A memory of this very game alone is never shown.
 
-        split: recorded in the trajectory, by default the one the game's folder names (see `split_of`).
-        env: the engine to play in, a new AlfworldEnv by default. on_start: called with the intro and the memories
+        split: recorded in the trajectory, by default the game's own.
+        env: the engine to play in, a new one of the world by default. on_start: called with the intro and the memories
         shown first. on_step: see OnStep. on_second_look: called with the memories
         shown later, if any are.
         """
         started = time.perf_counter()
-        env = env or AlfworldEnv()
+        env = env or self._world.make_env()
         observation = env.reset(game)
-        memories = recall(self._memories, observation.text, self._k, game.digest)
+        memories = recall(self._memories, observation.text, self._k, game.digest, world=self._world)
         on_start(observation.text, memories)
         others: list[Memory] = []
 
@@ -223,7 +233,7 @@ class Agent:
 
         with contextlib.closing(self._policy(observation.text, memories, game.digest, look)) as policy:
             played = rollout(env, policy, observation, self._max_steps, on_step)
-        trajectory = played.trajectory(game, split or split_of(game.path), self._player)
+        trajectory = played.trajectory(game, split or game.split, self._player)
         if self._overlay is not None:
             if others:
                 self._overlay.record(memories, False)
@@ -245,7 +255,7 @@ class Agent:
         intro: the first observation's text. game: digest of the game, of which no memory is shown. on_recall: called
         with the memories shown first, and again with those shown later, if any are.
         """
-        memories = recall(self._memories, intro, self._k, game)
+        memories = recall(self._memories, intro, self._k, game, world=self._world)
         on_recall(memories)
         return self._policy(intro, memories, game, on_recall)
 
@@ -269,7 +279,7 @@ class Agent:
                 texts = [m.text() for m in shown]
                 if self._chat is not None:
                     return ChatPolicy(session, self._chat, intro, texts, action_filter)
-                transcript = Transcript(intro, texts, self._reminder)
+                transcript = Transcript(intro, texts, self._reminder, self._world)
                 return ModelPolicy(session, self._tokenizer, self._decode, transcript, action_filter, history)
             except BaseException:
                 session.close()
@@ -277,7 +287,7 @@ class Agent:
 
         others: Sequence[Memory] = ()
         if self._second_look and self._chat is None and memories:
-            others = recall(self._memories, intro, max(1, self._k - 1), game, memories)
+            others = recall(self._memories, intro, max(1, self._k - 1), game, memories, self._world)
 
         def again(history: Sequence[Turn]) -> Policy:
             on_second_look(others)

@@ -14,15 +14,17 @@ from dataclasses import dataclass, replace
 from duomem.core.trajectory import NOTHING_HAPPENS
 from duomem.device.agent.action_filter import ActionFilter, allowed
 from duomem.device.agent.policy import Policy
-from duomem.device.agent.prompt import goal_sentence
-from duomem.device.alfworld.env import Observation
+from duomem.device.world.env import Observation
+from duomem.device.world.world import World
+from duomem.device.world.worlds import load_world
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import words
 
 _NUMBER = re.compile(r" \d+\b")
-_PREPOSITION = re.compile(r" (?:from|to|with) ")
+_PREPOSITION = re.compile(r" (?:from|in|to|with) ")
 _GO = "go to "
 _WALKS = (_GO, "search ")
+_PUTS = ("move ", "put ")
 _SKIPPED = ("open ", "close ", "examine ", "avoid ", "look", "inventory", "help")
 
 
@@ -70,12 +72,18 @@ class MatcherPolicy(Policy):
     To be a strong baseline it first adapts the steps to the goal, see `exchange_words`.
     """
 
-    def __init__(self, intro: str, memories: Sequence[Memory], action_filter: ActionFilter | None = None) -> None:
+    def __init__(
+        self,
+        intro: str,
+        memories: Sequence[Memory],
+        action_filter: ActionFilter | None = None,
+        world: World | None = None,
+    ) -> None:
         """intro: the first observation's text. memories: nearest first, none: it only walks. action_filter: what it
-        withholds is not played, unless nothing else is left; None for none. Raises ModelError for an intro without a
-        goal.
+        withholds is not played, unless nothing else is left; None for none. world: ALFWorld if None. Raises ModelError
+        for an intro without a goal.
         """
-        goal = goal_sentence(intro)
+        goal = (world or load_world()).goal(intro)
         adapted = [exchange_words(memory, goal) for memory in memories]
         self._plans = [stages for memory in adapted if (stages := _stages(memory))] or [[_Stage("", "", ())]]
         self._action_filter = action_filter
@@ -85,6 +93,7 @@ class MatcherPolicy(Policy):
         self._visited: set[str] = set()
         self._held = ""
         self._moved: set[str] = set()
+        self._played: Counter[str] = Counter()
 
     def act(self, observation: Observation, /) -> str:
         """The next command."""
@@ -93,19 +102,21 @@ class MatcherPolicy(Policy):
             self._advance()
         stage = self._stage
         if self._held and stage.command.startswith("take "):
-            puts = [c for c in commands if c.startswith("move ")]
+            puts = [c for c in commands if c.startswith(_PUTS)]
             if puts:
                 return puts[0]
         for command in commands:
             if _comparable(command) == stage.command and not self._is_moved(command):
                 return command
+        at_hand = (self._here,) if self._here else stage.kinds
         for command in commands:
-            if command == f"open {self._here}":
+            if command.startswith("open ") and command.removeprefix("open ") in at_hand:
                 return command
         return self._walk(commands)
 
     def observe(self, command: str, observation: Observation, /) -> None:
         """Note what `command`, its own or another's, brought."""
+        self._played[command] += 1
         if self._action_filter is not None:
             self._action_filter.observe(command, observation.text)
         if observation.text == NOTHING_HAPPENS:
@@ -117,7 +128,7 @@ class MatcherPolicy(Policy):
             self._texts[self._here] = observation.text
         if command.startswith("take "):
             self._held = _thing(command)
-        if command.startswith("move "):
+        if command.startswith(_PUTS):
             self._moved.add(_thing(command))
             self._held = ""
         if _comparable(command) == self._stage.command:
@@ -140,10 +151,10 @@ class MatcherPolicy(Policy):
         return command.startswith("take ") and _thing(command) in self._moved
 
     def _walk(self, commands: Sequence[str]) -> str:
-        """Go where the step may be possible."""
+        """Go where the step may be possible; in a world without places to go to, try what was tried least."""
         places = [c.removeprefix(_GO) for c in commands if c.startswith(_GO)]
         if not places:
-            return commands[0]
+            return min(commands, key=self._played.__getitem__)
         if self._visited.issuperset(places):
             self._visited = set()
         return _GO + min(places, key=lambda p: self._rank(p, Counter(map(_kind, places))))

@@ -20,8 +20,8 @@ from duomem.device.agent.constrained_decoding import PrefixCursor, log_softmax
 from duomem.device.agent.model_policy import Meter, MeteredSession
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.alfworld.env import Observation
 from duomem.device.engine.session import Session
+from duomem.device.world.env import Observation
 
 SYSTEM = (
     "You are a robot in a room of a house and have a task. You see only what lies where you stand, and can carry one "

@@ -18,13 +18,14 @@ from duomem.core.parallel import Jobs, map_processes, process_count
 from duomem.core.progress import progress
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.stats import wilson
-from duomem.core.trajectory import TRAIN_SPLIT, from_json
+from duomem.core.trajectory import DEFAULT_WORLD, TRAIN_SPLIT, from_json
 from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.agent.second_look import AFTER
 from duomem.device.alfworld.annotations import TEMPLATES, Goals, Task, told_record
-from duomem.device.alfworld.game import Game
 from duomem.device.engine.manifest import MANIFEST
+from duomem.device.world.game import Game
+from duomem.device.world.worlds import load_world, world_record
 from duomem.memory_packs.overlay import Overlay
 from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import MAX_MEMORIES
@@ -42,6 +43,7 @@ class PlayerConfig(Protocol):
     """What an evaluation is of: a compiled student (EvalConfig) or a baseline without a model (baseline_player.py).
 
     label: in progress bars. pack: the memories played with, None for none. goals: the words that tell the games' goals.
+    world: name of the games' world.
     """
 
     @property
@@ -52,6 +54,9 @@ class PlayerConfig(Protocol):
 
     @property
     def goals(self) -> Goals: ...
+
+    @property
+    def world(self) -> str: ...
 
     def record(self) -> dict[str, Any]:
         """What identifies it, by content. Raises UserError for a missing file."""
@@ -85,7 +90,8 @@ class EvalConfig:
     """What an evaluation is of.
 
     bundle: folder of a compiled student. pack: its memories, None for none. protocol: see Agent.load. play: how
-    an episode goes. goals: the words that tell the games' goals. chat_examples: see Agent.load.
+    an episode goes. goals: the words that tell the games' goals. chat_examples: see Agent.load. world: name of the
+    games' world.
     """
 
     bundle: Path
@@ -94,6 +100,7 @@ class EvalConfig:
     play: PlayConfig = PlayConfig()
     goals: Goals = TEMPLATES
     chat_examples: Path | None = None
+    world: str = DEFAULT_WORLD
 
     def __post_init__(self) -> None:
         """A link in the bundle's path is followed once, for every process that plays."""
@@ -120,6 +127,7 @@ class EvalConfig:
             **({} if play.reminder else {"reminder": False}),
             **({"second_look": AFTER} if play.second_look and self.pack and not self.chat_examples else {}),
             **({} if self.chat_examples is None else self._chat_record(self.chat_examples)),
+            **world_record(self.world),
         }
 
     def load_player(self, processes: int) -> Agent:
@@ -142,6 +150,7 @@ def load_agent(config: EvalConfig, overlay: Overlay | None = None) -> Agent:
         protocol=config.protocol,
         chat_examples=config.chat_examples,
         overlay=overlay,
+        world=load_world(config.world),
         **asdict(config.play),
     )
 
@@ -156,7 +165,8 @@ class _EvalWorker:
 
     def __call__(self) -> Callable[[Task], dict[str, Any]]:
         player = self.config.load_player(self.processes)
-        return lambda task: episode_row(player.play(task.load(), self.split))
+        load_game = load_world(self.config.world).load_game
+        return lambda task: episode_row(player.play(task.load(load_game), self.split))
 
 
 def episode_row(episode: Episode) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from duomem.core.scene import floor_plan
 from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.device.agent.agent import PROTOCOLS, Agent
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.alfworld.game import load_game
-from duomem.device.alfworld.game_files import describe_path
 from duomem.device.engine.session import Engine
 from duomem.memory_packs.pack import read_pack
 from duomem.memory_packs.retriever import Retriever
@@ -23,14 +21,15 @@ from duomem.memory_packs.retriever import Retriever
 def play_held_out(
     engine: Engine, tokenizer: PromptTokenizer, games: Sequence[Path], pack: Path | None
 ) -> dict[str, int]:
-    """Games won by each protocol, with the goals in the games' own words. pack: memories, None for none. Raises
-    UserError for a damaged game or pack.
+    """Games won by each protocol, with the goals in the games' own words. tokenizer: of their world. pack: memories,
+    None for none. Raises UserError for a damaged game or pack.
     """
-    retriever = _retriever(pack, {describe_path(game)[1] for game in games}) if pack else None
+    world = tokenizer.world
+    retriever = _retriever(pack, {world.describe(game)[1] for game in games}) if pack else None
     won: dict[str, int] = {}
     for protocol in PROTOCOLS:
         with contextlib.closing(Agent(engine, tokenizer, "held-out", protocol, retriever)) as agent:
-            won[protocol] = sum(agent.play(load_game(game), TRAIN_SPLIT).won for game in games)
+            won[protocol] = sum(agent.play(world.load_game(game), TRAIN_SPLIT).won for game in games)
     return won
 
 

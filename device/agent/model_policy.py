@@ -13,8 +13,8 @@ from duomem.device.agent.choice import Choice, likeliest
 from duomem.device.agent.free_decoding import Written
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer, Transcript
-from duomem.device.alfworld.env import Observation
 from duomem.device.engine.session import Session
+from duomem.device.world.env import Observation
 
 Decode = Callable[[Session, np.ndarray, Observation, Container[str]], Written]
 """(session, logits after its last token, observation, withheld commands) -> the command."""

@@ -11,11 +11,10 @@ from duomem.device.agent.agent import MAX_STEPS, Agent, Episode
 from duomem.device.agent.choice import Choice
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import OnStep, ignore, rollout
-from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
-from duomem.device.alfworld.game import Game
-from duomem.device.alfworld.game_files import split_of
 from duomem.device.engine.session import ContextFull
+from duomem.device.world.env import Observation
+from duomem.device.world.game import Game
+from duomem.device.world.worlds import load_world
 from duomem.memory_packs.memory import Memory
 
 PLAYER = "person"
@@ -78,16 +77,18 @@ def play_person(
     agent: Agent | None = None,
     split: str | None = None,
     max_steps: int = MAX_STEPS,
+    world: str | None = None,
     on_start: Callable[[str, Sequence[Memory]], None] = lambda intro, memories: None,
     on_step: OnStep = ignore,
     on_second_look: Callable[[Sequence[Memory]], None] = lambda memories: None,
 ) -> Episode:
     """A person plays `game` to its end, or until they stop.
 
-    agent: gives hints, and its memories are shown. The rest as in Agent.play.
+    agent: gives hints, and its memories are shown. world: as --world names it, the game's by default. The rest as in
+    Agent.play.
     """
     started = time.perf_counter()
-    env = AlfworldEnv()
+    env = load_world(world or game.world).make_env()
     observation = env.reset(game)
     shown: list[Memory] = []
     begun = False
@@ -102,5 +103,5 @@ def play_person(
         on_start(observation.text, tuple(shown))
         begun = True
         played = rollout(env, policy, observation, max_steps, on_step)
-    trajectory = played.trajectory(game, split or split_of(game.path), PLAYER)
+    trajectory = played.trajectory(game, split or game.split, PLAYER)
     return Episode(trajectory, tuple(shown), time.perf_counter() - started, played.ended, played.choices)

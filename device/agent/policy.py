@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from duomem.device.agent.choice import Choice
-from duomem.device.alfworld.env import Observation
+from duomem.device.world.env import Observation
 
 
 class Policy(Protocol):

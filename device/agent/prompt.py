@@ -5,68 +5,42 @@ Training and playing both build an episode here, segment by segment, so a KV cac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import ModelError
-from duomem.core.scene import receptacles
-from duomem.device.agent.exploration import ExplorationTracker, summary
 from duomem.device.agent.tokenizer_file import read_tokenizer, special_tokens
+from duomem.device.world.world import World
+from duomem.device.world.worlds import load_world
 
 PROMPT_VERSION = 2
 
-SYSTEM = (
-    "You solve household tasks. Reply to each > with one command: "
-    "go to, open, close, take, move, clean, heat, cool, use, examine, look, inventory.\n"
-)
 
-_GOAL = re.compile(r"Your task is to: ([^\n]*)")
-_ARRIVE = re.compile(r"^You arrive at [^.]*\. ")
-_OPENED = re.compile(r"^You open the [^.]*\. The [^.]* is open\. ")
-_HELP = re.compile(r":  +[^\n]*")
-
-
-def goal_sentence(intro: str) -> str:
-    """The goal sentence of an episode's first observation ("put a clean mug in coffeemachine.").
-
-    Raises ModelError if the text holds none.
-    """
-    match = _GOAL.search(intro)
-    if match is None:
-        raise ModelError("the game's intro holds no 'Your task is to: ...' line: not an ALFWorld game")
-    return match.group(1).strip()
-
-
-def shorten(observation: str) -> str:
-    """An observation on one line, without what the command before it already says and without the
-    explanations of `help`; every object stays in it.
-    """
-    text = " ".join(_HELP.sub(";", _OPENED.sub("", _ARRIVE.sub("", observation.strip()))).split())
-    return text.replace(", and a ", ", a ").replace(", a ", ", ").replace("you see a ", "you see ")
-
-
-def head(intro: str, memories: Sequence[str] = ()) -> str:
-    """What follows the system text: retrieved memories, then the task and the scene's receptacles."""
+def head(intro: str, memories: Sequence[str] = (), world: World | None = None) -> str:
+    """What follows the system text: retrieved memories, then the task and the scene. world: ALFWorld if None."""
+    world = world or load_world()
     lines = [f"Memory: {memory}\n" for memory in memories]
-    return "".join([*lines, f"Task: {goal_sentence(intro)}\n", f"Room: {summary(receptacles(intro))}.\n>"])
+    return "".join([*lines, f"Task: {world.goal(intro)}\n", f"{world.scene(intro)}\n>"])
 
 
 class Transcript:
     """The texts of one episode in order: `head`, then alternately an action and `turn` of what it brought."""
 
-    def __init__(self, intro: str, memories: Sequence[str] = (), reminder: bool = True) -> None:
-        """reminder: whether `turn` names the places not looked into yet; training always does."""
-        self.head = head(intro, memories)
-        self._exploration = ExplorationTracker(intro) if reminder else None
+    def __init__(
+        self, intro: str, memories: Sequence[str] = (), reminder: bool = True, world: World | None = None
+    ) -> None:
+        """reminder: whether `turn` says what the world reminds of, as ALFWorld does of the places not looked into yet;
+        training always does. world: ALFWorld if None.
+        """
+        self._world = world or load_world()
+        self.head = head(intro, memories, self._world)
+        self._reminder = self._world.reminder(intro) if reminder else None
 
     def turn(self, command: str, observation: str) -> str:
-        """The text between an action and the next one. An observation that says nothing new is followed by the
-        places not looked into yet: a small student loses count of them.
-        """
-        left = "" if self._exploration is None else self._exploration.observe(command, observation)
-        return f"{f'{shorten(observation)} {left}'.strip()}\n>"
+        """The text between an action and the next one: what the action brought, and the world's reminder."""
+        left = "" if self._reminder is None else self._reminder.observe(command, observation)
+        return f"{f'{self._world.shorten(observation)} {left}'.strip()}\n>"
 
 
 def action(command: str) -> str:
@@ -86,14 +60,15 @@ class PromptTokenizer:
     """Turns the pieces above into token ids with a student's own tokenizer.
 
     Every piece is encoded on its own and without special tokens, in training and in playing alike; there is no chat
-    template. Before the first one stands what the tokenizer itself begins a text with. special_tokens: ids by name.
-    start: ids of what a text begins with, none for most tokenizers.
+    template. Before the first one stands what the tokenizer itself begins a text with. world: whose texts they are.
+    special_tokens: ids by name. start: ids of what a text begins with, none for most tokenizers.
     """
 
-    def __init__(self, path: Path, vocab_size: int | None = None) -> None:
-        """`path`: a tokenizer.json, or the folder that holds one. vocab_size: of the model that reads the ids. Raises
-        what read_tokenizer raises.
+    def __init__(self, path: Path, vocab_size: int | None = None, world: World | None = None) -> None:
+        """`path`: a tokenizer.json, or the folder that holds one. vocab_size: of the model that reads the ids. world:
+        ALFWorld if None. Raises what read_tokenizer raises.
         """
+        self.world = world or load_world()
         self._tokenizer = read_tokenizer(path, vocab_size)
         self.special_tokens = special_tokens(self._tokenizer)
         newline, text = self.encode("\n"), list(self._tokenizer.encode("\n").ids)
@@ -117,11 +92,11 @@ class PromptTokenizer:
         """The fixed first tokens of every episode, a BOS among them if this tokenizer begins texts with one (Gemma's,
         Llama 3's); an engine prefills them once and forks.
         """
-        return [*self.start, *self.encode(SYSTEM)]
+        return [*self.start, *self.encode(self.world.system)]
 
     def head(self, intro: str, memories: Sequence[str] = ()) -> list[int]:
         """Token ids of `head`."""
-        return self.encode(head(intro, memories))
+        return self.encode(head(intro, memories, self.world))
 
     def action(self, command: str) -> list[int]:
         """Token ids of `action`."""
@@ -139,7 +114,7 @@ class PromptTokenizer:
         steps: (command, observation after it). noise_steps: numbers (from 0) of those that are no target: noise, or
         another's.
         """
-        transcript = Transcript(intro, memories)
+        transcript = Transcript(intro, memories, world=self.world)
         segments = [Segment(tuple(self.system() + self.encode(transcript.head)), False)]
         for i, (command, observation) in enumerate(steps):
             segments.append(Segment(tuple(self.action(command)), i not in noise_steps))

@@ -12,9 +12,9 @@ from duomem.core.chat.faults import NoAnswer
 from duomem.core.trajectory import Step, Trajectory, Usage
 from duomem.device.agent.choice import Choice
 from duomem.device.agent.policy import AsyncPolicy, Policy
-from duomem.device.alfworld.env import Env, Observation
-from duomem.device.alfworld.game import Game
 from duomem.device.engine.session import ContextFull
+from duomem.device.world.env import Env, Observation
+from duomem.device.world.game import Game
 
 OnStep = Callable[[str, Observation, Choice | None], None]
 """Called after every step with the command, what it brought and why it was played, if the policy can tell."""
@@ -41,13 +41,14 @@ class Rollout:
         """The episode as written to files. player: who played and its revision; seed: of its random draws; usage: what
         it cost, None where that is not counted.
         """
+        task_type, object_type, target_type = game.triple
         return Trajectory(
             game=game.digest,
-            group=game.path.parent.parent.name,
+            group=game.group,
             split=split,
-            task_type=game.task_type,
-            object_type=game.goal.object_type,
-            target_type=game.goal.target_type,
+            task_type=task_type,
+            object_type=object_type,
+            target_type=target_type,
             goal=game.task,
             goal_source=game.goal_source,
             template_goal=game.template,
@@ -58,6 +59,7 @@ class Rollout:
             player=player,
             seed=seed,
             usage=usage,
+            world=game.world,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from duomem.device.agent.policy import Policy
-from duomem.device.alfworld.env import Observation
+from duomem.device.world.env import Observation
 
 AFTER = 20
 """Steps before it. Of the episodes that a student wins, 97 % on held-out floor plans of train are won sooner."""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 from duomem.core.episode_words import NOTHING_HAPPENS
 from duomem.core.reading import digest_of
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
 from duomem.device.alfworld.goal import Atom
 from duomem.device.alfworld.stage import join
+from duomem.device.world.env import Observation
 
 _INTRO = "-= Welcome to TextWorld, ALFRED! =-"
 _NOTHING: frozenset[str] = frozenset()

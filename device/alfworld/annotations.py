@@ -5,14 +5,15 @@ The sentences are ALFRED's; they are read where they lie. The file is untrusted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from duomem.core.episode_words import TEMPLATE
 from duomem.core.errors import GameError
 from duomem.core.reading import digest_of, open_regular, parse_json
-from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.game import load_game
 
 ANNOTATIONS_FILE = "traj_data.json"
 GOALS = (TEMPLATE, "human")
@@ -20,6 +21,7 @@ GOALS = (TEMPLATE, "human")
 _MAX_BYTES = 8 << 20  # ALFRED's largest has some 300 kB
 _MAX_ANNOTATIONS = 100
 _MAX_LETTERS = 500
+AnyGame = TypeVar("AnyGame", bound=Any)
 
 
 def read_annotations(game: Path | str) -> tuple[str, ...]:
@@ -69,8 +71,10 @@ class Task:
     path: Path
     annotation: int | None = None
 
-    def load(self) -> Game:
-        """The game, told so. Raises GameError as load_game and read_annotations do, or for an annotation it lacks."""
+    def load(self, load_game: Callable[[Path], Any] = load_game) -> Any:
+        """The game, told so. load_game: the world's, ALFWorld's by default. Raises GameError as load_game and
+        read_annotations do, or for an annotation it lacks.
+        """
         game, sentence = load_game(self.path), self.sentence()
         return game if sentence is None else tell(game, sentence, self.goal_source)
 
@@ -123,8 +127,9 @@ def told_record(goals: Goals, tasks: Sequence[Task]) -> dict[str, str]:
     return {"goals": str(goals), "sentences": digest_of([task.sentence() for task in tasks])}
 
 
-def tell(game: Game, sentence: str, source: str = "own") -> Game:
-    """The same game with its goal told as `sentence`; what wins it is as before. source: see Trajectory.goal_source.
+def tell(game: AnyGame, sentence: str, source: str = "own") -> AnyGame:
+    """The same game, of this or another world, with its goal told as `sentence`; what wins it is as before. source: see
+    Trajectory.goal_source.
 
     Raises GameError if the sentence is no line.
     """

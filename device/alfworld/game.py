@@ -12,9 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.core.errors import GameError
 from duomem.core.reading import open_regular, parse_json, sha256_bytes
 from duomem.device.alfworld.dialect import DIALECTS, DialectError, read_dialect, translate
+from duomem.device.alfworld.game_files import split_of
 from duomem.device.alfworld.goal import Atom, PddlGoal, parse_goal
 from duomem.device.alfworld.names import display_names
 from duomem.device.alfworld.pddl import Expression, PddlError, parse_pddl, parse_typed_list
@@ -85,6 +87,26 @@ class Game:
     def task_type(self) -> str:
         """The task type, one of goal.TASK_TYPES."""
         return self.goal.task_type
+
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """What the goal is: (task type, object type, target type)."""
+        return self.goal.triple
+
+    @property
+    def group(self) -> str:
+        """The task-and-scene folder it lies in."""
+        return self.path.parent.parent.name
+
+    @property
+    def split(self) -> str:
+        """The split whose folder it lies in, see split_of."""
+        return split_of(self.path)
+
+    @property
+    def world(self) -> str:
+        """The name of its world."""
+        return DEFAULT_WORLD
 
     @cached_property
     def start(self) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from duomem.core.files import is_sha256
-from duomem.device.alfworld.env import Observation
 from duomem.device.serve.api_error import wrong
 from duomem.device.serve.body import Fields
+from duomem.device.world.env import Observation
 
 _LONGEST_ID = 64
 _LONGEST_GOAL = 500

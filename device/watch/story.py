@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from duomem.core.errors import ModelError
 from duomem.core.trajectory import NOTHING_HAPPENS
 from duomem.device.agent.choice import Choice
-from duomem.device.agent.prompt import goal_sentence
 from duomem.device.watch.memory_progress import MemoryProgress
 from duomem.device.watch.seen import Seen
+from duomem.device.world.worlds import load_world
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Story:
     def start(self, intro: str, memories: Sequence[str] = ()) -> None:
         """The episode begins. memories: texts of those shown."""
         try:
-            goal = goal_sentence(intro)
+            goal = load_world().goal(intro)
         except ModelError:
             goal = ""
         shown = tuple(map(MemoryProgress.of, memories))

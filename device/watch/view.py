@@ -21,10 +21,10 @@ from duomem.core.errors import printable
 from duomem.device.agent.agent import Episode
 from duomem.device.agent.choice import Choice
 from duomem.device.agent.person import Hint
-from duomem.device.alfworld.env import Observation
 from duomem.device.watch.frame import draw
 from duomem.device.watch.numbered import in_order
 from duomem.device.watch.story import Story
+from duomem.device.world.env import Observation
 from duomem.memory_packs.memory import Memory
 
 DELAY = 0.6

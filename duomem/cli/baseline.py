@@ -57,7 +57,7 @@ def random_command(
     """Play admissible commands drawn at random, each equally likely."""
     from duomem.device.agent.baseline_player import RandomConfig
 
-    config = RandomConfig(seed, max_steps, action_filter, games.goals)
+    config = RandomConfig(seed, max_steps, action_filter, games.goals, games.world)
     _play(config, "random", action_filter, games, max_steps, jobs, out, as_json)
 
 
@@ -78,7 +78,7 @@ def matcher_command(
     """Follow the steps of the memories found for each goal, by comparing strings."""
     from duomem.device.agent.baseline_player import MatcherConfig
 
-    config = MatcherConfig(pack, k, max_steps, action_filter, games.goals)
+    config = MatcherConfig(pack, k, max_steps, action_filter, games.goals, games.world)
     _play(config, f"matcher, at most {k} memories of {pack}", action_filter, games, max_steps, jobs, out, as_json)
 
 

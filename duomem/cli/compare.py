@@ -142,6 +142,7 @@ def compare(
         play,
         games.goals,
         rows,
+        games.world,
     )
     chosen, processes = games.files(), cores_unless(jobs, ray)
     planned = plan(grid, chosen, games.split, out / "episodes")

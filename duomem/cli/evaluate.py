@@ -68,7 +68,7 @@ def evaluate(
         raise click.UsageError("--prompt chat and --examples FILE go together: give both or neither.")
     if examples and student.protocol != "constrained":
         raise click.UsageError("--prompt chat: its commands are chosen among the admissible: leave out --protocol.")
-    student = replace(student, goals=games.goals, chat_examples=examples)
+    student = replace(student, goals=games.goals, chat_examples=examples, world=games.world)
     memories = f"at most {student.play.k} memories of {student.pack}" if student.pack else "no memory"
     asked = ", asked as a chat model" if examples else ""
     rules = f"{student.protocol}{asked}, {memories}, {student.play.max_steps} steps"

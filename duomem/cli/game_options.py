@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,19 @@ import click
 
 from duomem.cli.options import Command, one_value
 from duomem.cli.values import ANNOTATION, COUNT
+from duomem.core.trajectory import DEFAULT_WORLD
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
+from duomem.device.world.worlds import WORLDS, load_world
 
 if TYPE_CHECKING:
     from duomem.device.alfworld.annotations import Goals
-    from duomem.device.alfworld.game import Game
+    from duomem.device.world.game import Game
 
 
 @dataclass(frozen=True)
 class GameChoice:
-    """The games a command is for: those in `root` (see resolve_root) that the other fields leave."""
+    """The games a command is for: those of `world` in `root` (see World.resolve_root) that the other fields leave."""
 
     root: Path | None
     split: str
@@ -31,6 +33,7 @@ class GameChoice:
     limit: int | None = None
     kind: str = "template"
     annotation: int | None = 0
+    world: str = DEFAULT_WORLD
 
     @property
     def goals(self) -> Goals:
@@ -39,31 +42,74 @@ class GameChoice:
 
         if self.kind != "human" and self.annotation != 0:
             raise click.UsageError("--annotation: only people's sentences are numbered: give --goals human too.")
+        if self.kind == "human" and self.world != DEFAULT_WORLD:
+            raise click.UsageError(f"--goals human: the games of {self.world} have no people's words: leave it out.")
         return Goals(self.kind, self.annotation)
+
+    def load(self, game: Path) -> Game:
+        """The game in a file, told in the words of --goals. Raises GameError."""
+        (task,) = self.goals.tasks([game])
+        return task.load(load_world(self.world).load_game)
 
     def files(self) -> list[Path]:
         """Their game files; with a limit, that many of a fixed shuffle. Raises GameError if there are none."""
         from duomem.core.errors import GameError
         from duomem.core.files import digest_of
-        from duomem.device.alfworld.game_files import describe_path, find_games, resolve_root
 
-        root = resolve_root(self.root)
-        found = find_games(root, self.split)
+        world = load_world(self.world)
+        root = world.resolve_root(self.root)
+        found = world.find_games(root, self.split)
         if self.task_types:
-            found = [game for game in found if describe_path(game)[0] in self.task_types]
+            found = [game for game in found if world.describe(game)[0] in self.task_types]
         if self.scenes:
-            if unknown := sorted(set(self.scenes) - {describe_path(game)[1] for game in found}):
+            if unknown := sorted(set(self.scenes) - {world.describe(game)[1] for game in found}):
                 raise GameError(
                     f"--scene {unknown[0]}: no {self.split} game of these is in this floor plan: give the "
                     "number a game's folder ends in"
                 )
-            found = [game for game in found if describe_path(game)[1] in self.scenes]
+            found = [game for game in found if world.describe(game)[1] in self.scenes]
         if not found:
             raise GameError(f"{root}: no such {self.split} games: see what is there with `duomem games list`")
         if self.limit is None or self.limit >= len(found):
             return found
         shuffled = sorted(found, key=lambda f: digest_of(f"{f.parent.parent.name}/{f.parent.name}"))
         return sorted(shuffled[: self.limit])
+
+
+class OfWorld(click.Choice[str]):
+    """One of the splits or task types of the world that --world names; `field`: which of these it is."""
+
+    def __init__(self, choices: Sequence[str], field: str) -> None:
+        """choices: those of the default world."""
+        super().__init__(choices)
+        self._field = field
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        world = DEFAULT_WORLD if ctx is None else ctx.params.get("world", DEFAULT_WORLD)
+        if world == DEFAULT_WORLD or ctx is None or param is None:
+            return super().convert(value, param, ctx)
+        known = getattr(load_world(world), self._field)
+        is_default = ctx.get_parameter_source(str(param.name)) == click.core.ParameterSource.DEFAULT
+        if value not in known and is_default:
+            return known[-1]
+        return click.Choice(known).convert(value, param, ctx)
+
+
+def _check_world(ctx: click.Context, param: click.Parameter, name: str) -> str:
+    if name != DEFAULT_WORLD:
+        load_world(name)
+    return name
+
+
+world_option = click.option(
+    "--world",
+    default=DEFAULT_WORLD,
+    metavar="NAME",
+    is_eager=True,
+    callback=_check_world,
+    help=f"What is played: {', '.join(WORLDS)}, or a world of your own as MODULE:NAME, see docs/your-own-world.md.",
+)
+"""Eager: what it names says which splits and task types there are."""
 
 
 game_option = click.option(
@@ -90,8 +136,8 @@ def one_game(games: GameChoice, game: str, goal: str | None) -> Game:
         raise click.UsageError("--goal: these are your own words: leave out --goals human.")
     if games.annotation is None:
         raise click.UsageError("--annotation all: one game is played once: give a number from 0 on.")
-    (task,) = games.goals.tasks([_find(game, games)])
-    return task.load() if goal is None else tell(task.load(), goal)
+    chosen = games.load(_find(game, games))
+    return chosen if goal is None else tell(chosen, goal)
 
 
 def _find(game: str, games: GameChoice) -> Path:
@@ -123,7 +169,8 @@ def games_options(split: str, sample: bool = True) -> Callable[[Command], Comman
     """--games, --split (`split` by default) and, for a `sample`, --task-type, --scene and --limit: one GameChoice."""
     options = [
         games_folder_option("Folder with games."),
-        click.option("--split", type=click.Choice(SPLITS), default=split, help="Which of the games."),
+        world_option,
+        click.option("--split", type=OfWorld(SPLITS, "splits"), default=split, help="Which of the games."),
         click.option(
             "--goals",
             "kind",
@@ -145,7 +192,7 @@ def games_options(split: str, sample: bool = True) -> Callable[[Command], Comman
             click.option(
                 "--task-type",
                 "task_types",
-                type=click.Choice(TASK_TYPES),
+                type=OfWorld(TASK_TYPES, "task_types"),
                 metavar="NAME",
                 multiple=True,
                 show_default="all",

@@ -14,6 +14,7 @@ from duomem.cli.values import OutputFolder
 from duomem.device.alfworld.game_files import DEFAULT_ROOT
 
 _NUMBER = click.IntRange(0, 1_000_000)
+_TWC = click.IntRange(0, 1000)
 
 
 @click.group(cls=CommandGroup)
@@ -70,3 +71,20 @@ def generate_command(out: Path, seed: int, train: int, seen: int, unseen: int) -
         print(f"{out}: made {new} games, {total} in all")
     else:
         print(f"{out}: all {total} games are there, nothing to do")
+
+
+@games.command("twc")
+@click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Folder to write.")
+@click.option("--train", type=_TWC, default=600, metavar="N", help="Number of train games.")
+@click.option("--dev", type=_TWC, default=100, metavar="N", help="Number of dev games: things that train has not.")
+@click.option("--test", type=_TWC, default=200, metavar="N", help="Number of test games: things of their own.")
+def twc_command(out: Path, train: int, dev: int, test: int) -> None:
+    """Write games of TextWorld Commonsense, for --world twc, offline.
+
+    One, two or three things lie about in a room. The same numbers give the same games. Needs the extra twc.
+    """
+    from duomem.device.twc.games import write_games
+
+    counts = {"train": train, "dev": dev, "test": test}
+    new = write_games(out, counts)
+    print(f"{out}: made {new} games, {sum(counts.values())} in all")

@@ -73,6 +73,14 @@ ray_option = click.option(
 )
 
 
+own_world_option = click.option(
+    "--world",
+    metavar="MODULE:NAME",
+    show_default="the one of duomem's that they name",
+    help="World of your own that the trajectories were played in.",
+)
+
+
 def expect_option(of: str, name: str = "--expect") -> Callable[[Any], Any]:
     """--expect, or `name`: the SHA-256 of the file that `of` says, to be checked before anything else."""
     return click.option(
@@ -207,6 +215,7 @@ class ModelChoice:
     context: int | None
     calibrate: Path | None
     calibrate_pack: Path | None
+    world: str | None
 
     def calibration(self) -> Calibration | None:
         """The episodes to calibrate on, None without --calibrate. Raises UserError; first for a wrong model."""
@@ -217,18 +226,24 @@ class ModelChoice:
         check_inputs(self.folder, self.scheme, self.context, None)
         if self.calibrate is None:
             return None
-        return Calibration(*sample_episodes(self.calibrate, self.calibrate_pack, self.folder))
+        return Calibration(*sample_episodes(self.calibrate, self.calibrate_pack, self.folder, self.world))
 
 
 def model_options(command: Command) -> Command:
-    """MODEL_DIR, --quant, --out, --context, --calibrate and --calibrate-pack: one ModelChoice, `model`."""
+    """MODEL_DIR, --quant, --out, --context, --calibrate, --calibrate-pack and --world: one ModelChoice, `model`."""
 
     def choice(
-        model_dir: Path, quant: str, out: Path, context: int | None, calibrate: Path | None, calibrate_pack: Path | None
+        model_dir: Path,
+        quant: str,
+        out: Path,
+        context: int | None,
+        calibrate: Path | None,
+        calibrate_pack: Path | None,
+        world: str | None,
     ) -> ModelChoice:
         if calibrate_pack is not None and calibrate is None:
             raise click.UsageError("--calibrate-pack: the memories of which episodes? Give --calibrate FILE too.")
-        return ModelChoice(model_dir, quant, out, context, calibrate, calibrate_pack)
+        return ModelChoice(model_dir, quant, out, context, calibrate, calibrate_pack, world)
 
     options = [
         click.argument("model_dir", type=ModelFolder()),
@@ -257,6 +272,7 @@ def model_options(command: Command) -> Command:
             show_default="no memories",
             help="Memory pack that half of these episodes are shown a memory of.",
         ),
+        own_world_option,
     ]
     return one_value("model", options, choice)(command)
 

@@ -5,6 +5,7 @@ Runs on the device: no torch.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def play(
     chosen = one_game(games, game, goal)
     if student.pack is not None:
         read_pack(student.pack)
-    agent = load_agent(student, _overlay(student.pack, learn, overlay))
+    agent = load_agent(replace(student, world=games.world), _overlay(student.pack, learn, overlay))
     with open_view(str(student.bundle.name), student.play.max_steps, watch) as view:
         episode = agent.play(
             chosen,

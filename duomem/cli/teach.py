@@ -13,7 +13,7 @@ from duomem.cli.game_options import GameChoice, games_options
 from duomem.cli.options import PACK, TRAJECTORIES, cores_unless, jobs_option, ray_option
 from duomem.cli.teacher_options import TeacherChoice, check_given, teacher_options
 from duomem.cli.values import COUNT, SHARE, BundleFolder, OutputFile
-from duomem.core.trajectory import TEMPLATE, TRAIN_SPLIT
+from duomem.core.trajectory import DEFAULT_WORLD, TEMPLATE, TRAIN_SPLIT
 
 
 @click.command(short_help="Write a teacher's trajectories.")
@@ -88,6 +88,20 @@ def teach(
     from trajectories of the train split only.
     """
     check_given(teacher)
+    if games.world != DEFAULT_WORLD:
+        if teacher.source != "expert" or relabel or synthetic or student or misread_rate or no_priors or ray:
+            raise click.UsageError(
+                f"--world {games.world}: its own expert plays: leave out --teacher, --student, --synthetic, --relabel, "
+                "--misread-rate, --no-priors and --ray."
+            )
+        from duomem.train.teachers.own_expert import teach_own_expert
+
+        chosen = games.files()
+        counts = teach_own_expert(
+            games.world, chosen, games.split, out, cores_unless(jobs), max_steps, noise_rate, seed
+        )
+        _print_counts(out, counts, f"{games.split} games")
+        return
     if teacher.source != "expert":
         _teach_llm(games, teacher, max_steps, seed, out)
         return
@@ -142,7 +156,10 @@ def teach(
             games.goals,
             misread_rate,
         )
-    what = f"{games.split} games" if not synthetic else "episodes of synthetic tasks"
+    _print_counts(out, counts, f"{games.split} games" if not synthetic else "episodes of synthetic tasks")
+
+
+def _print_counts(out: Path, counts: dict[str, int], what: str) -> None:
     print(
         f"{out}: {counts['games']} {what}, {counts['won']} won "
         f"({counts['won'] / counts['games']:.1%}), {counts['steps'] / counts['games']:.1f} steps a game"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from duomem.cli.options import PACK, TRAJECTORIES
+from duomem.cli.options import PACK, TRAJECTORIES, own_world_option
 from duomem.cli.student import config_option
 from duomem.cli.values import COUNT, AdapterFolder, OutputFolder
 
@@ -69,6 +69,7 @@ def _override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default="the config's",
     help="Whose words to learn from: episodes told in the games' own, in people's, or all.",
 )
+@own_world_option
 @_override_options
 @click.option("--threads", type=COUNT, metavar="N", show_default="one per core", help="CPU threads of each process.")
 @click.option("--out", type=OutputFolder(), required=True, metavar="DIR", help="Adapter folder to write.")
@@ -77,6 +78,7 @@ def train(
     trajectories: tuple[Path, ...],
     packs: tuple[Path, ...],
     start: Path | None,
+    world: str | None,
     threads: int | None,
     out: Path,
     **overrides: float | str | None,
@@ -97,7 +99,7 @@ def train(
         config = replace(config, **changes)
     except ConfigError as e:
         raise click.UsageError(str(e)) from None
-    record = train_student(config, trajectories, packs, out, start=start, threads=threads)
+    record = train_student(config, trajectories, packs, out, start=start, threads=threads, world=world)
     if os.environ.get("RANK", "0") != "0":  # of several processes under `accelerate launch` the first one tells
         return
     print(

@@ -78,13 +78,13 @@ def watch(
     agent = None
     if bundle is not None and (hint or not human):
         check_context(bundle, play.context_length)
-        agent = load_agent(EvalConfig(bundle, pack, protocol, play))
+        agent = load_agent(EvalConfig(bundle, pack, protocol, play, world=games.world))
     name = PLAYER if human or bundle is None else f"{bundle.name}, {protocol}"
     through = f"through the student ({protocol})" if agent is not None else ""
     with open_view(name, play.max_steps, delay=delay, asks=human) as view:
         callbacks = {"on_start": view.on_start, "on_step": view.on_step, "on_second_look": view.on_second_look}
         if agent is None or human:
-            episode = play_person(chosen, view.ask, agent, games.split, play.max_steps, **callbacks)
+            episode = play_person(chosen, view.ask, agent, games.split, play.max_steps, games.world, **callbacks)
         else:
             episode = agent.play(chosen, games.split, **callbacks)
         episode = view.end(episode, through)

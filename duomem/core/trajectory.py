@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from duomem.core.episode_words import DEFAULT_WORLD, TEMPLATE
 from duomem.core.episode_words import NOTHING_HAPPENS as NOTHING_HAPPENS
-from duomem.core.episode_words import TEMPLATE
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import read_jsonl
 
@@ -83,7 +83,7 @@ class Trajectory:
     goal: the sentence that was told; goal_source: whose it is ("template", "human:N" or "own"); template_goal: the
     game's own sentence;
     player: who played and its revision ("expert/1", "student:NAME", "llm:MODEL"); last: the observation after the
-    last action; usage: what it cost, where that was counted.
+    last action; usage: what it cost, where that was counted; world: what it was played in.
     """
 
     game: str
@@ -102,6 +102,7 @@ class Trajectory:
     player: str
     seed: int
     usage: Usage | None = None
+    world: str = DEFAULT_WORLD
 
     @property
     def task_id(self) -> str:
@@ -122,6 +123,8 @@ class Trajectory:
         """Plain lists and objects, equal to what the file reads back as. What is not there is left out."""
         row = {"schema": SCHEMA, **vars(self), "steps": [_step_json(step) for step in self.steps]}
         usage = row.pop("usage")
+        if self.world == DEFAULT_WORLD:
+            del row["world"]
         return row if usage is None else row | {"usage": asdict(usage)}
 
 
@@ -173,8 +176,11 @@ def from_json(row: dict[str, Any], where: str) -> Trajectory:
             raise TrajectoryError(f"{where}: field steps holds a malformed step: make the trajectories again")
         marks = step.get("is_noise", False), step.get("thought", "")
         steps.append(Step(step["observation"], tuple(step["admissible"]), step["action"], *marks))
+    world = row.get("world", DEFAULT_WORLD)
+    if not isinstance(world, str):
+        raise TrajectoryError(f"{where}: field world is not a str: make the trajectories again")
     told = {field: row[field] for field in _TYPES if field != "steps"}
-    return Trajectory(**told, steps=tuple(steps), usage=_usage(row.get("usage"), where))
+    return Trajectory(**told, steps=tuple(steps), usage=_usage(row.get("usage"), where), world=world)
 
 
 def _usage(row: Any, where: str) -> Usage | None:

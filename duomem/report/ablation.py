@@ -12,7 +12,7 @@ from pathlib import Path
 from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
 from duomem.core.parallel import Jobs
-from duomem.core.trajectory import read_trajectories, task_id
+from duomem.core.trajectory import DEFAULT_WORLD, read_trajectories, task_id
 from duomem.device.agent.baseline_player import MatcherConfig, RandomConfig
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, PlayerConfig, episode_file, evaluate
 from duomem.device.alfworld.annotations import TEMPLATES, Goals
@@ -40,7 +40,7 @@ class Student:
 class AblationGrid:
     """base, lora: the students of each kind, LoRA ones one a training seed; taught: what the LoRA learnt from, a
     key of TAUGHT. pack: the teacher's memories; teacher: a teacher's own episodes on these games.
-    rows: other episodes on these games, by the name of their row.
+    rows: other episodes on these games, by the name of their row. world: name of the games' world.
     """
 
     base: tuple[Student, ...]
@@ -52,6 +52,7 @@ class AblationGrid:
     play: PlayConfig
     goals: Goals = TEMPLATES
     rows: tuple[tuple[str, Path], ...] = ()
+    world: str = DEFAULT_WORLD
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,12 @@ def _plan_condition(
     # An empty pack plays as none does: the same episodes count.
     configs = tuple(
         EvalConfig(
-            student.bundle, file if pack is not None and pack.memories else None, protocol, grid.play, grid.goals
+            student.bundle,
+            file if pack is not None and pack.memories else None,
+            protocol,
+            grid.play,
+            grid.goals,
+            world=grid.world,
         )
         for (student, file), pack in zip(playing, read, strict=True)
     )
@@ -136,14 +142,20 @@ def _plan_condition(
 
 def _plan_baselines(grid: AblationGrid, games: Sequence[Path], split: str, folder: Path) -> list[PlannedCondition]:
     """What plays without a model, by the students' rules: the same episodes for every protocol."""
-    steps, goals = grid.play.max_steps, grid.goals
+    steps, goals, world = grid.play.max_steps, grid.goals, grid.world
     rows: list[tuple[str, str, PlayerConfig]] = [
-        ("random", "nothing", RandomConfig(max_steps=steps, goals=goals)),
-        ("random, action filter", "nothing", RandomConfig(max_steps=steps, action_filter=True, goals=goals)),
+        ("random", "nothing", RandomConfig(max_steps=steps, goals=goals, world=world)),
+        (
+            "random, action filter",
+            "nothing",
+            RandomConfig(max_steps=steps, action_filter=True, goals=goals, world=world),
+        ),
     ]
     if grid.pack is not None:
         taught = f"memory: {_writers([read_pack(grid.pack)])}"
-        rows.append((f"matcher, {TEACHER}", taught, MatcherConfig(grid.pack, grid.play.k, steps, goals=goals)))
+        rows.append(
+            (f"matcher, {TEACHER}", taught, MatcherConfig(grid.pack, grid.play.k, steps, goals=goals, world=world))
+        )
     return [
         PlannedCondition(Condition(name, taught, (episode_file(folder, config, games, split),)), (config,))
         for name, taught, config in rows

@@ -35,7 +35,7 @@ def test_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> Non
 def test_all_commands_are_there() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
         "",
-        *("games", "games list", "games generate", "teach", "trajectories", "trajectories report"),
+        *("games", "games list", "games generate", "games twc", "teach", "trajectories", "trajectories report"),
         *("trajectories export", "trajectories import", "serve"),
         *("pack", "pack build", "pack show", "pack recall", "pack diff", "pack merge", "pack card"),
         *("pack export", "pack import", "pack export-overlay", "pack page"),

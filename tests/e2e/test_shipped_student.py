@@ -10,9 +10,9 @@ import pytest
 
 from duomem.device.agent.evaluate import EvalConfig, evaluate, summarize
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 
 pytest.importorskip("torch", reason="pip install duomem[train,compile]")
 pytest.importorskip("peft", reason="pip install duomem[train]")

@@ -15,9 +15,9 @@ from duomem.device.agent.agent import Agent
 from duomem.device.agent.evaluate import EvalConfig
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.prompt import PromptTokenizer
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 from duomem.train.dataset import EpisodeDataset
 from duomem.train.memory_sampler import MemorySampler
 from duomem.train.teachers.dagger import Dagger

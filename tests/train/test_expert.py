@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.device.agent.prompt import goal_sentence
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import SPLITS, find_games
+from duomem.device.alfworld.world import ALFWORLD
+from duomem.device.world.env import Observation
 from duomem.train.teachers import teach as teach_module
 from duomem.train.teachers.expert import Expert
 from duomem.train.teachers.goal_spec import parse_goal
@@ -74,7 +74,7 @@ def test_sees_observations_only(
     class Spied(Expert):
         def __init__(self, *arguments: Any) -> None:
             intro, known, goal = arguments
-            assert type(intro) is str and known == priors and goal == parse_goal(goal_sentence(intro))
+            assert type(intro) is str and known == priors and goal == parse_goal(ALFWORLD.goal(intro))
             told.append(intro)
             super().__init__(*arguments)
             experts.append(self)

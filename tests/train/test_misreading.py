@@ -14,9 +14,9 @@ from duomem.core.trajectory import Trajectory
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import tell
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 from duomem.memory_packs.lexicon import Utterance
 from duomem.train.lexicon_folds import LexiconFolds
 from duomem.train.teachers.expert import Expert

@@ -7,9 +7,9 @@ from pathlib import Path
 from duomem.core.trajectory import Step, Trajectory
 from duomem.device.agent.policy import Policy
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 from duomem.memory_packs.memory_format import write_memory
 from duomem.train.teachers.noise import NoiseInjection
 from duomem.train.teachers.priors import combine, count_places

@@ -16,8 +16,8 @@ from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import read_annotations, tell
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
+from duomem.device.world.env import Observation
 from duomem.train.teachers.llm.reply import read_reply
 
 _GOAL = re.compile(r"Your task is to:[^\S\n]*(.+)")

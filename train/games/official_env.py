@@ -18,8 +18,8 @@ from typing import Any
 from duomem.core.errors import GameError
 from duomem.core.files import digest_of, read_json
 from duomem.core.trajectory import TEMPLATE
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
+from duomem.device.world.env import Observation
 
 _MARKUP = re.compile(r'["#{}\[\]|\\;<>]')
 """What means something to TextWorld's grammar, or ends a sentence in it."""

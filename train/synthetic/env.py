@@ -10,8 +10,8 @@ import re
 
 from duomem.core.files import digest_of
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
+from duomem.device.world.env import Observation
 from duomem.train.synthetic.task import SyntheticTask
 from duomem.train.teachers.expert import items_in, kind
 

@@ -17,8 +17,8 @@ from duomem.core.scene import floor_plan
 from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import Rollout, rollout
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
+from duomem.device.world.env import Observation
 from duomem.train.synthetic.env import SyntheticEnv
 from duomem.train.synthetic.task import TASK_TYPE, Scene, SyntheticTask, TaskTemplate, make_template, scene_of
 from duomem.train.teachers.expert import REVISION, Expert, Priors

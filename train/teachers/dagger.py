@@ -9,8 +9,8 @@ import random
 
 from duomem.core.trajectory import NOTHING_HAPPENS
 from duomem.device.agent.policy import Policy
-from duomem.device.alfworld.env import Observation
 from duomem.device.engine.session import ContextFull
+from duomem.device.world.env import Observation
 
 _TAKE_OVER = 0.06
 """Chance at each step that the teacher takes over, for the rest of the episode."""

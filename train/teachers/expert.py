@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from duomem.core.scene import receptacles
 from duomem.device.agent.policy import Policy
-from duomem.device.agent.prompt import goal_sentence
-from duomem.device.alfworld.env import Observation
+from duomem.device.alfworld.world import ALFWORLD
+from duomem.device.world.env import Observation
 from duomem.train.teachers.goal_spec import TREATMENTS, GoalSpec, parse_goal
 
 REVISION = 2
@@ -48,7 +48,7 @@ class Expert(Policy):
         """intro: the first observation's text. goal: what it asks for, read from it if not given. Raises TrainError
         if it cannot be read.
         """
-        self.goal = goal or parse_goal(goal_sentence(intro))
+        self.goal = goal or parse_goal(ALFWORLD.goal(intro))
         self._priors = priors
         self._receptacles = receptacles(intro)
         self._contents: dict[str, list[str]] = {}

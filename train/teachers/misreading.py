@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from duomem.core.scene import kinds_of, receptacles
 from duomem.device.agent.policy import Policy
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game
+from duomem.device.world.env import Observation
 from duomem.train.lexicon_folds import LexiconFolds
 from duomem.train.teachers.expert import Expert, kind
 from duomem.train.teachers.goal_spec import GoalSpec, goal_of

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from duomem.core.scene import receptacles
 from duomem.device.agent.policy import Policy
-from duomem.device.alfworld.env import Observation
+from duomem.device.world.env import Observation
 from duomem.train.teachers.expert import kind
 
 _MISSING = 0.4

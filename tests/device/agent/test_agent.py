@@ -21,9 +21,9 @@ from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.agent.recall import recall
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.annotations import tell
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import write_memory

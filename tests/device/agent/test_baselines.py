@@ -11,9 +11,9 @@ from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.baselines import MatcherPolicy, RandomPolicy, exchange_words
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.memory_format import MEMORY_FORMATS, write_memory
 from duomem.train.teachers.teach import play_expert

@@ -23,10 +23,10 @@ from duomem.device.agent.constrained_decoding import score
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.agent.rollout import rollout
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.device.engine.session import ContextFull
+from duomem.device.world.env import Observation
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import Retriever
 

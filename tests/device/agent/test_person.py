@@ -12,9 +12,9 @@ from duomem.device.agent.agent import Agent
 from duomem.device.agent.person import PLAYER, Hint, play_person
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 
 
 @pytest.fixture

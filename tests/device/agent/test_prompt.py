@@ -10,14 +10,8 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from duomem.core.errors import UserError
-from duomem.device.agent.prompt import (
-    PROMPT_VERSION,
-    PromptTokenizer,
-    Transcript,
-    action,
-    goal_sentence,
-    shorten,
-)
+from duomem.device.agent.prompt import PROMPT_VERSION, PromptTokenizer, Transcript, action
+from duomem.device.alfworld.world import ALFWORLD
 
 INTRO = (
     "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see "
@@ -284,17 +278,17 @@ def test_every_command_ends_in_one_newline_token(smollm2: Path) -> None:
     ],
 )
 def test_observations_are_one_short_line(said: str, short: str) -> None:
-    assert shorten(said) == short and Transcript(INTRO).turn("look", said).startswith(short)
+    assert ALFWORLD.shorten(said) == short and Transcript(INTRO).turn("look", said).startswith(short)
 
 
 def test_reading_the_goal() -> None:
-    assert goal_sentence(INTRO) == "put a clean mug in coffeemachine."
+    assert ALFWORLD.goal(INTRO) == "put a clean mug in coffeemachine."
 
 
 @pytest.mark.parametrize("intro", ["", "Your task is to:", "your task is to: sing."])
 def test_an_intro_without_a_goal(intro: str) -> None:
-    with pytest.raises(UserError, match="not an ALFWorld game"):
-        goal_sentence(intro)
+    with pytest.raises(UserError, match="not a game of this world"):
+        ALFWORLD.goal(intro)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "\x00"])

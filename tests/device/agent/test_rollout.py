@@ -15,10 +15,10 @@ from duomem.device.agent.choice import Choice
 from duomem.device.agent.policy import AsyncPolicy, Policy
 from duomem.device.agent.rollout import rollout, rollout_async
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.device.engine.session import ContextFull
+from duomem.device.world.env import Observation
 
 
 class Script(Policy):

@@ -15,9 +15,9 @@ from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.agent.recall import recall
 from duomem.device.agent.second_look import AFTER, SecondLook, Turn
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
+from duomem.device.world.env import Observation
 from duomem.memory_packs.lexicon import UNIT, Lexicon
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.retriever import Retriever

@@ -19,9 +19,9 @@ from old_rules import as_old
 
 from duomem.core.parallel import map_processes
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
-from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import GAME_FILE
+from duomem.device.world.env import Observation
 from duomem.train.games.official_env import OfficialEnv
 
 # How often a verb is drawn, where it applies, once if not named here. Knives are taken for preference, since

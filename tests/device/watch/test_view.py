@@ -78,7 +78,7 @@ def _stop(*asked: object) -> str:
 
 
 def _observation(text: str):
-    from duomem.device.alfworld.env import Observation
+    from duomem.device.world.env import Observation
 
     return Observation(text, ("look", "take mug 10", "take mug 2"), False, False)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from duomem.core.chat.faults import PromptTooLong
 from duomem.core.chat.model import ChatModel, Message
 from duomem.device.agent.policy import AsyncPolicy
-from duomem.device.alfworld.env import Observation
 from duomem.device.engine.session import ContextFull
+from duomem.device.world.env import Observation
 from duomem.train.teachers.llm.reply import read_reply
 from duomem.train.teachers.llm.style import Style
 

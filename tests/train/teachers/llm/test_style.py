@@ -10,9 +10,9 @@ import pytest
 
 from duomem.core.chat.model import Message
 from duomem.core.errors import UserError
-from duomem.device.agent.prompt import SYSTEM
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import load_game
+from duomem.device.alfworld.world import ALFWORLD
 from duomem.train.teachers.llm.reply import read_reply
 from duomem.train.teachers.llm.style import STYLES, find_style
 
@@ -36,7 +36,7 @@ def test_the_styles_duomem_brings(name: str) -> None:
 
 def test_a_served_student_is_told_what_it_was_trained_on() -> None:
     style = find_style("student")
-    assert style.opening() == [Message("system", SYSTEM.strip())]
+    assert style.opening() == [Message("system", ALFWORLD.system.strip())]
     assert style.seen("You see.", ("look",), first=True) == Message("user", "You see.")
 
 

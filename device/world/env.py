@@ -1,22 +1,20 @@
 """The Env contract: reset a game, step it with text commands, clone it, tell states apart.
 
-`AlfworldEnv` runs anywhere Python runs. On a host, train/ has the official engine behind the same contract, with the
-same text, and synthetic tasks in a game's scene.
+Every world has an engine that keeps it. On a host, train/ has ALFWorld's official engine behind the same contract, with
+the same text, and synthetic tasks in a game's scene.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
-
-from duomem.device.alfworld.game import Game
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
 class Observation:
     """What a player sees after a reset or a step.
 
-    text: the engine's feedback, exactly as the official engine prints it, stripped of outer whitespace.
+    text: the engine's feedback, exactly as the world's own engine prints it, stripped of outer whitespace.
     admissible: the commands that do something now, sorted, without duplicates.
     done: the episode is over (won). won: the goal is reached.
     """
@@ -30,8 +28,8 @@ class Observation:
 class Env(Protocol):
     """One game at a time; reset may be called again for the same or another game."""
 
-    def reset(self, game: Game) -> Observation:
-        """Start `game`; the observation's text is the intro with the goal sentence."""
+    def reset(self, game: Any) -> Observation:
+        """Start `game`, one of this world's; the observation's text is the intro with the goal sentence."""
         ...
 
     def step(self, command: str) -> Observation:

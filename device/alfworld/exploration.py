@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from duomem.core.errors import GameError
 from duomem.core.scene import receptacles
-from duomem.core.trajectory import NOTHING_HAPPENS
+from duomem.device.world.novelty import NoveltyTracker
 
 _INSTANCE = re.compile(r"[0-9]{1,6}")
 _LOOKED = re.compile(r"(?:go to|open|examine) (.+)")
@@ -35,19 +35,6 @@ def _ranges(numbers: list[int]) -> str:
         else:
             parts.append([n, n])
     return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
-
-
-class NoveltyTracker:
-    """The observations of one episode so far."""
-
-    def __init__(self) -> None:
-        self._texts: set[str] = set()
-
-    def observe(self, text: str) -> bool:
-        """Note an observation. Returns whether it says something new."""
-        new = text != NOTHING_HAPPENS and text not in self._texts
-        self._texts.add(text)
-        return new
 
 
 class ExplorationTracker:

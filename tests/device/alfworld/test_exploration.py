@@ -6,7 +6,7 @@ import pytest
 
 from duomem.core.errors import UserError
 from duomem.core.scene import receptacles
-from duomem.device.agent.exploration import ExplorationTracker, summary
+from duomem.device.alfworld.exploration import ExplorationTracker, summary
 
 INTRO = "You are in the middle of a room. Looking quickly around you, you see a desk 1, a drawer 2, and a drawer 1."
 
