@@ -2,10 +2,10 @@
 # Does it matter who teaches? Three teachers play the same train games, write a pack each, and teach a student each; the
 # students play valid_seen with their teacher's memories. Bounded in steps; each stage is resumed, or skipped where done.
 #   scripts/compare_teachers.sh OUT BUNDLE BARE
-# BUNDLE: a compiled student of this kit, which teaches over HTTP (`duomem serve`) and writes its own memories. BARE: the
-# compiled base model, which is only asked how much it wins. The third teacher is the tests' endpoint: the expert behind
-# thoughts and bad formatting. GAMES, ITSELF_GAMES, BARE_GAMES: train games for the two experts, the student and the base
-# model (400, 120, 24). STEPS: of each training (90).
+# BUNDLE: a compiled student of this kit, which teaches over HTTP (`duomem serve`). It is asked to word its memories too, but
+# a program words those played with. BARE: the compiled base model, which is only asked how much it wins. The third
+# teacher is the tests' endpoint: the expert behind thoughts and bad formatting. GAMES, ITSELF_GAMES, BARE_GAMES: train
+# games for the two experts, the student and the base model (400, 120, 24). STEPS: of each training (90).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?OUT} bundle=${2:?BUNDLE} bare=${3:?BARE}
@@ -56,8 +56,10 @@ name=$(basename "$bundle")
 teach itself "$name" --style student --temperature 0.2 --tries 3 --max-answer-tokens 24 --max-steps 30 \
     --limit "${ITSELF_GAMES:-120}"
 run duomem pack build "$out/itself.jsonl" --name itself --writer openai --endpoint "$url" --model "$name" \
-    --out "$out/itself.dmpack"
+    --out "$out/itself-in-its-words.dmpack" || echo "none of what it wrote holds against its episodes"
 stop
+
+run duomem pack build "$out/itself.jsonl" --name itself --out "$out/itself.dmpack"
 
 for teacher in expert talker itself; do
     run duomem trajectories report "$out/$teacher.jsonl"
