@@ -139,6 +139,13 @@ const showEpisode = (first, second, episode, move, fail) => {
   return Math.max(1, ...shown.map(({ row }) => row.steps.length));
 };
 
+// The first step at which two columns do not do the same, 0 if there is none.
+const parting = () => {
+  if (shown.length < 2) return 0;
+  const [one, two] = shown.map(({ row }) => row.steps.map((step) => step.action));
+  return [...Array(Math.max(one.length, two.length)).keys()].findIndex((at) => one[at] !== two[at]) + 1;
+};
+
 const showStep = (number, count) => {
   for (const { row, key, place, items, bars, box } of shown) {
     const at = Math.min(number, row.steps.length) - 1;

@@ -50,6 +50,8 @@ const openEpisode = (chosen, step = 1) => {
   episode = chosen;
   state.e = chosen ? chosen.number : 1;
   count = showEpisode(first, second, chosen, move, fail);
+  byId("part").hidden = !parting();
+  byId("part").textContent = `part at ${parting()}`;
   markInList(chosen);
   move(step);
 };
@@ -198,6 +200,7 @@ byId("first").addEventListener("click", KEYS.Home);
 byId("back").addEventListener("click", KEYS.ArrowLeft);
 byId("on").addEventListener("click", KEYS.ArrowRight);
 byId("last").addEventListener("click", KEYS.End);
+byId("part").addEventListener("click", () => move(parting()));
 const open = () => {
   readAddress();
   draw(true).catch(fail);

@@ -160,7 +160,9 @@ def test_two_runs(browser: Chromium, two: Path) -> None:
     assert "no. 4 " in _current(browser) and browser.texts("#player .head .chip") == ["\u2713 won", "\u2717 lost"]
     assert browser.ask(STEP) == "step 1 of 5"
     browser.press("End")
-    assert browser.text(".ended") == "Ended at step 3: won."
+    assert browser.text(".ended") == "Ended at step 3: won." and browser.text("#part") == "part at 4"
+    browser.click("#part")
+    assert browser.ask(STEP) == "step 4 of 5"
     browser.click("#swap")
     browser.wait("document.querySelector('#count').innerText.startsWith('1 of')")
     assert "only A won 1, only B won 3" in browser.text("#success-note") and "no. 3 " in _current(browser)
