@@ -13,11 +13,14 @@ from duomem.core.chat.faults import NoAnswer
 from duomem.device.agent.agent import Episode
 from duomem.device.agent.choice import Choice
 from duomem.device.agent.person import Hint, play_person
+from duomem.device.alfworld.env import Observation
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.device.watch import view as module
+from duomem.device.watch.lines import Lines
 from duomem.device.watch.numbered import in_order
-from duomem.device.watch.view import Lines, Screen, open_view, read_command
+from duomem.device.watch.typed import read_command
+from duomem.device.watch.view import Screen, open_view
 
 
 @pytest.fixture
@@ -77,9 +80,7 @@ def _stop(*asked: object) -> str:
     raise NoAnswer("stopped")
 
 
-def _observation(text: str):
-    from duomem.device.alfworld.env import Observation
-
+def _observation(text: str) -> Observation:
     return Observation(text, ("look", "take mug 10", "take mug 2"), False, False)
 
 
