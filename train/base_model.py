@@ -50,9 +50,8 @@ def load_causal_lm(folder: Path, dtype: str) -> Any:
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    _disable_progress_bars()
     kind = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -105,6 +104,13 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
+def _disable_progress_bars() -> None:
+    """transformers' own: this package shows its progress itself."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def _find_gguf() -> Path:
     spec = importlib.util.find_spec(_WHEEL)
     files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
@@ -122,6 +128,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    _disable_progress_bars()
     where: dict[str, Any] = {"gguf_file": gguf.name}
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **where)
     config: Any = AutoConfig.from_pretrained(gguf.parent, **where)
@@ -140,7 +147,10 @@ def _download(model: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
+        with progress(None, f"downloading {model}"):
+            return Path(
+                snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+            )
     except Exception as e:  # the hub's errors are many; each means the model could not be had
         raise ModelError(
             f"{model}: cannot be downloaded ({first_line(e)}): check the id, the network and HF_TOKEN"

@@ -14,6 +14,7 @@ from typing import Any
 from duomem.core.claim import claimed
 from duomem.core.errors import ModelError
 from duomem.core.files import write_json
+from duomem.core.progress import progress
 from duomem.train.adapter import adapter_digests, load_adapter
 from duomem.train.base_model import load_causal_lm, saving, weights_digest
 from duomem.train.holdout import RECORD, read_hold_out
@@ -38,7 +39,7 @@ def merge(base: Path, adapter: Path, out: Path) -> Path:
     that holds something else.
     """
     inputs = {"base": weights_digest(base), **adapter_digests(adapter), "held_out": read_hold_out(adapter).record()}
-    with claimed(out) as claim:
+    with claimed(out) as claim, progress(None, "merging"):
         if _is_merged(out, inputs):
             return out
         merged = _merged(load_adapter(load_causal_lm(base, "auto"), adapter))

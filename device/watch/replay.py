@@ -11,9 +11,9 @@ from rich.text import Text
 
 from duomem.device.watch.frame import draw
 from duomem.device.watch.keys import KEYS, raw_keys, read_key
+from duomem.device.watch.lines import Lines
 from duomem.device.watch.recorded import Recorded
 from duomem.device.watch.story import Moment
-from duomem.device.watch.view import Lines
 
 
 class Replay:

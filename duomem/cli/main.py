@@ -27,6 +27,7 @@ from duomem.cli.kit import kit
 from duomem.cli.options import CommandGroup
 from duomem.cli.pack import pack
 from duomem.cli.play import play
+from duomem.cli.quiet import silence_libraries
 from duomem.cli.replay import replay
 from duomem.cli.report import report
 from duomem.cli.serve import serve
@@ -97,6 +98,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, `arguments` or those of the process; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    silence_libraries()
     try:
         if COMPLETE in os.environ:
             return shell_complete(cli, {}, "duomem", COMPLETE, os.environ[COMPLETE])

@@ -5,6 +5,7 @@ One place, so that every long stage looks alike. Short stages write nothing into
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -184,7 +185,8 @@ class _Log:
 
     def _say(self) -> None:
         self._said = True
-        print(self._bar.line(), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            print(self._bar.line(), file=sys.stderr, flush=True)
 
     def close(self, finished: bool) -> None:
         self._ended.set()

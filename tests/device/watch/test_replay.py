@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -61,9 +63,6 @@ class _Terminal:
     def __init__(self, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
         size = b"\x18\x00\x50\x00\x00\x00\x00\x00"
-        import fcntl
-        import termios
-
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "duomem.cli.main", *arguments],

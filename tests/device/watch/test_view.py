@@ -16,8 +16,11 @@ from duomem.device.agent.person import Hint, play_person
 from duomem.device.alfworld.game import Game, load_game
 from duomem.device.alfworld.game_files import find_games
 from duomem.device.watch import view as module
+from duomem.device.watch.lines import Lines
 from duomem.device.watch.numbered import in_order
-from duomem.device.watch.view import Lines, Screen, open_view, read_command
+from duomem.device.watch.typed import read_command
+from duomem.device.watch.view import Screen, open_view
+from duomem.device.world.env import Observation
 
 
 @pytest.fixture
@@ -77,9 +80,7 @@ def _stop(*asked: object) -> str:
     raise NoAnswer("stopped")
 
 
-def _observation(text: str):
-    from duomem.device.world.env import Observation
-
+def _observation(text: str) -> Observation:
     return Observation(text, ("look", "take mug 10", "take mug 2"), False, False)
 
 
