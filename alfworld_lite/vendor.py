@@ -41,9 +41,7 @@ def vendor(tree: Path, package: Path) -> None:
             text = _IMPORT.sub(rf"\1from {PACKAGE}._engine.\2 import ", (tree / source).read_text(encoding="utf-8"))
             missing = set(re.findall(rf"from {PACKAGE}\._engine\.(\w+) import", text)) - known
             if missing or re.search(r"^ *(from|import) duomem\b", text, re.MULTILINE):
-                raise ValueError(
-                    f"{source} imports more of duomem than {PACKAGE} has: {', '.join(missing) or 'see it'}"
-                )
+                raise ValueError(f"{source} imports of duomem what {PACKAGE} has not: {', '.join(sorted(missing))}")
             (engine / f"{name}.py").write_text(_NOTE.format(source=source) + text, encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ rate by the clock and, as other work may share the machine, by the processor's t
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -94,18 +95,16 @@ def measure_batch(make: Callable[[list[Path]], Any], paths: list[Path], batch: i
 
 def make_batch(drawn: list[Path]) -> Any:
     """alfworld-lite's BatchEnv, started, every place with its own game."""
-    from alfworld_lite import BatchEnv
-
-    env = BatchEnv([str(path) for path in drawn], len(drawn))
+    env = importlib.import_module("alfworld_lite").BatchEnv([str(path) for path in drawn], len(drawn))
     env.play([str(path) for path in drawn])
     return env
 
 
 def make_vector(drawn: list[Path]) -> Any:
     """alfworld-lite's Gymnasium VectorEnv, started."""
-    from alfworld_lite.gym import AlfworldVectorEnv
-
-    env = AlfworldVectorEnv(len(drawn), [str(path) for path in drawn], max_steps=1 << 30)
+    env = importlib.import_module("alfworld_lite.gym").AlfworldVectorEnv(
+        len(drawn), [str(path) for path in drawn], max_steps=1 << 30
+    )
     env.reset(options={"game": drawn})
     return env
 

@@ -93,7 +93,7 @@ def main():
     test_env, env = (BatchEnv(tested, size, STEPS) for size in (len(tested), GROUP * GAMES))
     before = sum(play(test_env, tested, weights, random.Random(1))[2])
     for number in range(args.updates):
-        drawn = [path for path in rng.sample(split[0], GAMES) for _ in range(GROUP)]
+        drawn = [path for path in rng.sample(split[0], min(GAMES, len(split[0]))) for _ in range(GROUP)]
         turns, rewards, won = play(env, drawn, weights, rng)
         update(weights, turns, rewards)
         if number % 10 == 9:
