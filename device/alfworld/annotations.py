@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from duomem.core.errors import GameError
 from duomem.core.files import digest_of, open_regular, parse_json
 from duomem.core.trajectory import TEMPLATE
-from duomem.device.alfworld.game import Game, load_game
+from duomem.device.alfworld.game import load_game
+
+AnyGame = TypeVar("AnyGame")
+"""A game of any world, a dataclass."""
 
 ANNOTATIONS_FILE = "traj_data.json"
 GOALS = (TEMPLATE, "human")
@@ -126,7 +129,7 @@ def told_record(goals: Goals, tasks: Sequence[Task]) -> dict[str, str]:
     return {"goals": str(goals), "sentences": digest_of([task.sentence() for task in tasks])}
 
 
-def tell(game: Game, sentence: str, source: str = "own") -> Game:
+def tell(game: AnyGame, sentence: str, source: str = "own") -> AnyGame:
     """The same game with its goal told as `sentence`; what wins it is as before. source: see Trajectory.goal_source.
 
     Raises GameError if the sentence is no line.
@@ -134,7 +137,8 @@ def tell(game: Game, sentence: str, source: str = "own") -> Game:
     sentence = _line(sentence)
     if not 0 < len(sentence) <= _MAX_LETTERS:
         raise GameError(f"a goal must be a line of 1 to {_MAX_LETTERS} printable letters: {sentence[:40]!r} is none")
-    return replace(game, task=sentence, goal_source=source)
+    told: Any = game
+    return replace(told, task=sentence, goal_source=source)
 
 
 def _line(text: str) -> str:
