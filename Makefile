@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 TWO := -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-host demo demo-full test test-all fuzz lint clean host phone jetson mac \
+.PHONY: help alfworld-lite install install-host demo demo-full test test-all fuzz lint clean host phone jetson mac \
 	bench-phone bench-jetson device-named bench-peers
 
 help:  ## list the targets
@@ -44,6 +44,9 @@ test: lint  ## lint and the unmarked tests, two at a time: minutes
 
 test-all: test  ## and then the marked tests: slow, official, qemu, ssh, vulkan, browser
 	$(PYTEST) $(TWO) -m "$(MARKED)"
+
+alfworld-lite: install-host  ## dist/: the wheel alfworld-lite, the engine alone
+	$(BIN)/python -m pip wheel --quiet --no-deps -w dist ./alfworld_lite
 
 fuzz: install  ## 20,000 damaged inputs over the eleven readers of what comes from elsewhere; FUZZ: more options
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py $(FUZZ)

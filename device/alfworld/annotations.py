@@ -136,7 +136,8 @@ def tell(game: AnyGame, sentence: str, source: str = "own") -> AnyGame:
     sentence = _line(sentence)
     if not 0 < len(sentence) <= _MAX_LETTERS:
         raise GameError(f"a goal must be a line of 1 to {_MAX_LETTERS} printable letters: {sentence[:40]!r} is none")
-    return replace(game, task=sentence, goal_source=source)
+    told: Any = game
+    return replace(told, task=sentence, goal_source=source)
 
 
 def _line(text: str) -> str:
