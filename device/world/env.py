@@ -1,4 +1,4 @@
-"""The Env contract: reset a game, step it with text commands, clone it, tell states apart.
+"""The Env contract: reset a game, step it with text commands; clone it and tell states apart, where that is needed.
 
 Every world has an engine that keeps it. On a host, train/ has ALFWorld's official engine behind the same contract, with
 the same text, and synthetic tasks in a game's scene.
@@ -36,7 +36,11 @@ class Env(Protocol):
         """Play one command. An unknown or inapplicable one gives "Nothing happens." and costs a step."""
         ...
 
-    def clone(self) -> Env:
+
+class ForkableEnv(Env, Protocol):
+    """An Env whose state can be copied and told apart, for search and reinforcement learning. Playing needs neither."""
+
+    def clone(self) -> ForkableEnv:
         """Another env in the same state; each is then stepped without a change to the other."""
         ...
 

@@ -6,7 +6,9 @@ With one job everything stays in this process. A `Pool` runs the same on process
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -41,10 +43,19 @@ _worker: Callable[[Any], Any] | None = None
 def _start(make_worker: Callable[[], Callable[[Any], Any]]) -> None:
     """Make the process's worker. An error is kept for its first item: a pool cannot pass it on from here."""
     global _worker
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         _worker = make_worker()
     except Exception as e:
         _worker = _Failed(e)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it went: nobody waits for results then."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _Failed:
@@ -76,7 +87,7 @@ def map_processes(
     and what that holds, never leaves its process. jobs: most processes here, or a pool of others.
 
     Raises what a worker or its making raises; UserError for a worker that dies. Whatever ends this early ends the
-    workers too.
+    workers too, the death of this process among it.
     """
     if not items:
         return

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -108,3 +109,27 @@ def test_whoever_stops_listening_stops_the_workers() -> None:
     assert next(results)[0] == 1
     results.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
+
+
+def _send_workers(pipe: Connection) -> None:
+    """Send the numbers of two workers that then have much left to do, and wait to be killed."""
+    results = map_processes(_napper, [0, 0, *[1] * 100], 2)
+    next(results)
+    pipe.send([child.pid for child in multiprocessing.active_children()])
+    time.sleep(60)
+
+
+def test_workers_end_when_their_process_is_killed() -> None:
+    """As `kill -9` and a machine short of memory do: nobody would end them later."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    starter = context.Process(target=_send_workers, args=(theirs,))
+    starter.start()
+    workers = ours.recv()
+    assert len(workers) == 2
+    starter.kill()
+    starter.join()
+    deadline = time.monotonic() + 20
+    while any(os.path.exists(f"/proc/{worker}") for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

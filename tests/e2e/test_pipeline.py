@@ -16,6 +16,7 @@ import click
 import pytest
 
 from duomem.cli.main import cli
+from duomem.core.trajectory import DEFAULT_WORLD
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -31,6 +32,7 @@ SMALLER: dict[str, list[str]] = {
     "student merge": ["--config", "tiny.toml"],
     "compile": ["--min-agreement", "0"],
     "play": ["--max-steps", "2"],
+    "watch": ["--max-steps", "2"],
     "eval": ["--max-steps", "2", "--limit", "6"],
     "compare": ["--max-steps", "2", "--limit", "2", "--jobs", "2"],
 }
@@ -61,13 +63,15 @@ def split_command(words: Sequence[str]) -> tuple[click.Command, list[str], list[
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_documented_commands_are_commands(page: Path) -> None:
+def test_documented_commands_are_commands(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their options are there, their choices are choices, and nothing required is missing."""
+    monkeypatch.syspath_prepend(ROOT / "examples")  # a world of one's own is there
     for words in commands(page):
         command, _, arguments = split_command(words)
         ctx = click.Context(command)
         values, rest, _ = command.make_parser(ctx).parse_args(arguments)
         assert not rest, f"{words}: {rest}"
+        ctx.params["world"] = values.get("world") or DEFAULT_WORLD
         for parameter in command.params:
             value = values.get(parameter.name)
             assert value is not None or not parameter.required, f"{words}: no {parameter.name}"
@@ -83,9 +87,15 @@ def test_the_readme_and_the_quickstart_have_commands() -> None:
 
 def run(folder: Path, *arguments: str) -> str:
     """Run a program of this Python in `folder`, without $ALFWORLD_DATA; its standard output."""
-    environment = {k: v for k, v in os.environ.items() if k != "ALFWORLD_DATA"}
+    environment = {k: v for k, v in os.environ.items() if k != "ALFWORLD_DATA"} | {"DUOMEM_HOME": str(folder / "home")}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, text=True, capture_output=True, timeout=300, env=environment
+        [sys.executable, *arguments],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        env=environment,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{arguments}: {done.stderr}"
     return done.stdout
