@@ -165,7 +165,8 @@ def _spread(rates: list[Rates]) -> dict[str, Rates]:
 @contextmanager
 def alfworld_lite() -> Iterator[None]:
     """The package importable: the installed one, or else that of this tree."""
-    if importlib.util.find_spec("alfworld_lite._engine") is not None:
+    package = importlib.util.find_spec("alfworld_lite")
+    if package is not None and importlib.util.find_spec("alfworld_lite._engine") is not None:
         yield
         return
     root = Path(__file__).parents[1] / "alfworld_lite"
