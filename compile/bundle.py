@@ -29,9 +29,10 @@ from duomem.compile.weights.rounded import rounded_once
 from duomem.core.claim import Claim, claimed
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import CompileError
-from duomem.core.files import digest_of, write_json
+from duomem.core.files import write_json
 from duomem.core.package import own_digests
 from duomem.core.progress import progress
+from duomem.core.reading import digest_of
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.engine.bundle import Bundle, existing_bundle
 from duomem.device.engine.gpu import has_gpu

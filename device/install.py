@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from duomem.core.errors import BundleError, UserError, printable
-from duomem.core.files import atomic_folder, digest_of, open_regular
+from duomem.core.files import atomic_folder
+from duomem.core.reading import digest_of, open_regular
 from duomem.core.zip_member import NoLzmaError, ZipError, list_members, read_pieces
 from duomem.device.engine.bundle import Bundle, read_bundle
 

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from duomem.core.episode_words import TEMPLATE
 from duomem.core.errors import PackError
-from duomem.core.files import digest_of, read_json, read_jsonl
+from duomem.core.files import read_json, read_jsonl
+from duomem.core.reading import digest_of
 from duomem.core.resumable_jsonl import sidecar_of
-from duomem.core.trajectory import TEMPLATE, from_json
+from duomem.core.trajectory import from_json
 from duomem.memory_packs.manifest import Evaluation
 from duomem.memory_packs.pack import Pack, read_pack, write_pack
 

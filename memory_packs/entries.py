@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 
 from duomem.core.errors import PackError
-from duomem.core.files import parse_json
+from duomem.core.reading import parse_json
 from duomem.memory_packs.memory import Memory, memory_from_json
 
 _LINE_LIMIT = 256 << 10

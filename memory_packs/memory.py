@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import Any
 
 from duomem.core.errors import PackError
-from duomem.core.files import digest_of
+from duomem.core.reading import digest_of
 
 KINDS = ("script", "trajectory", "avoid")
 MAX_SOURCES = 1_000

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from duomem.core.trajectory import NOTHING_HAPPENS, Trajectory
+from duomem.core.episode_words import NOTHING_HAPPENS
+from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory
 
 MEMORY_FORMATS = {"script": "script", "trajectory": "trajectory", "script+trajectory": "trajectory", "avoid": "avoid"}

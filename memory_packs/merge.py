@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from duomem.core.files import digest_of
+from duomem.core.reading import digest_of
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.manifest import Release, Teacher, Writer
 from duomem.memory_packs.memory import MAX_SOURCES, Memory

@@ -17,7 +17,7 @@ from typing import Any
 from duomem.core.claim import naming
 from duomem.core.disk import sync_folder
 from duomem.core.errors import FileError, PackError
-from duomem.core.files import open_regular, parse_json, sha256_bytes
+from duomem.core.reading import open_regular, parse_json, sha256_bytes
 from duomem.core.trajectory import TRAIN_SPLIT
 from duomem.core.user_folders import data_folder
 from duomem.memory_packs.memory import Memory, memory_from_json

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import PackError
-from duomem.core.files import digest_of, open_regular, parse_json, sha256_bytes, write_bytes
+from duomem.core.files import write_bytes
+from duomem.core.reading import digest_of, open_regular, parse_json, sha256_bytes
 from duomem.memory_packs.entries import read_entries, write_entries
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.manifest import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from duomem.core.errors import PackError
-from duomem.core.files import open_regular
+from duomem.core.reading import open_regular
 
 FILE = "SKILL.md"
 NAME_LIMIT = 64

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from duomem.core.errors import PackError
-from duomem.core.files import atomic_folder, digest_of, sha256_bytes
+from duomem.core.files import atomic_folder
+from duomem.core.reading import digest_of, sha256_bytes
 from duomem.memory_packs.manifest import UNSTATED
 from duomem.memory_packs.memory import Memory, memory_from_json
 from duomem.memory_packs.memory_format import MAX_STEPS

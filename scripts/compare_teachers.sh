@@ -17,8 +17,9 @@ run() {
     "$@"
 }
 
-serve() {  # serve BUNDLE: its address in $url until `stop`
-    duomem serve "$1" --port 0 --keep 10 --queue 512 >"$out/serve.log" 2>&1 &
+start() {  # start COMMAND...: a server, its address in $url until `stop`
+    : >"$out/serve.log"  # before it starts: an address of the server before is not to be found
+    "$@" >>"$out/serve.log" 2>&1 &
     server=$!
     until grep -q 'http://' "$out/serve.log"; do
         kill -0 "$server"
@@ -26,6 +27,7 @@ serve() {  # serve BUNDLE: its address in $url until `stop`
     done
     url=$(grep -o 'http://[^ ]*/v1' "$out/serve.log")
 }
+serve() { start duomem serve "$1" --port 0 --keep 10 --queue 512; }  # serve BUNDLE
 stop() { kill "$server" 2>/dev/null && wait "$server" || true; }
 trap stop EXIT
 
@@ -39,14 +41,11 @@ teach() {  # teach NAME MODEL ARGUMENTS...: a language model at $url plays
 run duomem teach --split train --limit "$games" --out "$out/expert.jsonl"
 run duomem pack build "$out/expert.jsonl" --name expert --out "$out/expert.dmpack"
 
-PYTHONPATH=tests python -c 'import time
+start env PYTHONPATH=tests python -c 'import time
 from fake_endpoint import FakeEndpoint
 with FakeEndpoint().serving() as endpoint:
     print(endpoint.url, flush=True)
-    time.sleep(1e6)' >"$out/serve.log" &
-server=$!
-until grep -q 'http://' "$out/serve.log"; do kill -0 "$server"; sleep 1; done
-url=$(cat "$out/serve.log")
+    time.sleep(1e6)'
 teach talker expert-behind-thoughts --limit "$games"
 stop
 run duomem pack build "$out/talker.jsonl" --name talker --out "$out/talker.dmpack"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from duomem.core.files import sha256_bytes
+from duomem.core.reading import sha256_bytes
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.engine.manifest import BUNDLE_FORMAT, BUNDLE_VERSION, check_manifest
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from duomem.core.trajectory import NOTHING_HAPPENS, Step, Trajectory
+from duomem.core.episode_words import NOTHING_HAPPENS
+from duomem.core.trajectory import Step, Trajectory
 
 WON = (
     ("go to shelf 1", "You arrive at shelf 1. On the shelf 1, you see a vase 1."),

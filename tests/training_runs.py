@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from duomem.train.trainer import TrainInputs, train
+from duomem.train.trainer import train
+from duomem.train.training_run import TrainInputs
 
 
 def run_training(inputs: TrainInputs, out: Path, **changes: Any) -> dict[str, Any]:

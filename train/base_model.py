@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import ModelError
-from duomem.core.files import atomic_folder, digest_of, sha256_file
+from duomem.core.files import atomic_folder, sha256_file
 from duomem.core.progress import progress
+from duomem.core.reading import digest_of
 
 BUILT_IN = "smollm2-135m"
 MODELS = Path("runs/models")

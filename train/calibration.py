@@ -9,9 +9,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import sha256_input
-from duomem.core.trajectory import DEFAULT_WORLD, read_train_trajectories
+from duomem.core.trajectory import read_train_trajectories
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.world.worlds import named_world
 from duomem.memory_packs.pack import read_pack

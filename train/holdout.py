@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import TrainError
-from duomem.core.files import digest_of, read_json, sha256_input
+from duomem.core.files import read_json, sha256_input
+from duomem.core.reading import digest_of
 from duomem.core.scene import floor_plan
 from duomem.core.trajectory import Trajectory
 from duomem.memory_packs.memory import Memory

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from duomem.core.files import digest_of
+from duomem.core.reading import digest_of
 from duomem.core.scene import floor_plan
 from duomem.memory_packs.lexicon import Lexicon, Utterance
 

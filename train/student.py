@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.cpu import usable_cores
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.core.errors import TrainError
 from duomem.core.progress import progress
-from duomem.core.trajectory import DEFAULT_WORLD, read_train_trajectories
+from duomem.core.trajectory import read_train_trajectories
 from duomem.device.world.worlds import named_world
 from duomem.memory_packs.pack import read_pack
 from duomem.train.base_model import MODELS, resolve_base_model
 from duomem.train.config import StudentConfig, find_config
 from duomem.train.merge import merge
-from duomem.train.trainer import TrainInputs, train
+from duomem.train.trainer import train
+from duomem.train.training_run import TrainInputs
 
 
 def train_student(

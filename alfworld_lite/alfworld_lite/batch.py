@@ -31,19 +31,7 @@ _DATA_PATHS = {
     "eval_out_of_distribution": ("eval_ood_data_path", "num_eval_games"),
 }
 _STEP_LIMITS = {"dqn": "rl", "dagger": "dagger"}
-_TASK_TYPES = dict(
-    enumerate(
-        (
-            "pick_and_place_simple",
-            "look_at_obj_in_light",
-            "pick_clean_then_place_in_recep",
-            "pick_heat_then_place_in_recep",
-            "pick_cool_then_place_in_recep",
-            "pick_two_obj_and_place",
-        ),
-        start=1,
-    )
-)
+_TASK_TYPES = dict(enumerate(TASK_TYPES, start=1))
 
 
 class Infos(dict[str, list[Any]]):

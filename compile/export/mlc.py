@@ -17,9 +17,10 @@ from duomem.compile.weights.mlc_config import APPS, check_mlc, package_config
 from duomem.compile.weights.mlc_layout import CHAT_CONFIG, write_chat_config, write_weights
 from duomem.core.claim import claimed
 from duomem.core.errors import CompileError, UserError
-from duomem.core.files import digest_of, read_json, sha256_file, write_json
+from duomem.core.files import read_json, sha256_file, write_json
 from duomem.core.package import own_files
 from duomem.core.process import run_step
+from duomem.core.reading import digest_of
 from duomem.device.engine.schemes import SCHEMES
 
 MANIFEST = "duomem-mlc.json"

@@ -13,8 +13,9 @@ from typing import Any
 
 from duomem.compile.gate.job import run_job
 from duomem.core.errors import CompileError, GateError
-from duomem.core.files import digest_of, read_json, sha256_input, write_json
+from duomem.core.files import read_json, sha256_input, write_json
 from duomem.core.process import run_step
+from duomem.core.reading import digest_of
 from duomem.device.agent.held_out import play_held_out
 from duomem.device.agent.prompt import PromptTokenizer
 from duomem.device.engine.bundle import Bundle, Library

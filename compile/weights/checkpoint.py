@@ -16,7 +16,8 @@ import numpy as np
 from duomem.compile.models import FAMILIES, architecture_of
 from duomem.compile.models.config import DecoderConfig, Weight
 from duomem.core.errors import ModelError
-from duomem.core.files import digest_of, parse_json, read_json, sha256_file
+from duomem.core.files import read_json, sha256_file
+from duomem.core.reading import digest_of, parse_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 _HEADER_LIMIT = 100 << 20

@@ -21,8 +21,8 @@ from duomem.compile.models.config import Weight
 from duomem.compile.weights.checkpoint import Checkpoint
 from duomem.compile.weights.gptq import Calibration, calibrated_order, quantize_calibrated
 from duomem.core.claim import claimed
-from duomem.core.files import digest_of, open_regular
 from duomem.core.package import own_digests
+from duomem.core.reading import digest_of, open_regular
 from duomem.core.user_folders import cache_folder
 from duomem.device.engine.schemes import GROUP, SCHEMES
 

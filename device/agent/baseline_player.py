@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duomem.core.trajectory import DEFAULT_WORLD, task_id
+from duomem.core.episode_words import DEFAULT_WORLD
+from duomem.core.trajectory import task_id
 from duomem.device.agent.action_filter import ActionFilter
 from duomem.device.agent.agent import MAX_STEPS, Episode, pack_for
 from duomem.device.agent.baselines import MatcherPolicy, RandomPolicy

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from duomem.core.trajectory import NOTHING_HAPPENS
+from duomem.core.episode_words import NOTHING_HAPPENS
 from duomem.device.agent.action_filter import ActionFilter, allowed
 from duomem.device.agent.policy import Policy
 from duomem.device.world.env import Observation

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from duomem.core.cpu import usable_cores
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.core.errors import UserError
-from duomem.core.files import digest_of, read_jsonl, sha256_input
+from duomem.core.files import read_jsonl, sha256_input
 from duomem.core.parallel import Jobs, map_processes, process_count
 from duomem.core.progress import progress
+from duomem.core.reading import digest_of
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.stats import wilson
-from duomem.core.trajectory import DEFAULT_WORLD, TRAIN_SPLIT, from_json
+from duomem.core.trajectory import TRAIN_SPLIT, from_json
 from duomem.device.agent.agent import Agent, Episode
 from duomem.device.agent.prompt import PROMPT_VERSION
 from duomem.device.agent.second_look import AFTER

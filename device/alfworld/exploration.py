@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from duomem.core.errors import GameError
-from duomem.core.scene import receptacles
+from duomem.core.scene import receptacles, runs
 from duomem.device.world.novelty import NoveltyTracker
 
 _INSTANCE = re.compile(r"[0-9]{1,6}")
@@ -24,17 +24,7 @@ def summary(places: Sequence[str]) -> str:
         if not _INSTANCE.fullmatch(number):
             raise GameError(f"the game's intro lists {name[:80]!r}, a place without a number: not an ALFWorld game")
         numbers.setdefault(kind, []).append(int(number))
-    return ", ".join(f"{kind} {_ranges(sorted(found))}" for kind, found in numbers.items())
-
-
-def _ranges(numbers: list[int]) -> str:
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and n == parts[-1][1] + 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
+    return ", ".join(f"{kind} {runs(sorted(found))}" for kind, found in numbers.items())
 
 
 class ExplorationTracker:

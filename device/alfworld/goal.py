@@ -22,6 +22,7 @@ TASK_TYPES = (
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 )
+"""In the order of ALFWorld's own numbers for them, from 1 on."""
 
 # Predicates a goal may use, with the types of their arguments. Those in _STATIC never change in a game.
 _STATIC: Mapping[str, tuple[str, ...]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.core.scene import kinds_of, receptacles
-from duomem.core.trajectory import DEFAULT_WORLD
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.exploration import ExplorationTracker, summary
 from duomem.device.alfworld.game import Game, load_game

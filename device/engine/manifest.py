@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from duomem.core.errors import BundleError
-from duomem.core.files import digest_of, is_sha256, sha256_file
+from duomem.core.files import is_sha256, sha256_file
+from duomem.core.reading import digest_of
 from duomem.device.engine.cost import DecoderCost
 from duomem.device.engine.schemes import ACTIVATIONS, SCHEMES
 

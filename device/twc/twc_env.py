@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from duomem.core.files import digest_of
-from duomem.core.trajectory import NOTHING_HAPPENS
+from duomem.core.episode_words import NOTHING_HAPPENS
+from duomem.core.reading import digest_of
 from duomem.device.twc.java import Answer, Java
 from duomem.device.world.env import Observation
 from duomem.device.world.game import JsonGame

@@ -9,7 +9,7 @@ from typing import Any
 
 from duomem.core.claim import claimed, naming
 from duomem.core.errors import FileError
-from duomem.core.files import open_regular
+from duomem.core.reading import open_regular
 from duomem.core.resumable_jsonl import sidecar_of
 from duomem.core.trajectory import SCHEMA
 from duomem.core.user_folders import data_folder

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.text import Text
 
 from duomem.core.errors import printable
+from duomem.core.scene import runs
 
 Part = tuple[str, str]
 """A text and its style."""
@@ -55,17 +56,7 @@ def ranges(names: Iterable[str]) -> str:
             others.append(name)
         else:
             numbers.setdefault(match[1], []).append(int(match[2]))
-    return ", ".join([*(f"{kind} {_ranges(sorted(set(found)))}" for kind, found in numbers.items()), *others])
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and n == parts[-1][1] + 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
+    return ", ".join([*(f"{kind} {runs(sorted(set(found)))}" for kind, found in numbers.items()), *others])
 
 
 def bar(share: float, width: int) -> str:

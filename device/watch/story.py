@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from duomem.core.episode_words import NOTHING_HAPPENS
 from duomem.core.errors import ModelError
-from duomem.core.trajectory import NOTHING_HAPPENS
 from duomem.device.agent.choice import Choice
 from duomem.device.watch.memory_progress import MemoryProgress
 from duomem.device.watch.seen import Seen

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from duomem.core.episode_words import TEMPLATE
 from duomem.core.errors import GameError
 from duomem.core.files import read_json, sha256_input
-from duomem.core.trajectory import TEMPLATE
 
 _LONGEST_GOAL = 500
 _TASK_TYPE = re.compile(r"[a-z0-9_]{1,60}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from duomem.core.trajectory import NOTHING_HAPPENS
+from duomem.core.episode_words import NOTHING_HAPPENS
 
 
 class NoveltyTracker:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.core.errors import GameError
-from duomem.core.trajectory import DEFAULT_WORLD
 from duomem.device.world.world import World
 
 WORLDS = {

@@ -12,7 +12,7 @@ import click
 
 from duomem.cli.options import Command, one_value
 from duomem.cli.values import ANNOTATION, COUNT
-from duomem.core.trajectory import DEFAULT_WORLD
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.device.alfworld.game_files import SPLITS
 from duomem.device.alfworld.goal import TASK_TYPES
 from duomem.device.world.worlds import WORLDS, load_world
@@ -54,7 +54,7 @@ class GameChoice:
     def files(self) -> list[Path]:
         """Their game files; with a limit, that many of a fixed shuffle. Raises GameError if there are none."""
         from duomem.core.errors import GameError
-        from duomem.core.files import digest_of
+        from duomem.core.reading import digest_of
 
         world = load_world(self.world)
         root = world.resolve_root(self.root)

@@ -13,7 +13,8 @@ from duomem.cli.game_options import GameChoice, games_options
 from duomem.cli.options import PACK, TRAJECTORIES, cores_unless, jobs_option, ray_option
 from duomem.cli.teacher_options import TeacherChoice, check_given, teacher_options
 from duomem.cli.values import COUNT, SHARE, BundleFolder, OutputFile
-from duomem.core.trajectory import DEFAULT_WORLD, TEMPLATE, TRAIN_SPLIT
+from duomem.core.episode_words import DEFAULT_WORLD, TEMPLATE
+from duomem.core.trajectory import TRAIN_SPLIT
 
 
 @click.command(short_help="Write a teacher's trajectories.")

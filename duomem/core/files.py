@@ -18,9 +18,7 @@ from typing import IO, Any, TypeGuard
 
 from duomem.core.claim import claimed
 from duomem.core.errors import FileError
-from duomem.core.reading import digest_of as digest_of
 from duomem.core.reading import open_regular, parse_json, text_only
-from duomem.core.reading import sha256_bytes as sha256_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib

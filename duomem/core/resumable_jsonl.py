@@ -14,7 +14,8 @@ from typing import IO, Any
 
 from duomem.core.claim import Claim, claimed, naming
 from duomem.core.errors import FileError
-from duomem.core.files import open_regular, read_json, read_jsonl, write_json
+from duomem.core.files import read_json, read_jsonl, write_json
+from duomem.core.reading import open_regular
 
 
 def _line(row: dict[str, Any]) -> bytes:

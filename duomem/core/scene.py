@@ -28,3 +28,14 @@ def kinds_of(places: Sequence[str]) -> tuple[str, ...]:
 def floor_plan(group: str) -> str:
     """The floor plan's number in a task-and-scene name: "301" of "pick_and_place_simple-Mug-None-Desk-301"."""
     return group.rpartition("-")[2]
+
+
+def runs(numbers: Sequence[int]) -> str:
+    """Rising numbers, those that follow each other together: "1-3+5"."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][1] + 1:
+            parts[-1][1] = n
+        else:
+            parts.append([n, n])
+    return "+".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.episode_words import DEFAULT_WORLD, TEMPLATE
-from duomem.core.episode_words import NOTHING_HAPPENS as NOTHING_HAPPENS
 from duomem.core.errors import TrajectoryError
 from duomem.core.files import read_jsonl
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import BundleError
-from duomem.core.files import atomic_folder, atomic_open, parse_json
+from duomem.core.files import atomic_folder, atomic_open
+from duomem.core.reading import parse_json
 from duomem.core.ustar import check_end, member_pieces, next_member, write_ustar
 from duomem.device.engine.bundle import Bundle, read_bundle
 from duomem.device.engine.manifest import FOLDERS, MANIFEST, MANIFEST_LIMIT, check_manifest

@@ -16,8 +16,9 @@ from typing import Any
 
 from duomem.core.claim import Claim, claimed
 from duomem.core.errors import BundleError
-from duomem.core.files import digest_of, sha256_file, write_json
+from duomem.core.files import sha256_file, write_json
 from duomem.core.package import own_digests
+from duomem.core.reading import digest_of
 from duomem.deploy.readme import readme, write_licences
 from duomem.deploy.repack import duomem_wheel, repack
 from duomem.deploy.wheels import PYTHONS, Platform, fetch_wheels, pins

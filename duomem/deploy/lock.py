@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from duomem.core.errors import DeployError, UserError, printable
-from duomem.core.files import digest_of
+from duomem.core.reading import digest_of
 from duomem.deploy.device_side import Claim, DeviceSide
 from duomem.deploy.transport import Transport
 

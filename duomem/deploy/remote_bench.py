@@ -12,8 +12,9 @@ from shlex import quote
 from typing import Any
 
 from duomem.core.errors import DeployError, printable
-from duomem.core.files import parse_json, read_json, write_bytes, write_json
+from duomem.core.files import read_json, write_bytes, write_json
 from duomem.core.process import last_line
+from duomem.core.reading import parse_json
 from duomem.deploy.transport import Transport
 
 TABLE = "bench.md"

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duomem.core.errors import BundleError
-from duomem.core.files import atomic_open, open_regular
+from duomem.core.files import atomic_open
 from duomem.core.package import own_files
+from duomem.core.reading import open_regular
 from duomem.core.zip_member import ZipError, list_members, read_pieces
 
 RUNTIME_VERSION = "+runtime"

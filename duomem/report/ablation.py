@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from duomem.core.episode_words import DEFAULT_WORLD
 from duomem.core.errors import ReportError
 from duomem.core.files import sha256_input
 from duomem.core.parallel import Jobs
-from duomem.core.trajectory import DEFAULT_WORLD, read_trajectories, task_id
+from duomem.core.trajectory import read_trajectories, task_id
 from duomem.device.agent.baseline_player import MatcherConfig, RandomConfig
 from duomem.device.agent.evaluate import EvalConfig, PlayConfig, PlayerConfig, episode_file, evaluate
 from duomem.device.alfworld.annotations import TEMPLATES, Goals

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from duomem.core.errors import CatalogueError
-from duomem.core.files import open_regular, parse_json, sha256_file, write_bytes
+from duomem.core.files import sha256_file, write_bytes
+from duomem.core.reading import open_regular, parse_json
 from duomem.core.user_folders import data_folder
 from duomem.memory_packs.catalogue.entry import Entry
 from duomem.memory_packs.catalogue.metadata_files import first_root, load, path_of, read_root

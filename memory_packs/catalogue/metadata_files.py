@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import CatalogueError
-from duomem.core.files import open_regular
+from duomem.core.reading import open_regular
 from duomem.memory_packs.catalogue.tuf_api import JSONSerializer, Metadata, RepositoryError, Root, Targets
 
 METADATA = "metadata"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from duomem.core.errors import CatalogueError
-from duomem.core.files import sha256_bytes
+from duomem.core.reading import sha256_bytes
 from duomem.core.ustar import Writer
 from duomem.memory_packs.catalogue.entry import Entry
 from duomem.memory_packs.catalogue.student import ADAPTER_FILES, adapter_model, measure_student, write_student

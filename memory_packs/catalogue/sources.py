@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from duomem.core.errors import CatalogueError
-from duomem.core.files import digest_of, read_json, write_json
+from duomem.core.files import read_json, write_json
+from duomem.core.reading import digest_of
 from duomem.core.user_folders import config_folder
 from duomem.memory_packs.catalogue.lock import locked
 

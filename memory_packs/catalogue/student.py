@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from duomem.core.errors import CatalogueError, FileError
-from duomem.core.files import open_regular, parse_json, read_json
+from duomem.core.files import read_json
+from duomem.core.reading import open_regular, parse_json
 from duomem.core.ustar import Writer, check_end, member_pieces, next_member, write_ustar
 from duomem.memory_packs.catalogue.entry import Entry
 

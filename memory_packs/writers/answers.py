@@ -15,7 +15,8 @@ from typing import IO, Any
 from duomem.core.chat.model import Answer, Message
 from duomem.core.claim import claimed, naming
 from duomem.core.errors import FileError
-from duomem.core.files import digest_of, open_regular, read_jsonl
+from duomem.core.files import read_jsonl
+from duomem.core.reading import digest_of, open_regular
 
 _MOST_LETTERS = 100_000
 

@@ -18,17 +18,15 @@ from duomem.core.errors import UserError
 from duomem.core.files import (
     atomic_folder,
     atomic_open,
-    digest_of,
-    parse_json,
     read_json,
     read_jsonl,
     read_toml,
-    sha256_bytes,
     sha256_file,
     sha256_input,
     write_bytes,
     write_json,
 )
+from duomem.core.reading import digest_of, parse_json, sha256_bytes
 
 
 def _full_disk(*args: object) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.core.files import sha256_bytes
 from duomem.core.package import own_files
 from duomem.core.process import Done
+from duomem.core.reading import sha256_bytes
 from duomem.deploy import wheels as module
 from duomem.deploy.wheels import PLATFORMS, fetch_wheels, locked_digests, pins
 

@@ -109,7 +109,8 @@ def _seeing() -> Any:
 def merged(tmp_path_factory: pytest.TempPathFactory, base: Callable[[Kind], Path]) -> Merged:
     """merged(config file) is (adapter, student) of three steps as the file says, on the tiny model."""
     from duomem.train.merge import merge
-    from duomem.train.trainer import TrainInputs, train
+    from duomem.train.trainer import train
+    from duomem.train.training_run import TrainInputs
 
     place = tmp_path_factory.mktemp("students")
     episodes = write_episodes(place / "t.jsonl")

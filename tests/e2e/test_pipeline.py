@@ -16,7 +16,7 @@ import click
 import pytest
 
 from duomem.cli.main import cli
-from duomem.core.trajectory import DEFAULT_WORLD
+from duomem.core.episode_words import DEFAULT_WORLD
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

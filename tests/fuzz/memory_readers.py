@@ -11,7 +11,7 @@ from random import Random
 from mutate import as_json, change_bytes, change_json, change_text
 from reader import Reader
 
-from duomem.core.files import sha256_bytes
+from duomem.core.reading import sha256_bytes
 from duomem.memory_packs.memory import Memory
 from duomem.memory_packs.overlay import Overlay
 from duomem.memory_packs.pack import read_pack, write_pack

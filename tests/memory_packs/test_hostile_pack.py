@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duomem.core.errors import UserError
-from duomem.core.files import sha256_bytes
+from duomem.core.reading import sha256_bytes
 from duomem.memory_packs import pack as pack_module
 from duomem.memory_packs.lexicon import Lexicon
 from duomem.memory_packs.manifest import UNRELEASED, Teacher, manifest_to_json

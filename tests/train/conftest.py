@@ -9,7 +9,7 @@ from episodes import write_episodes
 
 from duomem.memory_packs.build import build_pack
 from duomem.train.config import StudentConfig
-from duomem.train.trainer import TrainInputs
+from duomem.train.training_run import TrainInputs
 
 
 @pytest.fixture

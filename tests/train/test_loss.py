@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from duomem.train.dataset import Example
-from duomem.train.trainer import TrainInputs
+from duomem.train.training_run import TrainInputs
 
 torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")

@@ -16,7 +16,8 @@ from duomem.core.errors import UserError
 from duomem.train import merge as merge_module
 from duomem.train.holdout import HoldOut, read_hold_out
 from duomem.train.merge import merge
-from duomem.train.trainer import TrainInputs, train
+from duomem.train.trainer import train
+from duomem.train.training_run import TrainInputs
 
 torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")

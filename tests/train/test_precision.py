@@ -9,7 +9,8 @@ import pytest
 
 from duomem.train import precision
 from duomem.train.precision import AUTO, fast_dtype, training_dtype
-from duomem.train.trainer import TrainInputs, train
+from duomem.train.trainer import train
+from duomem.train.training_run import TrainInputs
 
 AVX2 = frozenset({"avx", "avx2", "fma", "f16c"})
 

@@ -9,7 +9,7 @@ import pytest
 
 from duomem import merge_student, train_student
 from duomem.core.errors import ConfigError
-from duomem.train.trainer import TrainInputs
+from duomem.train.training_run import TrainInputs
 
 pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")

@@ -25,7 +25,8 @@ from duomem.memory_packs.pack import write_pack
 from duomem.train import trainer
 from duomem.train.config import load_config
 from duomem.train.memory_sampler import MemorySampler
-from duomem.train.trainer import TrainInputs, train
+from duomem.train.trainer import train
+from duomem.train.training_run import TrainInputs
 
 torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")
@@ -45,7 +46,7 @@ def test_the_loss_falls_and_the_record_tells(inputs: TrainInputs, tmp_path: Path
 
 def test_a_finished_run_is_left_alone(inputs: TrainInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = run_training(inputs, tmp_path / "adapter")
-    monkeypatch.setattr(trainer, "_TrainingRun", lambda *a: pytest.fail("trains again"))
+    monkeypatch.setattr(trainer, "TrainingRun", lambda *a: pytest.fail("trains again"))
     assert run_training(inputs, tmp_path / "adapter") == record
 
 

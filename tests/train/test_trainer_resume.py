@@ -14,7 +14,7 @@ from training_runs import on_update, read_log, run_training
 
 from duomem.core.errors import UserError
 from duomem.train import checkpoint, trainer
-from duomem.train.trainer import TrainInputs
+from duomem.train.training_run import TrainInputs
 
 torch = pytest.importorskip("torch", reason="pip install duomem[train]")
 pytest.importorskip("peft", reason="pip install duomem[train]")

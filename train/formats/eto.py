@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import FileError
-from duomem.core.files import atomic_open, open_regular
+from duomem.core.files import atomic_open
+from duomem.core.reading import open_regular
 from duomem.core.told import OURS, Readings, Told, told_of
 from duomem.core.trajectory import Trajectory
 from duomem.train.formats.rows import objects, read_rows, read_whole, text_of, told_of_turns

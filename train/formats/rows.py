@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import FileError, TrajectoryError
-from duomem.core.files import open_regular, parse_json, read_json, read_jsonl
+from duomem.core.files import read_json, read_jsonl
+from duomem.core.reading import open_regular, parse_json
 from duomem.core.told import OURS, Told
 
 _NAMING = ("game_file", "gamefile", "game", "task_id", "item_id", "id", "session_id", "trajectory_id")

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from duomem.core.episode_words import TEMPLATE
 from duomem.core.errors import GameError
-from duomem.core.files import digest_of, read_json
-from duomem.core.trajectory import TEMPLATE
+from duomem.core.files import read_json
+from duomem.core.reading import digest_of
 from duomem.device.alfworld.game import Game
 from duomem.device.world.env import Observation
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import re
 
-from duomem.core.files import digest_of
+from duomem.core.reading import digest_of
 from duomem.device.alfworld.alfworld_env import AlfworldEnv
 from duomem.device.alfworld.game import Game
 from duomem.device.world.env import Observation

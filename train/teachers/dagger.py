@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from duomem.core.trajectory import NOTHING_HAPPENS
+from duomem.core.episode_words import NOTHING_HAPPENS
 from duomem.device.agent.policy import Policy
 from duomem.device.engine.session import ContextFull
 from duomem.device.world.env import Observation

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from duomem.core.errors import TrainError
-from duomem.core.files import digest_of, sha256_input
+from duomem.core.files import sha256_input
 from duomem.core.parallel import Jobs
+from duomem.core.reading import digest_of
 from duomem.core.trajectory import Trajectory
 from duomem.device.agent.policy import Policy
 from duomem.device.agent.rollout import rollout

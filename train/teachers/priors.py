@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from duomem.core.errors import TrainError
-from duomem.core.files import digest_of, read_json, sha256_file, write_json
+from duomem.core.files import read_json, sha256_file, write_json
+from duomem.core.reading import digest_of
 from duomem.device.alfworld.game import Game, load_game
 
 Counts = tuple[Counter[str], Counter[str]]

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from duomem.core.errors import TrainError
-from duomem.core.files import digest_of, sha256_input
+from duomem.core.files import sha256_input
+from duomem.core.reading import digest_of
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import Trajectory, read_trajectories
 from duomem.device.alfworld.annotations import Goals, told_record

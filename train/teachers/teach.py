@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from duomem.core.errors import TrainError, UserError
-from duomem.core.files import digest_of, sha256_input
+from duomem.core.files import sha256_input
 from duomem.core.parallel import Jobs, map_processes, process_count
 from duomem.core.progress import progress
+from duomem.core.reading import digest_of
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import Trajectory, task_id
 from duomem.device.agent.agent import Agent

@@ -7,7 +7,7 @@ from typing import Any
 
 from duomem.core.chat.model import Answer, Message
 from duomem.core.errors import FileError
-from duomem.core.files import parse_json
+from duomem.core.reading import parse_json
 
 _BYTES_A_TOKEN = 3
 _FRAME = 8

@@ -14,7 +14,8 @@ from fakes import fake_agent
 from told import annotate, sentences
 
 from duomem.core.errors import BundleError, UserError
-from duomem.core.files import sha256_bytes, sha256_file
+from duomem.core.files import sha256_file
+from duomem.core.reading import sha256_bytes
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import read_trajectories
 from duomem.device.agent import agent as agent_module

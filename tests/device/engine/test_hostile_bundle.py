@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from duomem.core.errors import UserError
-from duomem.core.files import sha256_bytes
+from duomem.core.reading import sha256_bytes
 from duomem.device.engine.bundle import read_bundle
 
 FILES = {

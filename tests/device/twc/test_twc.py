@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from duomem.core.episode_words import NOTHING_HAPPENS
 from duomem.core.errors import UserError
-from duomem.core.trajectory import NOTHING_HAPPENS
 from duomem.device.twc.expert import TwcExpert, puts
 from duomem.device.twc.world import TWC
 from duomem.device.world.env import Observation

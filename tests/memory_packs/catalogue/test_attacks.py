@@ -14,7 +14,7 @@ import pytest
 from catalogues import Keeper, Server, drip, make_pack, pour
 
 from duomem.core.errors import CatalogueError, UserError
-from duomem.core.files import sha256_bytes
+from duomem.core.reading import sha256_bytes
 from duomem.memory_packs.catalogue import store
 from duomem.memory_packs.catalogue.fetch import Limits
 from duomem.memory_packs.catalogue.keys import load_keys, new_key

@@ -18,7 +18,7 @@ from duomem.cli.main import main
 from duomem.cli.values import AdapterFolder, BundleFolder
 from duomem.core.cpu import cpu_arch
 from duomem.core.errors import UserError
-from duomem.core.files import sha256_bytes
+from duomem.core.reading import sha256_bytes
 from duomem.memory_packs.catalogue import store
 from duomem.memory_packs.catalogue.entry import Entry
 from duomem.memory_packs.catalogue.kinds import ADAPTER

@@ -10,7 +10,8 @@ from typing import Any
 
 from duomem.core.chat.budget import Prices
 from duomem.core.errors import TrajectoryError
-from duomem.core.files import digest_of, read_jsonl
+from duomem.core.files import read_jsonl
+from duomem.core.reading import digest_of
 from duomem.core.stats import wilson
 from duomem.core.trajectory import Trajectory, from_json
 

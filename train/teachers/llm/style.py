@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 
 from duomem.core.chat.model import Message
 from duomem.core.errors import ConfigError
-from duomem.core.files import digest_of, read_toml
+from duomem.core.files import read_toml
+from duomem.core.reading import digest_of
 
 STYLES = ("react", "action", "student")
 """Those that duomem brings, styles/NAME.toml."""

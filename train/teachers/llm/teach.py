@@ -16,8 +16,9 @@ from duomem.core.chat.budget import Budget, BudgetedModel, BudgetSpent
 from duomem.core.chat.model import ChatModel
 from duomem.core.chat.workers import run_workers
 from duomem.core.errors import TrainError
-from duomem.core.files import digest_of, sha256_input
+from duomem.core.files import sha256_input
 from duomem.core.progress import progress
+from duomem.core.reading import digest_of
 from duomem.core.resumable_jsonl import ResumableJsonl
 from duomem.core.trajectory import Usage, from_json
 from duomem.device.agent.rollout import rollout_async
